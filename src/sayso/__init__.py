@@ -1,0 +1,1 @@
+"""sayso: train language models with reinforcement learning. The reward has the say-so."""

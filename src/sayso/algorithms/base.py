@@ -1,0 +1,96 @@
+"""What the training loop needs from an algorithm, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from sayso.metrics import Mean
+from sayso.models.lm import LanguageModel
+from sayso.sampling.base import Policy
+from sayso.types import Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPlan:
+    """What one update needs from the environment.
+
+    Attributes:
+        tasks_per_step: Different tasks (prompts) per update.
+        group_size: Attempts at each.
+        max_resample_rounds: Dynamic sampling (DAPO): how many more rounds of fresh tasks may
+            replace groups whose rewards are all equal; 0 keeps such groups.
+    """
+
+    tasks_per_step: int
+    group_size: int
+    max_resample_rounds: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """An optimiser step that was not taken because a number was not finite."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """What one ``Learner.update`` did.
+
+    Attributes:
+        metrics: Exact partial means, keyed ``"<group>/<name>_<unit>"``.
+        num_optimiser_steps: Steps taken.
+        skipped: Steps refused by the finite guard; weights and optimiser are bit-unchanged by
+            each of them.
+        warnings: Sentences for the user about things that would otherwise pass in silence.
+    """
+
+    metrics: Mapping[str, Mean]
+    num_optimiser_steps: int
+    skipped: tuple[Skipped, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerState:
+    """Everything ``load_state`` needs to go on as if never stopped. No pickle: two plain forms.
+
+    Attributes:
+        tensors: Weights that are trained, optimiser moments, heads. Saved as safetensors.
+        values: Step counts, controllers, baselines. JSON values only.
+    """
+
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Turns episodes into parameter updates. No learner owns a loop."""
+
+    lm: LanguageModel
+    plan: RolloutPlan
+
+    def sampler(self) -> Policy:
+        """Who acts while training: exploration included."""
+        ...
+
+    def policy(self) -> Policy:
+        """Who acts when it counts: what evaluation and deployment use."""
+        ...
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Learn from new episodes (valid ones only) and whatever the learner remembers."""
+        ...
+
+    def state(self) -> LearnerState:
+        """Everything ``load_state`` needs."""
+        ...
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        ...

@@ -1,0 +1,1 @@
+"""Strict, typed configuration: every problem reported at once. No torch."""

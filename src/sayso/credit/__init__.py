@@ -1,0 +1,1 @@
+"""Numbers to returns, advantages and targets. NumPy only."""

@@ -1,0 +1,1 @@
+"""Episodes become tensors here and nowhere else."""

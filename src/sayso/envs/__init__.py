@@ -1,0 +1,1 @@
+"""Gymnasium text environments, their tasks and their checker. No torch."""

@@ -1,0 +1,1 @@
+"""Measuring a policy without changing anything."""

@@ -1,0 +1,1 @@
+"""Tensors to losses: pure functions, no model, no options, no episode."""

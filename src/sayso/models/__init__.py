@@ -1,0 +1,1 @@
+"""Causal language models: loading, chat format, adapters, heads, scoring."""

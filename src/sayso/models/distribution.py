@@ -1,0 +1,126 @@
+"""The sampling distribution: ONE definition, used by sampling and by scoring alike.
+
+Dimensions: n = positions, v = vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """How next-token logits become the distribution that is sampled from and scored.
+
+    Filters apply in the order temperature, top-k, top-p, min-p, each to what the one before
+    left; the result is renormalised.
+
+    Attributes:
+        temperature: Divides the logits. Positive. Greedy decoding is ``top_k=1``.
+        top_k: Keep the k likeliest tokens; 0 keeps all.
+        top_p: Keep the smallest set of likeliest tokens with at least this probability;
+            in (0, 1], 1.0 keeps all.
+        min_p: Keep tokens at least this share as likely as the likeliest; in [0, 1), 0.0 keeps all.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(
+                f"temperature must be positive and finite, got {self.temperature}; "
+                "for greedy decoding set top_k = 1"
+            )
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (off) or positive, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
+        if not 0 <= self.min_p < 1:
+            raise ValueError(f"min_p must be in [0, 1), got {self.min_p}")
+
+    @property
+    def is_full(self) -> bool:
+        """True when no token is filtered out."""
+        return self.top_k == 0 and self.top_p == 1.0 and self.min_p == 0.0
+
+
+def token_logprobs(
+    logits: Float[Tensor, "n v"], distribution: Distribution
+) -> Float[Tensor, "n v"]:
+    """Log-probabilities (nats) of every token under ``distribution``, at least fp32.
+
+    Args:
+        logits: Unnormalised scores of the model. Half precision is raised to fp32 first.
+        distribution: Temperature and filters.
+
+    Returns:
+        Normalised log-probabilities; ``-inf`` for tokens that were filtered out. Gradients flow
+        to the logits of the tokens that were kept; the choice of the kept set has no gradient.
+
+    Source:
+        top-p: Holtzman et al. 2019, arXiv:1904.09751; min-p: Nguyen et al. 2024,
+        arXiv:2407.01082.
+
+    Tests:
+        tests/unit/test_distribution.py
+    """
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    logprobs = (logits / distribution.temperature).log_softmax(-1)
+    if distribution.is_full:
+        return logprobs
+    kept = _kept(logprobs.detach(), distribution)
+    return logprobs.masked_fill(~kept, -torch.inf).log_softmax(-1)
+
+
+def inverse_cdf(
+    logprobs: Float[Tensor, "n v"], uniform: Float[Tensor, " n"]
+) -> Int[Tensor, " n"]:
+    """Token drawn in each row by inverting the cumulative distribution at one uniform number.
+
+    Args:
+        logprobs: Normalised log-probabilities; ``-inf`` entries are never drawn.
+        uniform: One number in [0, 1) per row, float64.
+
+    Returns:
+        The first token whose cumulative probability exceeds ``uniform`` times the total.
+    """
+    probabilities = logprobs.double().exp()
+    cumulative = probabilities.cumsum(-1)
+    # Times the total: rounding may leave it a little off 1, and no draw may fall outside.
+    threshold = (uniform.to(cumulative) * cumulative[:, -1])[:, None]
+    drawn = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
+    last = logprobs.shape[-1] - 1
+    drawn = drawn.clamp(max=last)
+    impossible = logprobs.gather(-1, drawn[:, None]).squeeze(-1) == -torch.inf
+    return torch.where(impossible, logprobs.argmax(-1), drawn)
+
+
+def _kept(logprobs: Tensor, distribution: Distribution) -> Tensor:
+    """True for tokens that survive the filters."""
+    if distribution.top_k:
+        k = min(distribution.top_k, logprobs.shape[-1])
+        # By rank, not by value: ties must not let more than k tokens through.
+        best = logprobs.topk(k, dim=-1).indices
+        kept = torch.zeros_like(logprobs, dtype=torch.bool).scatter_(-1, best, value=True)
+        logprobs = logprobs.masked_fill(~kept, -torch.inf).log_softmax(-1)
+    if distribution.top_p < 1:
+        ordered, order = logprobs.sort(-1, descending=True, stable=True)
+        before = ordered.exp().cumsum(-1) - ordered.exp()
+        kept = torch.zeros_like(logprobs, dtype=torch.bool).scatter_(
+            -1, order, before < distribution.top_p
+        )
+        logprobs = logprobs.masked_fill(~kept, -torch.inf).log_softmax(-1)
+    if distribution.min_p:
+        floor = logprobs.max(-1, keepdim=True).values + torch.log(
+            torch.tensor(distribution.min_p, dtype=logprobs.dtype, device=logprobs.device)
+        )
+        logprobs = logprobs.masked_fill(logprobs < floor, -torch.inf)
+    return logprobs != -torch.inf

@@ -1,0 +1,1 @@
+"""Scorers of a text. Pure functions; no torch at import."""

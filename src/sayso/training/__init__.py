@@ -1,0 +1,1 @@
+"""The loop, its guards, checkpoints, schedules and callbacks."""
