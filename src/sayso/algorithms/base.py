@@ -38,6 +38,19 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fatal:
+    """A finding that must stop the run, for example a sampler that disagrees with the trainer.
+
+    Attributes:
+        problem: What was found, with the values.
+        fix: What to do.
+    """
+
+    problem: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
     """What one ``Learner.update`` did.
 
@@ -47,12 +60,14 @@ class Update:
         skipped: Steps refused by the finite guard; weights and optimiser are bit-unchanged by
             each of them.
         warnings: Sentences for the user about things that would otherwise pass in silence.
+        fatal: Why the run must stop, if it must.
     """
 
     metrics: Mapping[str, Mean]
     num_optimiser_steps: int
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
+    fatal: Fatal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +103,7 @@ class Learner(Protocol):
         ...
 
     def state(self) -> LearnerState:
-        """Everything ``load_state`` needs."""
+        """Everything ``load_state`` needs. Tensors are the live ones, not copies: read, don't keep."""
         ...
 
     def load_state(self, state: LearnerState) -> None:

@@ -1,0 +1,246 @@
+"""The training loop. It knows no algorithm and no model."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sayso.algorithms.base import Learner, LearnerState, Update
+from sayso.envs.registry import EnvSource
+from sayso.evaluation.evaluate import evaluate
+from sayso.rollout.collect import collect
+from sayso.rollout.limits import RolloutLimits
+from sayso.runs import interrupt
+from sayso.runs.failpoints import Failpoint, fp
+from sayso.runs.run import Run
+from sayso.seeds import derive
+from sayso.training.callbacks import Callback, StepReport, TrainingContext
+from sayso.training.checkpoint import Saver, load_checkpoint
+from sayso.training.guards import check_failure_budget, check_fatal, check_skips
+from sayso.training.logs import RunLogs, write_evaluation
+from sayso.training.options import TrainOptions
+from sayso.training.order import TaskOrder
+from sayso.training.progress import Progress
+from sayso.training.step_metrics import Clocks, step_metrics, step_warnings
+from sayso.types import EndReason, Episode
+
+StoppedBy = Literal["done", "patience", "callback"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """How a call of ``train`` ended.
+
+    Attributes:
+        stopped_by: All episodes done, early stopping, or a callback.
+        progress: Final counters.
+        train_s: Seconds this call spent, evaluations included.
+    """
+
+    stopped_by: StoppedBy
+    progress: Progress
+    train_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """One run in the making: what the steps share.
+
+    Attributes:
+        learner: The algorithm.
+        source: Opens the environment.
+        run: Where everything is written.
+        options: See ``TrainOptions``.
+        seed: The run's seed; everything random is derived from it.
+        limits: Limits of a rollout.
+        callbacks: Called in order.
+    """
+
+    learner: Learner
+    source: EnvSource
+    run: Run
+    options: TrainOptions
+    seed: int
+    limits: RolloutLimits = field(default_factory=RolloutLimits)
+    callbacks: Sequence[Callback] = ()
+
+
+def train(training: Training) -> TrainResult:
+    """Collect, learn, log, evaluate, checkpoint; go on from the newest checkpoint if there is one.
+
+    Raises:
+        GuardError: If a guard stopped the run; the last good checkpoint is kept.
+        Interrupted: On SIGINT or SIGTERM, after a checkpoint of the last whole step.
+        CheckpointError: If checkpoints exist but none verifies.
+    """
+    start = time.monotonic()
+    fp(Failpoint.RESUME_STARTED)
+    restored = load_checkpoint(training.run, training.learner)
+    progress = restored.progress if restored else Progress()
+    logs = RunLogs(training.run, restored.offsets if restored else {})
+    saver = Saver(training.run, training.learner, keep=training.options.keep_checkpoints)
+    if restored:
+        saver.note_saved(progress)
+    for problem in restored.damaged if restored else ():
+        logs.note(f"A newer checkpoint did not verify and was passed over: {problem}")
+    fp(Failpoint.RESUME_LOADED)
+    context = TrainingContext(
+        run=training.run, learner=training.learner, options=training.options, progress=progress
+    )
+    for callback in training.callbacks:
+        callback.on_training_start(context)
+    try:
+        with interrupt.listen():
+            stopped_by = _run(training, context, logs, saver)
+    finally:
+        for callback in training.callbacks:
+            callback.on_training_end(context)
+        logs.close()
+    return TrainResult(stopped_by=stopped_by, progress=progress, train_s=time.monotonic() - start)
+
+
+def _run(
+    training: Training, context: TrainingContext, logs: RunLogs, saver: Saver
+) -> StoppedBy:
+    """Step until the end; on a signal, checkpoint the last whole step and pass the signal on."""
+    learner, progress = training.learner, context.progress
+    tasks = training.source.open().tasks(training.options.split)
+    order = TaskOrder(tasks, learner.plan.tasks_per_step, seed=training.seed)
+    stopped: StoppedBy | None = None
+    boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
+    try:
+        while stopped is None:
+            stopped = _evaluate_if_due(training, context)
+            if _checkpoint_is_due(training, progress, stopped=stopped):
+                saver.save(progress, logs)
+                interrupt.release()
+            if stopped is None:
+                boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
+                stopped = _step(training, context, logs, order)
+                boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
+                interrupt.release()
+    except interrupt.Interrupted:
+        interrupt.hold()
+        # No weight has moved since the boundary, but a baseline or a log line may have.
+        offsets, values = boundary
+        logs.truncate(offsets)
+        learner.load_state(LearnerState(tensors=learner.state().tensors, values=values))
+        saver.save(progress, logs)
+        raise
+    saver.save(progress, logs)
+    if stopped == "patience":
+        load_checkpoint(training.run, learner, step=progress.best_step)
+    return stopped
+
+
+def _step(
+    training: Training, context: TrainingContext, logs: RunLogs, order: TaskOrder
+) -> StoppedBy | None:
+    """Sample, update, log. "callback" when one of them asks to stop."""
+    progress, learner = context.progress, training.learner
+    for callback in training.callbacks:
+        callback.on_rollout_start(context)
+    started = time.monotonic()
+    episodes, num_blocks, useful = _gather(training, progress, order)
+    fp(Failpoint.ROLLOUT_DONE)
+    for callback in training.callbacks:
+        callback.on_rollout_end(context, episodes)
+    sampled = time.monotonic()
+    update = Update(metrics={}, num_optimiser_steps=0)
+    if useful:
+        update = learner.update(useful, seed=derive(training.seed, "update", progress.step))
+    interrupt.hold()
+    clocks = Clocks(rollout_s=sampled - started, update_s=time.monotonic() - sampled)
+    progress.note_step(episodes, update, num_blocks=num_blocks, num_trained=len(useful))
+    warnings = step_warnings(progress, episodes, useful, update)
+    metrics = step_metrics(progress, episodes, update, clocks)
+    logs.append(progress.step, metrics, episodes if training.options.log_episodes else ())
+    if update.skipped:
+        logs.save_bad_batch(progress.step, useful, update.skipped[-1].reason)
+        check_skips(progress, update.skipped[-1].reason)
+    check_fatal(progress, update)
+    check_failure_budget(progress, training.options.failure_budget)
+    report = StepReport(step=progress.step, metrics=metrics, episodes=episodes, warnings=warnings)
+    answers = [callback.on_step(context, report) for callback in training.callbacks]
+    return "callback" if False in answers else None
+
+
+def _gather(
+    training: Training, progress: Progress, order: TaskOrder
+) -> tuple[list[Episode], int, list[Episode]]:
+    """Episodes of one step.
+
+    With dynamic sampling, groups whose returns are all equal are replaced by fresh tasks, for at
+    most ``max_resample_rounds`` further rounds.
+
+    Returns:
+        All episodes; task blocks used; the valid episodes to train on.
+    """
+    plan = training.learner.plan
+    everything: list[Episode] = []
+    useful: list[Episode] = []
+    num_groups = 0
+    rounds = 0
+    while num_groups < order.block_size and rounds <= plan.max_resample_rounds:
+        episodes = collect(
+            training.learner.sampler(),
+            order.block(progress.num_blocks + rounds),
+            training.source,
+            group_size=plan.group_size,
+            seed=training.seed,
+            path=("rollout", progress.step, rounds),
+            limits=training.limits,
+        )
+        everything += episodes
+        for start in range(0, len(episodes), plan.group_size):
+            attempts = episodes[start : start + plan.group_size]
+            group = [e for e in attempts if e.end is not EndReason.FAILED]
+            alive = len({e.return_ for e in group}) > 1
+            if num_groups < order.block_size and (alive or plan.max_resample_rounds == 0):
+                useful += group
+                num_groups += 1
+        rounds += 1
+    return everything, rounds, useful
+
+
+def _evaluate_if_due(training: Training, context: TrainingContext) -> StoppedBy | None:
+    """Evaluate every ``eval_every`` steps and at the end; say whether training is over.
+
+    What is due depends on counters alone, so a run stopped before an evaluation makes up for it.
+    Measuring changes nothing in training, bit for bit: other seeds, no state.
+    """
+    options, progress = training.options, context.progress
+    is_done = progress.num_episodes >= options.total_episodes
+    keep_going = True
+    every = options.eval_every
+    if every and (progress.step % every == 0 or is_done) and progress.eval_step != progress.step:
+        report = evaluate(
+            training.learner.policy(),
+            training.source,
+            split=options.eval_split,
+            num_episodes=options.eval_episodes,
+            seed=training.seed,
+            limits=training.limits,
+        )
+        fp(Failpoint.EVAL)
+        interrupt.hold()
+        write_evaluation(training.run, progress.step, report.to_json())
+        progress.note_evaluation(report.mean.mean)
+        answers = [callback.on_evaluation(context, report) for callback in training.callbacks]
+        keep_going = False not in answers
+        interrupt.release()
+    if is_done:
+        return "done"
+    if options.patience and progress.num_stale_evals >= options.patience:
+        return "patience"
+    return None if keep_going else "callback"
+
+
+def _checkpoint_is_due(
+    training: Training, progress: Progress, *, stopped: StoppedBy | None
+) -> bool:
+    is_best = 0 <= progress.best_step == progress.step
+    return bool(stopped) or is_best or progress.step % training.options.checkpoint_every == 0

@@ -1,0 +1,78 @@
+"""What the loop itself must remember between steps; JSON, a part of every checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sayso.algorithms.base import Update
+from sayso.types import Episode
+
+WINDOW = 100
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """Counters and cursors of a run. Changed by the loop only, between steps.
+
+    Attributes:
+        step: Updates finished.
+        num_blocks: Task blocks that were *trained on* (not merely sampled).
+        num_episodes: Valid episodes trained on.
+        num_tokens: Action tokens sampled.
+        num_invalid: Failed episodes by kind.
+        recent_invalid: Failure kind, or "" for a valid episode, of the last 100 episodes.
+        recent_skips: 1 for each optimiser step that was refused, 0 for each taken, last 100.
+        eval_step: Step of the last evaluation; -1 before the first.
+        best_step: Step of the best evaluation so far; -1 before the first.
+        best_return: Its mean return.
+        num_stale_evals: Evaluations since then.
+        warnings: Times each warning was given.
+    """
+
+    step: int = 0
+    num_blocks: int = 0
+    num_episodes: int = 0
+    num_tokens: int = 0
+    num_invalid: dict[str, int] = field(default_factory=dict)
+    recent_invalid: list[str] = field(default_factory=list)
+    recent_skips: list[int] = field(default_factory=list)
+    eval_step: int = -1
+    best_step: int = -1
+    best_return: float = 0.0
+    num_stale_evals: int = 0
+    warnings: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Progress:
+        """Undo ``to_json``."""
+        return cls(**record)
+
+    def note_step(
+        self, episodes: Sequence[Episode], update: Update, *, num_blocks: int, num_trained: int
+    ) -> None:
+        """Count one finished step; called once everything it did is done."""
+        self.step += 1
+        self.num_blocks += num_blocks
+        self.num_episodes += num_trained
+        self.num_tokens += sum(e.num_action_tokens for e in episodes)
+        kinds = [e.failure.kind if e.failure else "" for e in episodes]
+        for kind in filter(None, kinds):
+            self.num_invalid[kind] = self.num_invalid.get(kind, 0) + 1
+        self.recent_invalid = (self.recent_invalid + kinds)[-WINDOW:]
+        taken, skipped = update.num_optimiser_steps, len(update.skipped)
+        self.recent_skips = (self.recent_skips + [0] * taken + [1] * skipped)[-WINDOW:]
+
+    def note_evaluation(self, mean_return: float) -> bool:
+        """True when this evaluation is the best so far."""
+        self.eval_step = self.step
+        if self.best_step < 0 or mean_return > self.best_return:
+            self.best_step, self.best_return, self.num_stale_evals = self.step, mean_return, 0
+            return True
+        self.num_stale_evals += 1
+        return False

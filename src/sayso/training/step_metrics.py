@@ -1,0 +1,98 @@
+"""One line of ``metrics.jsonl``, and what the user must not miss in it. See docs/metrics.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sayso.algorithms.base import Update
+from sayso.training.progress import Progress
+from sayso.types import EndReason, Episode, FinishReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """Wall-clock seconds of the two phases of a step."""
+
+    rollout_s: float
+    update_s: float
+
+
+def step_metrics(
+    progress: Progress, episodes: Sequence[Episode], update: Update, clocks: Clocks
+) -> dict[str, float]:
+    """Everything worth a curve. Numbers that are not finite are left out, never written as 0."""
+    valid = [e for e in episodes if e.end is not EndReason.FAILED]
+    returns = [e.return_ for e in valid if e.return_ is not None]
+    num_tokens = sum(e.num_action_tokens for e in episodes)
+    numbers: dict[str, float] = {
+        "progress/episodes": progress.num_episodes,
+        "progress/tokens": progress.num_tokens,
+        "reward/mean": _mean(returns),
+        "reward/std": _std(returns),
+        "episode/valid_frac": len(valid) / max(len(episodes), 1),
+        "episode/truncated_frac": _mean([e.end is EndReason.TRUNCATED for e in valid]),
+        "episode/turns": _mean([len(e.turns) for e in valid]),
+        "action/tokens": _mean([len(t.action_ids) for e in valid for t in e.turns]),
+        "action/cut_frac": _mean([t.finish is FinishReason.LENGTH for e in valid for t in e.turns]),
+        "update/steps": update.num_optimiser_steps,
+        "update/skipped": len(update.skipped),
+        "time/rollout_s": clocks.rollout_s,
+        "time/update_s": clocks.update_s,
+        "time/rollout_tokens_per_s": num_tokens / max(clocks.rollout_s, 1e-9),
+        "time/update_tokens_per_s": num_tokens / max(clocks.update_s, 1e-9),
+    }
+    parts: dict[str, list[float]] = {}
+    for episode in valid:
+        for turn in episode.turns:
+            for name, value in turn.reward_parts.items():
+                if value is not None:
+                    parts.setdefault(name, []).append(value)
+    numbers |= {f"reward/part/{name}": _mean(values) for name, values in sorted(parts.items())}
+    numbers |= {name: mean.value for name, mean in sorted(update.metrics.items())}
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+
+
+CUT_FRAC_TO_WARN = 0.9
+MIN_ACTIONS_TO_WARN = 8
+
+
+def step_warnings(
+    progress: Progress, episodes: Sequence[Episode], useful: Sequence[Episode], update: Update
+) -> list[str]:
+    """Sentences for the user, each given once a run; the count of each is kept in ``progress``."""
+    found = list(update.warnings)
+    actions = [turn for e in useful for turn in e.turns]
+    cut = _mean([turn.finish is FinishReason.LENGTH for turn in actions])
+    if len(actions) >= MIN_ACTIONS_TO_WARN and cut >= CUT_FRAC_TO_WARN:
+        longest = max(len(turn.action_ids) for turn in actions)
+        if longest > 1:
+            found.append(
+                f"{cut:.0%} of the actions were cut off at {longest} tokens: the reward judges "
+                "unfinished text. Raise `sampling.max_new_tokens`, or ask for shorter texts."
+            )
+    if useful and all(e.return_ is None for e in useful):
+        found.append("No episode was graded (every reward is None): there is nothing to learn from.")
+    if episodes and not useful:
+        found.append("Nothing to train on in this step: every episode failed or every group tied.")
+    for skip in update.skipped:
+        found.append(f"An optimiser step was refused and nothing changed: {skip.reason}.")
+    fresh = []
+    for sentence in found:
+        kind = sentence.split(":", 1)[0].translate({ord(c): None for c in "0123456789%."})
+        if kind not in progress.warnings:
+            fresh.append(sentence)
+        progress.warnings[kind] = progress.warnings.get(kind, 0) + 1
+    return fresh
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _std(values: Sequence[float]) -> float:
+    if len(values) < 2:  # noqa: PLR2004  # one value has no spread
+        return math.nan
+    mean = _mean(values)
+    return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
