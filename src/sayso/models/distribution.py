@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+_BLOCK = 256
+"""Tokens per block of the cumulative sum."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
@@ -85,6 +88,9 @@ def inverse_cdf(
 ) -> Int[Tensor, " n"]:
     """Token drawn in each row by inverting the cumulative distribution at one uniform number.
 
+    The vocabulary is summed in blocks, and only the block that holds the answer is accumulated
+    token by token: a cumulative sum over 49 152 entries costs five times as much.
+
     Args:
         logprobs: Normalised log-probabilities; ``-inf`` entries are never drawn.
         uniform: One number in [0, 1) per row, float64.
@@ -92,15 +98,29 @@ def inverse_cdf(
     Returns:
         The first token whose cumulative probability exceeds ``uniform`` times the total.
     """
-    probabilities = logprobs.double().exp()
-    cumulative = probabilities.cumsum(-1)
+    num_tokens = logprobs.shape[-1]
+    probabilities = logprobs.exp()
+    if ragged := num_tokens % _BLOCK:
+        probabilities = torch.nn.functional.pad(probabilities, (0, _BLOCK - ragged))
+    blocks = probabilities.unflatten(-1, (-1, _BLOCK))
+    upto = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     # Times the total: rounding may leave it a little off 1, and no draw may fall outside.
-    threshold = (uniform.to(cumulative) * cumulative[:, -1])[:, None]
-    drawn = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
-    last = logprobs.shape[-1] - 1
-    drawn = drawn.clamp(max=last)
-    impossible = logprobs.gather(-1, drawn[:, None]).squeeze(-1) == -torch.inf
-    return torch.where(impossible, logprobs.argmax(-1), drawn)
+    threshold = uniform.to(upto)[:, None] * upto[:, -1:]
+    block = _first_above(upto, threshold)
+    before = torch.where(block > 0, upto.gather(-1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks.take_along_dim(block[:, :, None], dim=1).squeeze(1).double().cumsum(-1)
+    drawn = block * _BLOCK + _first_above(inside, threshold - before)
+    return drawn.squeeze(-1).clamp(max=num_tokens - 1)
+
+
+def _first_above(
+    cumulative: Float[Tensor, "n k"], threshold: Float[Tensor, "n 1"]
+) -> Int[Tensor, "n 1"]:
+    """First entry above the threshold; if rounding leaves none, the last that adds anything."""
+    first = torch.searchsorted(cumulative, threshold, right=True)
+    last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
+    # The clamp only matters for NaN, which the caller must find in the log-probability it drew.
+    return torch.minimum(first, last).clamp(max=cumulative.shape[-1] - 1)
 
 
 def _kept(logprobs: Tensor, distribution: Distribution) -> Tensor:
