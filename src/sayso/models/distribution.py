@@ -83,9 +83,7 @@ def token_logprobs(
     return logprobs.masked_fill(~kept, -torch.inf).log_softmax(-1)
 
 
-def inverse_cdf(
-    logprobs: Float[Tensor, "n v"], uniform: Float[Tensor, " n"]
-) -> Int[Tensor, " n"]:
+def inverse_cdf(logprobs: Float[Tensor, "n v"], uniform: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
     """Token drawn in each row by inverting the cumulative distribution at one uniform number.
 
     The vocabulary is summed in blocks, and only the block that holds the answer is accumulated
@@ -102,7 +100,7 @@ def inverse_cdf(
     probabilities = logprobs.exp()
     if ragged := num_tokens % _BLOCK:
         probabilities = torch.nn.functional.pad(probabilities, (0, _BLOCK - ragged))
-    blocks = probabilities.unflatten(-1, (-1, _BLOCK))
+    blocks = probabilities.reshape(len(probabilities), -1, _BLOCK)
     upto = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     # Times the total: rounding may leave it a little off 1, and no draw may fall outside.
     threshold = uniform.to(upto)[:, None] * upto[:, -1:]
@@ -132,7 +130,7 @@ def _kept(logprobs: Tensor, distribution: Distribution) -> Tensor:
         kept = torch.zeros_like(logprobs, dtype=torch.bool).scatter_(-1, best, value=True)
         logprobs = logprobs.masked_fill(~kept, -torch.inf).log_softmax(-1)
     if distribution.top_p < 1:
-        ordered, order = logprobs.sort(-1, descending=True, stable=True)
+        ordered, order = logprobs.sort(dim=-1, descending=True, stable=True)
         before = ordered.exp().cumsum(-1) - ordered.exp()
         kept = torch.zeros_like(logprobs, dtype=torch.bool).scatter_(
             -1, order, before < distribution.top_p
