@@ -32,31 +32,18 @@ _FILE_POINTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Damaged:
-    """A checkpoint that does not verify.
-
-    Attributes:
-        path: Its directory.
-        reason: What is wrong, naming the file.
-    """
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
     """A checkpoint whose every file matched its manifest.
 
     Attributes:
         path: Its directory.
         manifest: What it holds.
-        damaged: Newer checkpoints that were passed over, newest first.
+        damaged: Newer checkpoints that were passed over, newest first, each with the reason.
     """
 
     path: Path
     manifest: Manifest
-    damaged: tuple[Damaged, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     @property
     def step(self) -> int:
@@ -191,24 +178,35 @@ def newest(parent: Path) -> Committed | None:
         CheckpointError: If there are some and none verifies, or the newest sound one was written
             by a newer sayso.
     """
-    damaged: list[Damaged] = []
+    damaged: list[str] = []
     for directory in _directories(parent):
         try:
             manifest = verify(directory)
         except NewerSchemaError:
             raise
         except CheckpointError as error:
-            damaged.append(Damaged(path=directory, reason=error.problem))
+            damaged.append(f"{directory.name}: {error.problem}")
             continue
         return Committed(path=directory, manifest=manifest, damaged=tuple(damaged))
     if not damaged:
         return None
-    listed = "; ".join(f"{item.path.name}: {item.reason}" for item in damaged)
     raise CheckpointError(
         where=str(parent),
-        problem=f"no checkpoint verifies ({len(damaged)} damaged). {listed}",
+        problem=f"no checkpoint verifies ({len(damaged)} damaged). {' '.join(damaged)}",
         fix="Restore one from a backup, or start a new run.",
     )
+
+
+def at(parent: Path, step: int) -> Committed | None:
+    """The checkpoint of one step, or ``None`` if there is none.
+
+    Raises:
+        CheckpointError: If it does not verify; names the file.
+    """
+    for directory in _directories(parent):
+        if _step_of(directory) == step:
+            return Committed(path=directory, manifest=verify(directory))
+    return None
 
 
 def steps(parent: Path) -> list[int]:
@@ -325,5 +323,5 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path)
 
 
-__all__ = ["MANIFEST", "SCHEMA", "Committed", "Damaged", "Entry", "Manifest", "NewerSchemaError"]
-__all__ += ["clean", "commit", "newest", "prune", "steps", "verify"]
+__all__ = ["MANIFEST", "SCHEMA", "Committed", "Entry", "Manifest", "NewerSchemaError"]
+__all__ += ["at", "clean", "commit", "newest", "prune", "steps", "verify"]

@@ -1,0 +1,1 @@
+"""The run directory: ledger, metrics, checkpoints on disk. No torch."""
