@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ def dump_toml(table: Mapping[str, Any]) -> str:
     """TOML text that ``tomllib.loads`` reads back as the same table.
 
     Args:
-        table: Strings, whole numbers, floats, booleans, lists or tuples of them, and tables.
+        table: Text, numbers, booleans, dates and times, lists or tuples of them, and tables.
             Entries that are ``None`` are left out: TOML has no such value.
 
     Raises:
@@ -48,6 +49,8 @@ def _value(value: object, path: tuple[str, ...]) -> str:
     text = _number(value)
     if text is not None:
         return text
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
     if isinstance(value, str):
         return _string(value, path)
     if isinstance(value, Mapping):
