@@ -1,0 +1,195 @@
+"""Cheap plausibility of English, without a model: verbs, neighbours, piles of words.
+
+These checks do not parse. They price what a policy does when it games a reward: word salad,
+lists of keywords, articles before nothing, clauses without a verb. Good prose loses nothing,
+or close to it. Scores lie in [0, 1].
+"""
+
+from __future__ import annotations
+
+import re
+
+from sayso.rewards.text import WORD, ngrams, sentences, words
+from sayso.rewards.vocabulary import (
+    ADVERBS,
+    ARTICLES,
+    AUXILIARIES,
+    BE,
+    COORDINATORS,
+    FUNCTION_WORDS,
+    MODALS,
+    PREPOSITIONS,
+    STRICT_DETERMINERS,
+    STRICT_PREPOSITIONS,
+    SUBJECTS,
+    VOWELS,
+    finite_verbs,
+    verb_forms,
+)
+
+PIECE = WORD.pattern + r"|[.!?\u2026]+|[,;:()\n]|\s[\u2013\u2014-]\s|\u2014"
+END = "."
+COMMA = ","
+MAY_FOLLOW_ARTICLE = frozenset(
+    {"past", "inside", "outside", "down", "near", "like", "off", "under", "over", "above", "about"}
+    | {"out", "up", "on", "in", "yet"}
+)
+AFTER_ARTICLE = (
+    ((PREPOSITIONS | COORDINATORS | BE | SUBJECTS) - MAY_FOLLOW_ARTICLE)
+    | {"has", "had", "have", "do", "does", "did", "be", "been", "being", "would", "could", "should"}
+    | {"to", "not", "him", "me", "us", "them", "it", "you", "its", "my", "your", "our", "their"}
+    | {"the", "a", "an", "this", "these", "if", "because", "although", END, COMMA}
+)
+AFTER_STRICT_PREPOSITION = (
+    {END, COMMA} | COORDINATORS - {"yet", "so"} | (AUXILIARIES - {"being", "will", "may", "might"})
+    | SUBJECTS | {"of"}
+)  # fmt: skip
+AFTER_SUBJECT = (ARTICLES | (PREPOSITIONS - {"out", "off", "up", "down", "about", "since", "inside",
+                 "like", "near", "past", "over", "by", "in", "on", "at", "from", "with"})
+                 | {"my", "your", "its", "our", "their", "his"} | SUBJECTS
+                 | {"it", "him", "them", "us", "me", "am"})  # fmt: skip
+AFTER_MODAL = BE | {"has", "had", "does", "did", "been", "being", "of", END, COMMA} | MODALS
+AGREEMENT = (
+    {(s, v) for s in ("he", "she", "it") for v in ("are", "have", "do", "am")}
+    | {(s, v) for s in ("we", "they", "you") for v in ("is", "was", "has", "does", "am")}
+    | {("i", v) for v in ("is", "are", "has", "does", "were")}
+)
+VOWEL_SOUND_EXCEPTIONS = re.compile(
+    r"^(?:hour|honest|honou?r|heir)|^(?:uni(?!n|m)|use|usu|eu|one\b|once|ut[ei]|ubiq|ewe)"
+)
+
+
+def tokens(text: str) -> list[str]:
+    """Lower-case words with ``.`` for any sentence end and ``,`` for any other pause."""
+    found = []
+    for match in re.finditer(
+        WORD.pattern + r"|[.!?\u2026]+|[,;:()\n]|\s[\u2013\u2014-]\s|\u2014", text
+    ):
+        piece = match.group()
+        if piece[0] in ".!?…":
+            found.append(END)
+        elif piece[0].isalnum():
+            found.append(piece.lower().replace("\u2019", "'"))
+        elif piece != "\n":
+            found.append(COMMA)
+    return found
+
+
+def article_fits(article: str, word: str) -> bool:
+    """Whether "a" or "an" fits the sound of the next word; other words fit always."""
+    if article not in {"a", "an"} or not word[0].isalpha():
+        return True
+    exception = bool(VOWEL_SOUND_EXCEPTIONS.match(word))
+    vowel_sound = (word[0] in VOWELS) is not exception
+    return vowel_sound is (article == "an")
+
+
+def is_bad_pair(left: str, right: str) -> bool:
+    """Whether two neighbours hardly ever stand together in English."""
+    rules = (
+        left in STRICT_DETERMINERS and right in AFTER_ARTICLE,
+        left in {"a", "an"} and not article_fits(left, right),
+        left in STRICT_PREPOSITIONS and right in AFTER_STRICT_PREPOSITION,
+        left in SUBJECTS and right in AFTER_SUBJECT,
+        left in MODALS - {"may", "might", "can", "will"} and right in AFTER_MODAL,
+        left in BE and right in BE | MODALS | {"has", "had", "have", "does", "did", "do"},
+        left in COORDINATORS - {"yet", "so"} and right in {END, "and", "or", "of"},
+        left in {"to", "in"} and right in BE | {"of", "and"},
+        (left, right) in AGREEMENT,
+        left == right and left not in {"had", "that", "so", "very", "far", END, COMMA},
+        left == COMMA and right in {COMMA, END},
+    )
+    return any(rules)
+
+
+def num_bad_pairs(text: str) -> int:
+    """How many neighbours hardly ever stand together ("the of", "a old", "she the", "of.")."""
+    found = tokens(text)
+    pairs = ngrams(found, 2)
+    opening = int(bool(found) and found[0] in {COMMA, END})
+    return opening + sum(is_bad_pair(left, right) for left, right in pairs)
+
+
+def longest_pile(text: str) -> int:
+    """Longest run of words that are neither function words, verbs nor adverbs in -ly."""
+    breakers = FUNCTION_WORDS | verb_forms()
+    longest = current = 0
+    for token in tokens(text):
+        is_content = token not in breakers and token not in {END, COMMA} and token[-2:] != "ly"
+        current = current + 1 if is_content else 0
+        longest = max(longest, current)
+    return longest
+
+
+def verbs(text: str) -> float | None:
+    """Share of the sentences with a finite verb; ``None`` for a text without sentences.
+
+    A form in -ed or -s of a verb of the list, an irregular past, an auxiliary, or a base form
+    after a subject counts. A word such as "lights" counts although it may be a noun.
+    """
+    found = sentences(text)
+    if not found:
+        return None
+    return sum(_has_verb(sentence) for sentence in found) / len(found)
+
+
+def _has_verb(sentence: str) -> bool:
+    found = tokens(sentence)
+    finite = finite_verbs()
+    if any(token in finite for token in found):
+        return True
+    forms = verb_forms()
+    subjects = SUBJECTS | {"you", "who", "that"}
+    return any(
+        right in forms and right[-3:] != "ing" and (left in subjects or _is_plural(left))
+        for left, right in ngrams(found, 2)
+    )
+
+
+def _is_plural(word: str) -> bool:
+    """Whether a word looks like a plural noun."""
+    return word.endswith("s") and not word.endswith(("ss", "us", "'s"))
+
+
+def function_share(text: str) -> float | None:
+    """Score of the share of function words: 1 from 25 % to 70 %, falling to 0 at 5 % and 95 %.
+
+    ``None`` for a text without words.
+    """
+    found = [word.lower().replace("\u2019", "'") for word in words(text)]
+    if not found:
+        return None
+    share = sum(word in FUNCTION_WORDS for word in found) / len(found)
+    return max(0.0, min(1.0, (share - 0.05) / 0.2, (0.95 - share) / 0.25))
+
+
+def pauses(text: str) -> float | None:
+    """Score of the share of commas: 1 up to one in four words, 0 from one in two."""
+    found = tokens(text)
+    num_words = sum(token not in {END, COMMA} for token in found)
+    if not num_words:
+        return None
+    return max(0.0, min(1.0, 2.0 - 4.0 * found.count(COMMA) / num_words))
+
+
+def adverb_load(text: str) -> float | None:
+    """Score of bare adverbs and -ly words: 1 up to one in four words, 0 from one in two."""
+    found = [token for token in tokens(text) if token not in {END, COMMA}]
+    if not found:
+        return None
+    share = sum(token in ADVERBS or token.endswith("ly") for token in found) / len(found)
+    return max(0.0, min(1.0, 2.0 - 4.0 * share))
+
+
+def grammar(text: str) -> float | None:
+    """Product of all checks of this file; ``None`` for a text without words.
+
+    Two bad pairs halve the score; a sentence without a verb costs more than a bad pair.
+    """
+    share = function_share(text)
+    if share is None:
+        return None
+    pairs: float = 1.0 / (1.0 + 0.5 * num_bad_pairs(text) ** 1.5)
+    pile = max(0.0, min(1.0, 1.0 - 0.35 * (longest_pile(text) - 3)))
+    has_verbs = 0.3 + 0.7 * (verbs(text) or 0.0)
+    return pairs * pile * has_verbs * share * (pauses(text) or 0.0) * (adverb_load(text) or 0.0)
