@@ -215,7 +215,7 @@ def steps(parent: Path) -> list[int]:
 
 
 def prune(parent: Path, keep: int, protect: frozenset[int] | set[int] = frozenset()) -> list[int]:
-    """Delete old checkpoints, each renamed away first.
+    """Delete old checkpoints, each renamed away first, and leftovers; needs the run's lock.
 
     Nothing is deleted unless the newest verifies by hash; damaged ones do not count as kept.
 
@@ -233,6 +233,7 @@ def prune(parent: Path, keep: int, protect: frozenset[int] | set[int] = frozense
     """
     if keep < 2:
         raise ValueError(f"keep must be at least 2, got {keep}: the only one may be damaged")
+    clean(parent)  # else a checkpoint set aside would count beside the one that replaced it
     num_sound = 0
     removable: list[Path] = []
     for directory in _directories(parent):

@@ -68,7 +68,7 @@ def _checkpoint_parts(run: Run) -> dict[str, str]:
     if found is None:
         return dict.fromkeys(("weights", "optimiser", "cursors"), NONE)
     try:
-        tensors = sorted(deserialize(found.read(TENSORS)), key=lambda item: item[0])
+        tensors = sorted(deserialize(found.read(TENSORS)), key=lambda item: item[0])  # type: ignore[no-untyped-call]
         values = without_clocks(json.loads(found.read(VALUES)))
     except (SafetensorError, ValueError) as error:
         if isinstance(error, CheckpointError):
