@@ -1,0 +1,91 @@
+"""The whole configuration of a run, as one typed tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from sayso.algorithms.a2c import A2COptions
+from sayso.algorithms.grpo import GRPOOptions
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.ppo import PPOOptions
+from sayso.algorithms.reinforce import ReinforceOptions
+from sayso.algorithms.reinforce_pp import ReinforcePPOptions
+from sayso.algorithms.rloo import RLOOOptions
+from sayso.config.load import build, override
+from sayso.models.options import ModelOptions
+from sayso.sampling.base import SamplingOptions
+from sayso.training.options import TrainOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvOptions:
+    """Which environment, and the limits around it; written in a run file under ``[env]``.
+
+    Attributes:
+        id: Registered id, or ``"module:Id"`` to import a module that registers it.
+        kwargs: Passed to the environment's constructor.
+        max_turns: Decisions after which an episode is cut off; unset: what the environment says.
+        max_context_tokens: Context length at which an episode is cut off; unset: the model's.
+        timeout_s: Run the environment in a process of its own and give each call this many
+            seconds; unset: what the environment asks for.
+    """
+
+    id: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    max_turns: int | None = None
+    max_context_tokens: int | None = None
+    timeout_s: float | None = None
+
+
+AlgorithmOptions = (
+    GRPOOptions | RLOOOptions | ReinforceOptions | ReinforcePPOptions | A2COptions | PPOOptions
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run; read from TOML, written resolved to the run directory.
+
+    Attributes:
+        name: Names the run directory when none is given.
+        seed: Everything random is derived from it.
+        model: The language model.
+        env: The environment.
+        sampling: How actions are drawn.
+        algorithm: Which algorithm, with its options; chosen by ``type``.
+        optim: Optimiser and micro-batches.
+        kl: Distance to the reference model.
+        train: The loop.
+    """
+
+    name: str = "run"
+    seed: int = 0
+    env: EnvOptions
+    model: ModelOptions = field(default_factory=ModelOptions)
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    algorithm: AlgorithmOptions = field(default_factory=GRPOOptions)
+    optim: OptimOptions = field(default_factory=OptimOptions)
+    kl: KLOptions = field(default_factory=KLOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
+
+
+SECTIONS = ("model", "env", "sampling", "algorithm", "optim", "kl", "train")
+
+
+def load_config(
+    table: Mapping[str, Any], *, source: str, overrides: tuple[str, ...] = ()
+) -> RunConfig:
+    """A run's configuration from a parsed TOML table and ``a.b=c`` overrides.
+
+    Raises:
+        ConfigError: Listing every problem at once.
+    """
+    return build(RunConfig, override(dict(table), list(overrides)), source=source)
+
+
+def option_names(record: type[Any]) -> list[str]:
+    """Field names of an options record."""
+    return [f.name for f in fields(record)] if is_dataclass(record) else []

@@ -1,0 +1,312 @@
+"""``sayso.GRPO("smollm2", "sayso/Writing-v0").learn(...)``: Stable-Baselines3's verbs.
+
+Each class is a name for one algorithm; everything else is shared by calling ``app``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from sayso.app.assemble import (
+    assemble,
+    build_learner,
+    build_lm,
+    env_source,
+    open_or_create_run,
+    rollout_limits,
+)
+from sayso.app.config import SECTIONS, AlgorithmOptions, RunConfig, load_config
+from sayso.config.load import to_table
+from sayso.envs.base import Observation
+from sayso.envs.registry import EnvSource, source
+from sayso.errors import ModelMissingError, UnknownOptionError
+from sayso.evaluation.evaluate import EvalReport, evaluate
+from sayso.models.saving import CardData, save
+from sayso.runs.run import next_name
+from sayso.sampling.base import Request
+from sayso.seeds import derive
+from sayso.training.callbacks import Callback, StepReport, TrainingContext
+from sayso.training.loop import TrainResult, train
+
+SAVED_CONFIG = "sayso.json"
+_RECORDS = {f.name: f for f in dataclasses.fields(RunConfig)}
+
+
+class Agent:
+    """A language model, an environment and an algorithm: learn, predict, save, load.
+
+    Args:
+        model: ``"smollm2"``, ``"tiny"``, a hub id, a directory, or ``(model, tokenizer)``.
+        env: A registered id, an environment, or a function that makes one.
+        seed: Everything random is derived from it.
+        **options: Any option of the run by its name (``group_size=8``, ``lr=1e-5``,
+            ``max_new_tokens=40``), or a whole section as a dictionary
+            (``kl={"coef": 0.05}``). An unknown name is refused with the nearest valid one.
+    """
+
+    algorithm: ClassVar[str]
+
+    def __init__(self, model: Any, env: Any, *, seed: int = 0, **options: Any) -> None:
+        self.source: EnvSource = env if isinstance(env, EnvSource) else source(env)
+        name = model if isinstance(model, str | Path) else "custom"
+        table: dict[str, Any] = {
+            "seed": seed,
+            "model": {"name": str(name)},
+            "env": {"id": self.source.id},
+            "algorithm": {"type": self.algorithm},
+        }
+        for key, value in options.items():
+            _place(table, key, value, algorithm=self.algorithm)
+        self.config = load_config(table, source=f"{type(self).__name__}(...)")
+        self.lm = build_lm(self.config, None if isinstance(model, str | Path) else model)
+        self.learner = build_learner(self.config, self.lm)
+        self.last_report: EvalReport | None = None
+        self._num_learns = 0
+
+    def learn(
+        self,
+        total_episodes: int,
+        callback: Callback | Sequence[Callback] | Callable[..., bool | None] | None = None,
+        *,
+        run: str | Path | None = None,
+        progress_bar: bool = True,
+        **train_options: Any,
+    ) -> Self:
+        """Train; goes on where ``run`` stopped if that directory holds a run of these options.
+
+        Args:
+            total_episodes: Valid episodes to train on.
+            callback: One ``Callback``, several, or a function of (context, report) called after
+                each step; returning False stops training.
+            run: Run directory; unset makes ``runs/<env>-<algorithm>-<n>``.
+            progress_bar: Show the terminal view.
+            **train_options: Options of ``TrainOptions``, such as ``eval_every=5``.
+
+        Returns:
+            Itself.
+        """
+        options = dataclasses.replace(
+            self.config.train, total_episodes=total_episodes, **train_options
+        )
+        seed = derive(self.config.seed, "learn", self._num_learns) if self._num_learns else None
+        config = dataclasses.replace(
+            self.config, train=options, seed=self.config.seed if seed is None else seed
+        )
+        name = f"{self.source.id.split('/')[-1].split('-')[0].lower()}-{self.algorithm}"
+        path = Path(run) if run is not None else next_name(Path("runs"), name)
+        opened = open_or_create_run(config, path)
+        callbacks = _callbacks(callback)
+        if progress_bar:
+            from sayso.training.view import TerminalView
+
+            callbacks = [TerminalView(), *callbacks]
+        with opened.lock():
+            self.last_result: TrainResult = train(
+                assemble(
+                    config, opened, learner=self.learner, env=self.source, callbacks=callbacks
+                )
+            )
+        self.run_path = path
+        self._num_learns += 1
+        return self
+
+    def predict(
+        self, observation: Observation, *, deterministic: bool = False, seed: int = 0
+    ) -> str:
+        """The policy's action for one observation.
+
+        Args:
+            observation: Text, or chat messages.
+            deterministic: Take the likeliest token each time.
+            seed: Decides the draw otherwise.
+        """
+        policy = self.learner.policy()
+        engine = policy.engine
+        if deterministic:
+            from sayso.sampling.make import make_engine
+
+            engine = make_engine(self.lm, dataclasses.replace(self.config.sampling, top_k=1))
+        engine.submit(
+            Request(
+                session="predict",
+                new_ids=policy.chat.prompt(observation),
+                seed=derive(seed, "predict"),
+                max_new_tokens=policy.max_new_tokens,
+            )
+        )
+        (completion,) = engine.poll()
+        engine.close("predict")
+        text = policy.chat.text(completion.ids)
+        for stop in policy.stop:
+            text = text.split(stop, 1)[0]
+        return text
+
+    def evaluate(
+        self, *, split: str = "held_out", num_episodes: int = 100, seed: int = 0
+    ) -> EvalReport:
+        """Mean return with its interval, per reward part; changes nothing."""
+        self.last_report = evaluate(
+            self.learner.policy(),
+            self.source,
+            split=split,
+            num_episodes=num_episodes,
+            seed=seed,
+            limits=rollout_limits(self.config.env),
+        )
+        return self.last_report
+
+    def save(self, directory: str | Path) -> None:
+        """Write a plain Hugging Face directory, with a model card and sayso's options."""
+        target = Path(directory)
+        save(self.lm, target, card=card(self.config, self.last_report))
+        (target / SAVED_CONFIG).write_text(json.dumps(to_table(self.config), indent=1))
+
+    @classmethod
+    def load(cls, directory: str | Path, env: Any = None) -> Self:
+        """An agent from a directory that ``save`` wrote, ready to predict or to learn on.
+
+        Raises:
+            ModelMissingError: If the directory holds no agent of sayso.
+        """
+        target = Path(directory)
+        if not (target / SAVED_CONFIG).is_file():
+            raise ModelMissingError(
+                where=str(target),
+                problem=f"holds no {SAVED_CONFIG}, so it was not written by save().",
+                fix="Pass the directory given to save(), or use it as a model: GRPO(directory, env).",
+            )
+        config = load_config(
+            json.loads((target / SAVED_CONFIG).read_text()), source=SAVED_CONFIG
+        )
+        own_class = AGENTS[config.algorithm.type] if cls is Agent else cls
+        agent = object.__new__(own_class)
+        agent.config = dataclasses.replace(
+            config, model=dataclasses.replace(config.model, name=str(target))
+        )
+        agent.source = source(env) if env is not None else env_source(config.env)
+        agent.lm = build_lm(agent.config)
+        agent.learner = build_learner(agent.config, agent.lm)
+        agent.last_report, agent._num_learns = None, 0  # noqa: SLF001  # its own class
+        return agent
+
+
+class GRPO(Agent):
+    """Group-relative policy optimisation; ``variant=`` names its relatives."""
+
+    algorithm = "grpo"
+
+
+class RLOO(Agent):
+    """REINFORCE with leave-one-out baselines."""
+
+    algorithm = "rloo"
+
+
+class Reinforce(Agent):
+    """REINFORCE with no baseline, the batch mean or a moving average."""
+
+    algorithm = "reinforce"
+
+
+class ReinforcePP(Agent):
+    """REINFORCE++: token-level KL in the reward, advantages whitened over the batch."""
+
+    algorithm = "reinforce_pp"
+
+
+class A2C(Agent):
+    """Advantage actor-critic."""
+
+    algorithm = "a2c"
+
+
+class PPO(Agent):
+    """Proximal policy optimisation with a critic."""
+
+    algorithm = "ppo"
+
+
+AGENTS: dict[str, type[Agent]] = {
+    agent.algorithm: agent for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO)
+}
+
+
+class _FunctionCallback(Callback):
+    def __init__(self, function: Callable[..., bool | None]) -> None:
+        self.function = function
+
+    def on_step(self, context: TrainingContext, report: StepReport) -> bool | None:
+        return self.function(context, report)
+
+
+def _callbacks(callback: Any) -> list[Callback]:
+    if callback is None:
+        return []
+    if isinstance(callback, Callback):
+        return [callback]
+    if callable(callback):
+        return [_FunctionCallback(callback)]
+    return list(callback)
+
+
+def _place(table: dict[str, Any], key: str, value: Any, *, algorithm: str) -> None:
+    """Put ``key=value`` where it belongs in the configuration table."""
+    if key in SECTIONS and isinstance(value, dict):
+        table.setdefault(key, {}).update(value)
+        return
+    homes = [section for section, names in _names(algorithm).items() if key in names]
+    if len(homes) != 1:
+        every = sorted({name for names in _names(algorithm).values() for name in names})
+        near = difflib.get_close_matches(key, every, n=1)
+        fix = (
+            f"Name the section: {', '.join(f'{h}={{...}}' for h in homes)}."
+            if homes
+            else (f"Did you mean `{near[0]}`?" if near else f"Options: {', '.join(every)}.")
+        )
+        raise UnknownOptionError(
+            where=key, problem="is in several sections." if homes else "no such option.", fix=fix
+        )
+    table.setdefault(homes[0], {})[key] = value
+
+
+def _names(algorithm: str) -> dict[str, list[str]]:
+    """Option names by section, for one algorithm."""
+    from sayso.algorithms.kl import KLOptions
+    from sayso.algorithms.optim import OptimOptions
+    from sayso.models.options import ModelOptions
+    from sayso.sampling.base import SamplingOptions
+    from sayso.training.options import TrainOptions
+
+    records: dict[str, Any] = {
+        "model": ModelOptions,
+        "sampling": SamplingOptions,
+        "optim": OptimOptions,
+        "kl": KLOptions,
+        "train": TrainOptions,
+        "algorithm": next(
+            o for o in AlgorithmOptions.__args__ if _type_of(o) == algorithm  # type: ignore[attr-defined]
+        ),
+    }
+    return {
+        section: [f.name for f in dataclasses.fields(record) if f.name not in {"type", "name"}]
+        for section, record in records.items()
+    }
+
+
+def _type_of(options: Any) -> str:
+    return str(next(f.default for f in dataclasses.fields(options) if f.name == "type"))
+
+
+def card(config: RunConfig, report: EvalReport | None) -> CardData:
+    """What the model card says."""
+    return CardData(
+        base_model=config.model.name,
+        env=config.env.id,
+        algorithm=config.algorithm.type,
+        report=report.to_json() if report else None,
+    )

@@ -1,0 +1,45 @@
+"""``sayso chat``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sayso.cli.restore import restore
+from sayso.runs.terminal import printable
+
+
+def run(path: Path, *, checkpoint: str, seed: int, max_new_tokens: int | None) -> None:
+    """Read a line, answer it, keep the conversation's context; ends at an empty line."""
+    from sayso.sampling.base import Request
+    from sayso.seeds import derive
+    from sayso.types import FinishReason
+
+    _, learner, step = restore(path, checkpoint)
+    policy = learner.policy()
+    budget = max_new_tokens or policy.max_new_tokens
+    print(f"{path} at step {step}. An empty line ends the conversation.")
+    length, closed, turn = 0, True, 0
+    while True:
+        print("you> ", end="", flush=True)
+        line = sys.stdin.readline().rstrip("\n")
+        if not line:
+            break
+        ids = policy.chat.prompt(line) if turn == 0 else policy.chat.reply(line, closed=closed)
+        if length + len(ids) + budget > policy.engine.max_context:
+            print("(the context is full: this conversation ends here)")
+            break
+        policy.engine.submit(
+            Request(
+                session="chat",
+                new_ids=ids,
+                seed=derive(seed, "chat", turn),
+                max_new_tokens=budget,
+            )
+        )
+        (completion,) = policy.engine.poll()
+        length += len(ids) + len(completion.ids)
+        closed = completion.finish is FinishReason.STOP
+        print(f"policy> {printable(policy.chat.text(completion.ids))}", flush=True)
+        turn += 1
+    policy.engine.close("chat")

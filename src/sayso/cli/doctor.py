@@ -1,0 +1,113 @@
+"""``sayso doctor``: what training checks at its start, without training."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+
+from sayso.cli import recipes
+from sayso.errors import SaysoError
+
+MIN_FREE_GB = 2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    name: str
+    is_ok: bool
+    says: str
+
+
+def run(recipe: str | None, *, overrides: Sequence[str], as_json: bool) -> None:
+    """Check the machine, then the recipe; exit code 2 when something would stop training."""
+    findings = _machine()
+    if recipe is not None:
+        findings += _recipe(recipe, overrides)
+    if as_json:
+        rows = [{"name": f.name, "ok": f.is_ok, "says": f.says} for f in findings]
+        print(json.dumps({"ok": all(f.is_ok for f in findings), "findings": rows}))
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.is_ok else 'FAIL'}  {finding.name}: {finding.says}")
+    if not all(f.is_ok for f in findings):
+        raise typer.Exit(2)
+
+
+def _machine() -> list[Finding]:
+    import torch
+
+    findings = [Finding("python", sys.version_info >= (3, 11), sys.version.split()[0])]
+    for package, extra in (
+        ("torch", ""), ("transformers", ""), ("gymnasium", ""), ("peft", "lora"),
+        ("tensorboard", "track"),
+    ):  # fmt: skip
+        try:
+            findings.append(Finding(package, True, version(package)))
+        except PackageNotFoundError:
+            fix = f"not installed; only needed for the extra: pip install 'sayso[{extra}]'"
+            findings.append(Finding(package, bool(extra), fix if extra else "not installed"))
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    findings.append(
+        Finding("device", True, f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    )
+    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
+    findings.append(Finding("disk", free_gb > MIN_FREE_GB, f"{free_gb:.0f} GB free here"))
+    return findings
+
+
+def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
+    """Options, environment, model, one rollout, one update; nothing is kept."""
+    from sayso.app.assemble import build_learner, build_lm, env_source, refuse_unused
+    from sayso.rollout.preflight import preflight
+    from sayso.training.check import check_rollout, check_update
+
+    findings: list[Finding] = []
+
+    def attempt(name: str, work: Callable[[], T], say: Callable[[T], str]) -> T | None:
+        try:
+            result = work()
+        except SaysoError as error:
+            findings.append(Finding(name, False, str(error)))
+            return None
+        findings.append(Finding(name, True, say(result)))
+        return result
+
+    config = attempt(
+        "options", lambda: recipes.config(recipe, overrides), lambda c: f"{c.algorithm.type}, valid"
+    )
+    if config is None or attempt("unused options", lambda: refuse_unused(config), lambda _: "none"):
+        return findings
+    env = attempt("environment", lambda: env_source(config.env), lambda e: e.id)
+    if env is None:
+        return findings
+    problems = preflight(env, seed=config.seed)
+    findings.append(Finding("environment check", not problems, "; ".join(problems) or "sound"))
+    lm = attempt("model", lambda: build_lm(config), lambda m: f"{m.name}, context {m.max_context}")
+    if lm is None or problems:
+        return findings
+    learner = attempt(
+        "algorithm", lambda: build_learner(config, lm),
+        lambda _: f"{sum(p.numel() for p in lm.trainable().values()):,} trainable parameters",
+    )  # fmt: skip
+    if learner is None:
+        return findings
+    episodes = attempt(
+        "rollout", lambda: check_rollout(learner, env, config.seed),
+        lambda found: f"{len(found)} episodes, mean return "
+        f"{sum(e.return_ or 0.0 for e in found) / len(found):.3f}",
+    )  # fmt: skip
+    if episodes:
+        attempt("update", lambda: check_update(learner, episodes), lambda sentence: sentence)
+    return findings

@@ -1,0 +1,175 @@
+"""Entry point: parses, calls one file per command, turns errors into exit codes.
+
+Exit codes: 0 done, 2 bad input, 3 stopped by a guard, 130/143 on signals.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sayso.errors import GuardError, SaysoError
+from sayso.runs.interrupt import Interrupted
+
+app = typer.Typer(
+    help="sayso: train language models with reinforcement learning. The reward has the say-so.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+BAD_INPUT, GUARD = 2, 3
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Override an option: --set algorithm.lr=1e-5.")
+]
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name or a TOML file (see `sayso list recipes`).")
+    ] = None,
+    set_: Set = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run directory; unset: runs/<recipe>-<n>.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")] = None,
+    tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files.")] = False,
+    json_: Json = False,
+) -> None:
+    """Train a recipe: live view in a terminal, plain lines elsewhere, a run directory always."""
+    from sayso.cli import train as command
+
+    command.run(
+        recipe, overrides=set_ or [], resume=resume, path=run, seed=seed,
+        tensorboard=tensorboard, as_json=json_,
+    )  # fmt: skip
+
+
+@app.command(name="eval")
+def eval_(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    split: Annotated[str, typer.Option(help="train, held_out or unseen.")] = "held_out",
+    episodes: Annotated[int, typer.Option(help="How many.")] = 100,
+    checkpoint: Annotated[str, typer.Option(help="last, best, base, or a step.")] = "last",
+    seed: Annotated[int, typer.Option(help="Seed of the evaluation.")] = 0,
+    json_: Json = False,
+) -> None:
+    """Measure a run's policy: mean return with its interval, per reward part."""
+    from sayso.cli import evaluate as command
+
+    command.run(
+        run, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed, as_json=json_
+    )
+
+
+@app.command()
+def chat(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    checkpoint: Annotated[str, typer.Option(help="last, best, base, or a step.")] = "last",
+    seed: Annotated[int, typer.Option(help="Decides what is drawn.")] = 0,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Length of an answer.")] = None,
+) -> None:
+    """Talk to a run's policy in the terminal; an empty line or Ctrl-D ends it."""
+    from sayso.cli import chat as command
+
+    command.run(run, checkpoint=checkpoint, seed=seed, max_new_tokens=max_new_tokens)
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(help="envs, algorithms, models or recipes.")],
+    json_: Json = False,
+) -> None:
+    """List what there is."""
+    from sayso.cli import listing as command
+
+    command.run(what, as_json=json_)
+
+
+@app.command()
+def doctor(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe to check as well.")] = None,
+    set_: Set = None,
+    json_: Json = False,
+) -> None:
+    """Check the machine, and a recipe, the way training would, without training."""
+    from sayso.cli import doctor as command
+
+    command.run(recipe, overrides=set_ or [], as_json=json_)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    directory: Annotated[Path, typer.Argument(help="Where to write the model.")],
+    checkpoint: Annotated[str, typer.Option(help="last, best or a step.")] = "last",
+) -> None:
+    """Write a run's policy as a plain Hugging Face directory with a model card."""
+    from sayso.cli import export as command
+
+    command.run(run, directory, checkpoint=checkpoint)
+
+
+@app.command()
+def digest(
+    run: Annotated[Path, typer.Argument(help="A run directory.")], json_: Json = False
+) -> None:
+    """Print sha256 sums of what a run is: weights, optimiser, cursors, metrics, episodes."""
+    from sayso.cli import digest as command
+
+    command.run(run, as_json=json_)
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    run: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
+    set_: Set = None,
+) -> None:
+    """Train the recipe `writing` and show what changed; the last line is one JSON object."""
+    from sayso.cli import demo as command
+
+    command.run(seed=seed, path=run, overrides=set_ or [])
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(call(app))
+
+
+def call(command: Callable[..., object]) -> int:
+    """Run a command; the exit code it deserves."""
+    try:
+        command(standalone_mode=False)
+    except GuardError as error:
+        print(error, file=sys.stderr)
+        return GUARD
+    except SaysoError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except Interrupted as error:
+        print(f"{error}; the last whole step is saved.", file=sys.stderr)
+        return error.exit_code
+    except typer.Exit as error:
+        return error.exit_code
+    except BrokenPipeError:
+        return 0
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")):  # bad flags and arguments
+            getattr(error, "show", lambda: print(error, file=sys.stderr))()
+            return BAD_INPUT
+        raise
+    return 0

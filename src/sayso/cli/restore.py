@@ -1,0 +1,56 @@
+"""A run's policy, put back from one of its checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sayso.errors import CheckpointError
+from sayso.runs.run import Run
+
+if TYPE_CHECKING:
+    from sayso.algorithms.base import Learner
+    from sayso.app.config import RunConfig
+
+
+def restore(path: Path, checkpoint: str) -> tuple[RunConfig, Learner, int]:
+    """Configuration, learner and step of a checkpoint.
+
+    Args:
+        path: The run directory.
+        checkpoint: ``"last"``, ``"best"``, ``"base"`` (before training) or a step number.
+
+    Raises:
+        CheckpointError: If there is no such checkpoint.
+    """
+    from sayso.app.assemble import build_learner, build_lm
+    from sayso.app.config import load_config
+    from sayso.training.checkpoint import load_checkpoint
+
+    run = Run.open(path)
+    config = load_config(run.config(), source=f"{path}/config.toml")
+    if checkpoint not in {"last", "best", "base"} and not checkpoint.isdigit():
+        raise CheckpointError(
+            where="--checkpoint",
+            problem=f"got {checkpoint!r}.",
+            fix="Use last, best, base or a step number.",
+        )
+    learner = build_learner(config, build_lm(config))
+    if checkpoint == "base":
+        return config, learner, 0
+    step = int(checkpoint) if checkpoint.isdigit() else None
+    restored = load_checkpoint(run, learner, step=step)
+    if restored is not None and checkpoint == "best":
+        best = restored.progress.best_step
+        if best < 0:
+            raise CheckpointError(
+                where=str(path),
+                problem="has no best checkpoint: it was trained without evaluations.",
+                fix="Use --checkpoint last, or train with --set train.eval_every=5.",
+            )
+        restored = load_checkpoint(run, learner, step=best)
+    if restored is None:
+        raise CheckpointError(
+            where=str(path), problem="holds no checkpoint yet.", fix="Let it train a little."
+        )
+    return config, learner, restored.progress.step

@@ -1,0 +1,106 @@
+"""``sayso train``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sayso.cli import recipes
+from sayso.errors import ConfigError
+from sayso.runs.run import Run, next_name
+
+if TYPE_CHECKING:
+    from sayso.app.config import RunConfig
+    from sayso.training.loop import TrainResult
+
+
+def run(
+    recipe: str | None,
+    *,
+    overrides: Sequence[str],
+    resume: Path | None,
+    path: Path | None,
+    seed: int | None,
+    tensorboard: bool,
+    as_json: bool,
+) -> None:
+    """Train or resume, then say where the run lies and what to type next."""
+    if (recipe is None) == (resume is None):
+        raise ConfigError(
+            where="sayso train",
+            problem="needs a recipe, or --resume RUN, and not both.",
+            fix=f"Recipes: {', '.join(recipes.names())}.",
+        )
+    if resume is not None:
+        if overrides or seed is not None or path is not None:
+            raise ConfigError(
+                where="--resume",
+                problem="a run goes on with its own options, so --set, --seed and --run are refused.",
+                fix="Start a new run to change them.",
+            )
+        opened = Run.open(resume)
+        config = _config_of(opened)
+    else:
+        config = recipes.config(str(recipe), overrides, seed=seed)
+        opened = None
+    result, where = execute(config, opened, path, tensorboard=tensorboard)
+    summary = {
+        "run": str(where),
+        "stopped_by": result.stopped_by,
+        "steps": result.progress.step,
+        "episodes": result.progress.num_episodes,
+        "invalid_episodes": dict(result.progress.num_invalid),
+        "best_step": result.progress.best_step if result.progress.best_step >= 0 else None,
+        "best_return": result.progress.best_return if result.progress.best_step >= 0 else None,
+        "train_s": round(result.train_s, 1),
+    }
+    if as_json:
+        print(json.dumps(summary))
+        return
+    print(f"Done: {result.progress.num_episodes} episodes in {result.progress.step} steps.")
+    for kind, count in result.progress.num_invalid.items():
+        print(f"Left out: {count} invalid episodes ({kind}); they are in {where}/episodes.")
+    print(f"Run: {where}")
+    print(f"Next: sayso eval {where}   sayso chat {where}   sayso export {where} my-model")
+
+
+def execute(
+    config: RunConfig, opened: Run | None, path: Path | None, *, tensorboard: bool = False
+) -> tuple[TrainResult, Path]:
+    """Train a configuration in a new run directory, or go on with an opened one."""
+    from sayso.app.assemble import (
+        assemble,
+        build_learner,
+        build_lm,
+        create_run,
+        env_source,
+        refuse_unused,
+    )
+    from sayso.rollout.preflight import require_sound
+    from sayso.training.callbacks import Callback, TensorBoard
+    from sayso.training.loop import train
+    from sayso.training.view import TerminalView
+
+    refuse_unused(config)
+    env = env_source(config.env)
+    require_sound(env, seed=config.seed)
+    if opened is None:
+        where = path or next_name(Path("runs"), config.name)
+        opened = create_run(config, where, command=sys.argv)
+    callbacks: list[Callback] = [TerminalView()]
+    if tensorboard:
+        callbacks.append(TensorBoard())
+    with opened.lock():
+        learner = build_learner(config, build_lm(config))
+        result = train(assemble(config, opened, learner=learner, env=env, callbacks=callbacks))
+    return result, opened.path
+
+
+def _config_of(opened: Run) -> RunConfig:
+    from sayso.app.config import load_config
+
+    table: dict[str, Any] = opened.config()
+    return load_config(table, source=f"{opened.path}/config.toml")

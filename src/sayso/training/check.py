@@ -1,0 +1,62 @@
+"""One rollout and one update, for ``sayso doctor``: what would stop training shows here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from sayso.algorithms.base import Learner
+from sayso.envs.registry import EnvSource
+from sayso.errors import GuardError
+from sayso.rollout.collect import collect
+from sayso.rollout.limits import RolloutLimits
+from sayso.training.order import TaskOrder
+from sayso.types import EndReason, Episode
+
+
+def check_rollout(learner: Learner, source: EnvSource, seed: int) -> list[Episode]:
+    """Play two tasks, a group each.
+
+    Raises:
+        GuardError: If every episode failed, with the first cause.
+    """
+    order = TaskOrder(source.open().tasks("train"), 2, seed=seed)
+    episodes = collect(
+        learner.sampler(), order.block(0), source, group_size=max(2, learner.plan.group_size // 2),
+        seed=seed, path=("doctor",), limits=RolloutLimits(max_turns=8),
+    )  # fmt: skip
+    valid = [e for e in episodes if e.end is not EndReason.FAILED]
+    if not valid:
+        failure = episodes[0].failure
+        raise GuardError(
+            where="rollout",
+            problem=f"every episode failed: {failure.message if failure else 'no cause'}",
+            fix="Mend the environment or the reward.",
+        )
+    return valid
+
+
+def check_update(learner: Learner, episodes: Sequence[Episode]) -> str:
+    """Take one update and say what moved; the learner is thrown away afterwards.
+
+    Raises:
+        GuardError: If the update was refused, or nothing changed although rewards differ.
+    """
+    before = {n: t.detach().clone() for n, t in learner.lm.trainable().items()}
+    update = learner.update(episodes, seed=0)
+    if update.skipped:
+        raise GuardError(
+            where="update", problem=f"refused: {update.skipped[0].reason}.", fix="Look at the rewards."
+        )
+    moved = sum(not torch.equal(before[n], t) for n, t in learner.lm.trainable().items())
+    returns = {e.return_ for e in episodes}
+    if not moved and len(returns) > 1:
+        raise GuardError(
+            where="update",
+            problem="no weight changed although rewards differ.",
+            fix="Check that the learning rate is above 0 and that parameters are trainable.",
+        )
+    if not moved:
+        return "no weight changed: all rewards of this small sample are equal"
+    return f"{moved} of {len(before)} tensors changed"
