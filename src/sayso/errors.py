@@ -90,6 +90,12 @@ class ModelMissingError(SaysoError, FileNotFoundError):
     code = "MDL-002"
 
 
+class SamplingError(SaysoError, ValueError):
+    """A sampler cannot serve a request: too long, empty, its session busy, or logits not finite."""
+
+    code = "SMP-001"
+
+
 class ExtraMissingError(SaysoError, ImportError):
     """An optional dependency is not installed; the message names the extra."""
 

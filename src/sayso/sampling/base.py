@@ -104,9 +104,10 @@ class Engine(Protocol):
         ...
 
     def poll(self) -> list[Completion]:
-        """Decode until at least one request finishes; return those that did, in order of
-        submission. An empty list means that nothing is queued. A freed slot is refilled from
-        the queue at once.
+        """Decode until at least one request finishes.
+
+        Returns those that did, in order of submission. An empty list means that nothing is
+        queued. A freed slot is refilled from the queue at once.
         """
         ...
 
