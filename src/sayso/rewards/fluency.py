@@ -24,8 +24,8 @@ META = re.compile(
             r"(?:lines?|words?) (?:of|in) (?:a|the|this) (?:story|poem|sentence)",
             r"\d+[- \u2013]*(?:to[- ])?\d*[- ](?:words?|letters?|lines?)",
             r"(?:the|use) words? [\"'\u201c\u2018]|use the words?\b",
-            r"(?:write|use|avoid|mention|end|start)(?= (?:the|a|an|one|with|in|it)\b.*"
-            + r"\b(?:words?|story|poem|line|news|sentence|mark)\b)",
+            r"(?:write|use|avoid|mention)(?= (?:an?|the|one|in) .*\b(?:words?|story|poem))",
+            r"(?:start|end) with (?:an? |the )?(?:word|mark|question|exclamation)",
         )
     )
     + ")",
@@ -35,11 +35,11 @@ OPENER = re.compile(
     r"^\W*(?:"
     + "|".join(
         (
-            r"sure|certainly|of course|okay|ok|absolutely|here(?:'s| is| are)|i'm sorry|sorry",
+            r"sure|certainly|of course|okay|ok|absolutely|i'm sorry|sorry",
+            r"here(?:'s| is| are) (?:an?|the|your|my|one|two|some)",
             r"as an|i can(?:'t|not)|note|title|answer|example|output|response",
             r"(?:the|this) (?:story|poem|news|line|word|sentence)",
-            r"(?:short )?(?:story|poem|news|line|headline|breaking)(?: item| line)?"
-            + r"\s*\d*\s*[:\-\u2013\u2014]",
+            r"(?:short )?(?:story|poem|news|line|headline)(?: item| line)?\s*\d*\s*[:\-\u2014]",
             r"in this (?:story|poem|sentence|line)|[a-z ]{1,30}:",
         )
     )
@@ -121,7 +121,7 @@ def plain(text: str) -> float:
     """No markup, no emoji or foreign script, no talk about the task or the model."""
     score = 1.0
     if MARKUP.search(text):
-        score *= 0.4
+        score *= 0.25
     if ODD.search(text):
         score *= 0.4
     if OPENER.search(text.replace("\u2019", "'")):

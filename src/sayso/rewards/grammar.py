@@ -23,6 +23,7 @@ from sayso.rewards.vocabulary import (
     STRICT_PREPOSITIONS,
     SUBJECTS,
     VOWELS,
+    base_verbs,
     finite_verbs,
     verb_forms,
 )
@@ -40,14 +41,15 @@ AFTER_ARTICLE = (
     | {"to", "not", "him", "me", "us", "them", "it", "you", "its", "my", "your", "our", "their"}
     | {"the", "a", "an", "this", "these", "if", "because", "although", END, COMMA}
 )
+MAY_END = frozenset({"for", "with", "from", "at"})
 AFTER_STRICT_PREPOSITION = (
-    {END, COMMA} | COORDINATORS - {"yet", "so"} | (AUXILIARIES - {"being", "will", "may", "might"})
+    COORDINATORS - {"yet", "so"} | (AUXILIARIES - {"being", "will", "may", "might"})
     | SUBJECTS | {"of"}
 )  # fmt: skip
 AFTER_SUBJECT = (ARTICLES | (PREPOSITIONS - {"out", "off", "up", "down", "about", "since", "inside",
                  "like", "near", "past", "over", "by", "in", "on", "at", "from", "with"})
                  | {"my", "your", "its", "our", "their", "his"} | SUBJECTS
-                 | {"it", "him", "them", "us", "me", "am"})  # fmt: skip
+                 | {"it", "him", "them", "us", "me"})  # fmt: skip
 AFTER_MODAL = BE | {"has", "had", "does", "did", "been", "being", "of", END, COMMA} | MODALS
 AGREEMENT = (
     {(s, v) for s in ("he", "she", "it") for v in ("are", "have", "do", "am")}
@@ -90,6 +92,7 @@ def is_bad_pair(left: str, right: str) -> bool:
         left in STRICT_DETERMINERS and right in AFTER_ARTICLE,
         left in {"a", "an"} and not article_fits(left, right),
         left in STRICT_PREPOSITIONS and right in AFTER_STRICT_PREPOSITION,
+        left in STRICT_PREPOSITIONS - MAY_END and right in {END, COMMA},
         left in SUBJECTS and right in AFTER_SUBJECT,
         left in MODALS - {"may", "might", "can", "will"} and right in AFTER_MODAL,
         left in BE and right in BE | MODALS | {"has", "had", "have", "does", "did", "do"},
@@ -138,10 +141,10 @@ def _has_verb(sentence: str) -> bool:
     finite = finite_verbs()
     if any(token in finite for token in found):
         return True
-    forms = verb_forms()
+    plain = base_verbs()
     subjects = SUBJECTS | {"you", "who", "that"}
     return any(
-        right in forms and right[-3:] != "ing" and (left in subjects or _is_plural(left))
+        right in plain and (left in subjects or _is_plural(left))
         for left, right in ngrams(found, 2)
     )
 

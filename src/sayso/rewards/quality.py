@@ -23,7 +23,7 @@ def size(text: str, *, low: int, high: int) -> float:
 
 
 def quality(
-    text: str, *, prompt: str, low: int, high: int, unfinished: float = 0.35
+    text: str, *, prompt: str, low: int, high: int, unfinished: float = 0.3
 ) -> dict[str, float]:
     """Parts of the quality of a text, each in [0, 1]; their product is the gate.
 

@@ -103,7 +103,7 @@ def repetition(text: str, *, light: frozenset[str]) -> float | None:
     """How little a text repeats itself: 1 for none, towards 0 for a loop.
 
     Each further use of a word outside ``light``, each repeated pair of neighbours and each
-    run of equal words or marks costs; a light word may come back every five words.
+    run of equal words or marks costs; a light word may stand three times, or once in five words.
 
     Args:
         text: Any text.
@@ -116,7 +116,7 @@ def repetition(text: str, *, light: frozenset[str]) -> float | None:
     if not found:
         return None
     counts = Counter(found)
-    allowed = max(2, len(found) // 5 + 1)
+    allowed = max(3, len(found) // 5 + 1)
     heavy = sum(count - 1 for word, count in counts.items() if word not in light)
     excess = sum(max(0, count - allowed) for word, count in counts.items() if word in light)
     pairs = ngrams(found, 2)

@@ -1,0 +1,399 @@
+"""Scorers of a text, checked against literal examples."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sayso.rewards import compose, constraints, fluency, grammar, text
+from sayso.rewards.quality import quality, size
+from sayso.rewards.vocabulary import (
+    LIGHT_WORDS,
+    inflections,
+    is_known,
+    lexicon,
+    verb_forms,
+)
+
+# --- facts about a text ---------------------------------------------------------------------
+
+
+def test_words_keep_hyphens_and_apostrophes_and_drop_marks() -> None:
+    assert text.words("Don't stop, old-timer: 3.5 miles!") == [
+        "Don't",
+        "stop",
+        "old-timer",
+        "3.5",
+        "miles",
+    ]
+
+
+def test_curly_apostrophes_are_straightened_when_lowered() -> None:
+    assert text.lowered("It\u2019s LATE") == ["it's", "late"]
+
+
+def test_lines_are_counted_without_the_empty_ones() -> None:
+    assert text.lines("one \n\n  two\n") == ["one", "two"]
+
+
+def test_sentences_split_at_stops_but_not_at_titles_or_inside_numbers() -> None:
+    assert text.sentences("Mr. Hall paid 3.50 today. Why? He left") == [
+        "Mr. Hall paid 3.50 today.",
+        "Why?",
+        "He left",
+    ]
+
+
+def test_line_breaks_do_not_end_a_sentence() -> None:
+    assert text.sentences("The sea is calm\nand the boats are home.") == [
+        "The sea is calm and the boats are home."
+    ]
+
+
+def test_distinct_counts_ngrams() -> None:
+    assert text.distinct(["a", "b", "a", "b"], 1) == 0.5
+    assert text.distinct(["a", "b", "a", "b"], 2) == pytest.approx(2 / 3)
+    assert text.distinct(["a"], 2) is None
+
+
+def test_longest_run_and_shared_run() -> None:
+    assert text.longest_run(["a", "b", "b", "b", "a"]) == 3
+    assert text.longest_run([]) == 0
+    assert text.shared_run(["x", "one", "two", "three", "y"], ["one", "two", "three", "four"]) == 3
+    assert text.shared_run(["a"], ["b"]) == 0
+
+
+def test_character_runs_ignore_one_ellipsis() -> None:
+    assert text.num_character_runs("Wait... what?") == 0
+    assert text.num_character_runs("What?? Nooo!!!") == 3
+
+
+def test_compression_falls_for_loops_and_ignores_short_text() -> None:
+    assert text.compression("la " * 10) == 1.0
+    assert text.compression("the river and the sea " * 40) < 0.3
+
+
+def test_repetition_is_free_for_light_words_and_costs_for_others() -> None:
+    assert text.repetition("The cat saw the dog by the sea.", light=LIGHT_WORDS) == 1.0
+    assert text.repetition("A cat met a cat.", light=LIGHT_WORDS) == pytest.approx(0.45)
+    assert text.repetition("", light=LIGHT_WORDS) is None
+
+
+# --- composing --------------------------------------------------------------------------------
+
+
+def test_weighted_mean_leaves_out_parts_that_do_not_apply() -> None:
+    weights = {"a": 1.0, "b": 3.0, "c": 100.0}
+    assert compose.weighted_mean({"a": 1.0, "b": 0.0, "c": None}, weights) == 0.25
+    assert compose.weighted_mean({"c": None}, weights) is None
+
+
+def test_a_part_without_a_weight_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        compose.weighted_mean({"a": 1.0}, {})
+
+
+def test_product_skips_parts_that_do_not_apply() -> None:
+    assert compose.product([0.5, None, 0.5]) == 0.25
+    assert compose.product([]) == 1.0
+
+
+def test_a_closed_gate_leaves_nothing_and_an_open_one_leaves_the_base() -> None:
+    assert compose.gated(1.0, gate=0.0, base=0.2) == 0.0
+    assert compose.gated(0.0, gate=1.0, base=0.2) == 0.2
+    assert compose.gated(0.5, gate=0.5, base=0.2) == pytest.approx(0.3)
+    assert compose.gated(None, gate=0.7, base=0.2) == pytest.approx(0.7)
+
+
+# --- constraints: what holds, what does not -----------------------------------------------------
+
+HOLDS = [
+    ({"kind": "length", "low": 3, "high": 5}, "One two three."),
+    ({"kind": "length", "low": 3, "high": 5}, "One two three four five."),
+    ({"kind": "lines", "count": 2}, "One,\n\ntwo."),
+    ({"kind": "sentences", "count": 2}, "He came. She left."),
+    ({"kind": "use", "words": ["lantern", "river"]}, "The RIVER took my lantern."),
+    ({"kind": "avoid", "words": ["night"]}, "A nightly nightmare."),
+    ({"kind": "ending", "mark": "!"}, 'He cried, "Run!"'),
+    ({"kind": "ending", "mark": "?"}, "Who is there?"),
+    ({"kind": "ending", "mark": "?"}, "When the rain stops, will you come?"),
+    ({"kind": "first_word", "word": "When"}, '"When will it end?" she asked.'),
+    ({"kind": "last_word", "word": "sea"}, 'He loved the "Sea".'),
+    ({"kind": "tone", "label": "sad", "words": ["tear"]}, "Two tears fell."),
+    ({"kind": "place", "label": "at sea", "words": ["ship"]}, "The ship sank."),
+    ({"kind": "time", "label": "on Monday", "words": ["monday"]}, "It rained on Monday."),
+    ({"kind": "name", "words": ["Anna"]}, "Nobody saw Anna."),
+    ({"kind": "number"}, "Seven boats came."),
+    ({"kind": "number"}, "It sold for 40 pounds."),
+]
+FAILS = [
+    ({"kind": "length", "low": 3, "high": 5}, "One two."),
+    ({"kind": "length", "low": 3, "high": 5}, "One two three four five six."),
+    ({"kind": "lines", "count": 2}, "One two."),
+    ({"kind": "sentences", "count": 2}, "He came, she left."),
+    ({"kind": "use", "words": ["lantern", "river"]}, "The river took my lamp."),
+    ({"kind": "use", "words": ["art"]}, "The party started."),
+    ({"kind": "avoid", "words": ["night"]}, "A dark Night."),
+    ({"kind": "avoid", "words": ["night"]}, ""),
+    ({"kind": "ending", "mark": "!"}, "Run!!"),
+    ({"kind": "ending", "mark": "!"}, "Run."),
+    ({"kind": "ending", "mark": "?"}, "A silent clock?"),
+    ({"kind": "ending", "mark": "?"}, "When the night came to the sea?"),
+    ({"kind": "first_word", "word": "When"}, "Whenever it rains."),
+    ({"kind": "last_word", "word": "sea"}, "The sea is calm."),
+    ({"kind": "tone", "label": "sad", "words": ["tear"]}, "The teardrop fell."),
+    ({"kind": "place", "label": "at sea", "words": ["ship"]}, "Their friendship ended."),
+    ({"kind": "time", "label": "on Monday", "words": ["monday"]}, "It rained on Sunday."),
+    ({"kind": "name", "words": ["Anna"]}, "Nobody saw Annabel."),
+    ({"kind": "number"}, "Someone came."),
+]
+
+
+@pytest.mark.parametrize(("constraint", "answer"), HOLDS)
+def test_a_constraint_that_holds_scores_one(constraint: dict[str, object], answer: str) -> None:
+    assert constraints.check(answer, constraint) == 1.0
+
+
+@pytest.mark.parametrize(("constraint", "answer"), FAILS)
+def test_a_constraint_that_fails_scores_below_one(
+    constraint: dict[str, object], answer: str
+) -> None:
+    assert constraints.check(answer, constraint) < 0.9
+
+
+def test_every_kind_of_constraint_has_an_example_that_holds_and_one_that_fails() -> None:
+    assert {str(c["kind"]) for c, _ in HOLDS} == set(constraints.CONSTRAINTS)
+    assert {str(c["kind"]) for c, _ in FAILS} == set(constraints.CONSTRAINTS)
+
+
+def test_length_rises_towards_its_range_from_both_sides() -> None:
+    counts = [constraints.near(count, 8, 14) for count in range(60)]
+    assert counts[8:15] == [1.0] * 7
+    assert counts[:9] == sorted(counts[:9])
+    assert counts[0] == 0.0
+    assert counts[14:] == sorted(counts[14:], reverse=True)
+    assert counts[40] == 0.0
+    assert counts[4] == 0.25
+    assert counts[17] == pytest.approx(1 - 3 / 21)
+
+
+def test_using_one_of_two_words_earns_half_and_a_plural_nearly_all() -> None:
+    assert constraints.uses("A lantern.", words=["lantern", "river"]) == 0.5
+    assert constraints.uses("Two lanterns.", words=["lantern"]) == 0.8
+
+
+# --- vocabulary -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "forms"),
+    [
+        ("walk", ("walks", "walked", "walking")),
+        ("carry", ("carries", "carried", "carrying")),
+        ("stop", ("stops", "stopped", "stopping")),
+        ("bake", ("bakes", "baked", "baking")),
+        ("agree", ("agrees", "agreed", "agreeing")),
+        ("tie", ("ties", "tied", "tying")),
+        ("watch", ("watches", "watched", "watching")),
+        ("play", ("plays", "played", "playing")),
+        ("admit", ("admits", "admitted", "admitting")),
+        ("open", ("opens", "opened", "opening")),
+    ],
+)
+def test_verbs_are_inflected_by_rule(base: str, forms: tuple[str, str, str]) -> None:
+    found = inflections(base)
+    assert (found["s"], found["ed"], found["ing"]) == forms
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "the",
+        "lantern",
+        "lanterns",
+        "moonlit",
+        "whispered",
+        "London",
+        "Emily's",
+        "half-open",
+        "1987",
+        "don't",
+        "villagers",
+        "unkind",
+        "icy",
+    ],
+)
+def test_english_words_are_known(word: str) -> None:
+    assert is_known(word)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "blorf",
+        "lanternriver",
+        "snarfly",
+        "disadvant",
+        "storyt",
+        "qwzx",
+        "lanterna",
+        "mooglets",
+        "thelantern",
+        "xx",
+    ],
+)
+def test_inventions_fragments_and_glued_words_are_unknown(word: str) -> None:
+    assert not is_known(word)
+
+
+def test_the_lists_are_of_useful_size() -> None:
+    assert len(lexicon()) > 15_000
+    assert len(verb_forms()) > 2_500
+
+
+# --- grammar and form ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pair",
+    ["the of", "a the", "the is", "a old", "an house", "she the", "he have", "they was", "of and",
+     "is was", "could was", "cat cat"],
+)  # fmt: skip
+def test_bad_neighbours_are_found(pair: str) -> None:
+    assert grammar.num_bad_pairs(f"Birds sang {pair} sang") >= 1
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "An honest man in a university town had an hour to spare.",
+        "He and she had had enough of it.",
+        "The will of the old king was read in the hall.",
+        "Where is she, and who will find her?",
+        "The above is what they said to us.",
+        "I am not the one you are looking for.",
+    ],
+)
+def test_good_neighbours_are_left_alone(sentence: str) -> None:
+    assert grammar.num_bad_pairs(sentence) == 0
+
+
+def test_an_article_and_its_noun_agree_in_sound() -> None:
+    assert grammar.article_fits("an", "owl")
+    assert not grammar.article_fits("a", "owl")
+    assert grammar.article_fits("a", "unicorn")
+    assert grammar.article_fits("an", "hour")
+    assert grammar.article_fits("an", "uninvited")
+    assert grammar.article_fits("a", "one-eyed")
+
+
+def test_verbs_are_the_share_of_sentences_with_one() -> None:
+    assert grammar.verbs("The dog barked. A dark night.") == 0.5
+    assert grammar.verbs("A dark night by the old bridge.") == 0.0
+    assert grammar.verbs("They sing.") == 1.0
+    assert grammar.verbs("") is None
+
+
+def test_a_pile_of_nouns_is_measured() -> None:
+    assert grammar.longest_pile("Lantern window garden mirror boat.") == 5
+    assert grammar.longest_pile("The old stone bridge fell.") == 3
+
+
+def test_function_words_are_neither_rare_nor_all() -> None:
+    assert grammar.function_share("Lantern window garden mirror") == 0.0
+    assert grammar.function_share("the of and to in on at by") == 0.0
+    assert grammar.function_share("The dog sat by the door.") == 1.0
+
+
+def test_lists_lose_by_their_commas() -> None:
+    assert grammar.pauses("One, two, three, four, five.") == 0.0
+    assert grammar.pauses("When it rained, we stayed at home.") == 1.0
+
+
+def test_capitals_ask_for_a_big_start_and_few_others() -> None:
+    assert fluency.capitals("The cat met Emily in London.") == 1.0
+    assert fluency.capitals("I think I know her.") == 1.0
+    low = fluency.capitals("the cat met us.")
+    assert low is not None
+    assert low < 0.3
+    assert fluency.capitals("THE CAT MET US.") == 0.0
+    assert fluency.capitals("The Cat Met The Dog And The Bird.") == 0.0
+
+
+@pytest.mark.parametrize("ending", ["end.", "end!", "end?", 'end."', 'end".', "end..."])
+def test_finished_text(ending: str) -> None:
+    assert fluency.is_finished(f"The {ending}")
+
+
+@pytest.mark.parametrize("ending", ["end", "end,", "end ??", "end....", "end!!", "end -", "end:"])
+def test_unfinished_text(ending: str) -> None:
+    assert not fluency.is_finished(f"The {ending}")
+
+
+def test_speech_in_quotes_is_fine_and_quoted_words_are_not() -> None:
+    assert fluency.quotes('"Run," she said.') == 1.0
+    assert fluency.quotes('The "lantern" fell.') == 0.5
+    assert fluency.quotes('"The lantern fell.') == 0.4
+    assert fluency.quotes('"The lantern fell."') == 0.6
+
+
+@pytest.mark.parametrize(
+    "chatter",
+    [
+        "Here's a poem about it.", "Sure, the cat sat.", "**The** cat sat.", "The cat #sat.",
+        "Title: The cat.", "This sentence has a cat.", "The cat sat in ten words, or 10 words.",
+        "As an AI, I like cats.", "The story line is about a cat.", "The cat sat 😀.",
+    ],
+)  # fmt: skip
+def test_chatter_markup_and_emoji_are_not_plain(chatter: str) -> None:
+    assert fluency.plain(chatter) < 0.5
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "Here is where she kept the letters.",
+        "The words echoed through the empty hall.",
+        "Surely the sea would give him back.",
+        "Use your head, said the fox.",
+        "Sorrow came to the house on Monday.",
+        "The answer lay under the old stone.",
+    ],
+)
+def test_prose_is_plain(prose: str) -> None:
+    assert fluency.plain(prose) == 1.0
+
+
+def test_copying_the_prompt_costs_from_four_words() -> None:
+    prompt = "Write one sentence of a story set in winter."
+    assert fluency.own_words("It was set in winter.", prompt) == 1.0
+    assert fluency.own_words("One sentence of a cat.", prompt) == pytest.approx(0.7)
+    assert fluency.own_words("Write one sentence of a story set.", prompt) == 0.0
+
+
+def test_one_unknown_word_costs_more_in_a_short_text() -> None:
+    short = fluency.known_words("The blorf sat down.")
+    long = fluency.known_words("The blorf sat down by the river and sang to the moon all night.")
+    assert short is not None
+    assert long is not None
+    assert short < long < 1.0
+    assert fluency.known_words("The zarn met zorf.") == 0.0
+
+
+def test_size_guards_far_outside_the_range_only() -> None:
+    prose = "word " * 4
+    assert size(prose, low=8, high=14) == 1.0
+    assert size("one two", low=8, high=14) == 0.25
+    assert size("word " * 70, low=8, high=14) == 0.25
+
+
+def test_text_without_words_has_no_quality() -> None:
+    assert set(quality("?!", prompt="p", low=8, high=14).values()) == {0.0}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=200))
+def test_quality_stays_in_range_for_any_text(anything: str) -> None:
+    parts = quality(anything, prompt="Write a line.", low=8, high=14)
+    assert all(0.0 <= score <= 1.0 for score in parts.values())
