@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sayso.rewards import compose, constraints, fluency, grammar, text
-from sayso.rewards.quality import quality, size
+from sayso.rewards import clauses, compose, constraints, fluency, grammar, text
+from sayso.rewards.quality import layout, quality, size
 from sayso.rewards.vocabulary import (
     LIGHT_WORDS,
     inflections,
@@ -258,7 +258,7 @@ def test_the_lists_are_of_useful_size() -> None:
 @pytest.mark.parametrize(
     "pair",
     ["the of", "a the", "the is", "a old", "an house", "she the", "he have", "they was", "of and",
-     "is was", "could was", "cat cat"],
+     "is was", "could was", "cat cat", "a stars", "the everyone", "she walk"],
 )  # fmt: skip
 def test_bad_neighbours_are_found(pair: str) -> None:
     assert grammar.num_bad_pairs(f"Birds sang {pair} sang") >= 1
@@ -272,6 +272,8 @@ def test_bad_neighbours_are_found(pair: str) -> None:
         "The will of the old king was read in the hall.",
         "Where is she, and who will find her?",
         "The above is what they said to us.",
+        "Did he go, or will she walk?",
+        "A bus met a boss with a news story.",
         "I am not the one you are looking for.",
     ],
 )
@@ -289,10 +291,61 @@ def test_an_article_and_its_noun_agree_in_sound() -> None:
 
 
 def test_verbs_are_the_share_of_sentences_with_one() -> None:
-    assert grammar.verbs("The dog barked. A dark night.") == 0.5
-    assert grammar.verbs("A dark night by the old bridge.") == 0.0
-    assert grammar.verbs("They sing.") == 1.0
-    assert grammar.verbs("") is None
+    assert clauses.verbs("The dog barked. A dark night.") == 0.5
+    assert clauses.verbs("A dark night by the old bridge.") == 0.0
+    assert clauses.verbs("They sing.") == 1.0
+    assert clauses.verbs("") is None
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The dog barks.",
+        "As a child, she sang.",
+        "While the sun rose over the hill, she slept.",
+        "She worked as a nurse until the war ended.",
+        "The gate that was closed fell.",
+        "He said that he was lost.",
+        "When did the rain stop?",
+        "If everyone is lost, who will bring them home?",
+        "The village below slept.",
+        "The waves broke on the shore.",
+        "The waves crash on the shore.",
+        "She waves at the sailors.",
+        "That night she wept.",
+        "What she wanted, nobody knew.",
+        "Nobody knew where she went.",
+        "There was a war in the castle.",
+        "It's raining again.",
+        "Let it rain.",
+        "Because she had lost her key, we waited.",
+        "When it rained, what did you do?",
+    ],
+)
+def test_a_clause_has_a_main_verb(sentence: str) -> None:
+    assert clauses.has_main_verb(sentence)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "A mermaid on a deserted island, speaking to someone deep beneath the waves.",
+        "A strange dream about a candidate who predicts victory.",
+        "A man who lost his hat.",
+        "The silent garden of scattered leaves.",
+        "A covered gate in the city of lights.",
+        "When the night came to the sea.",
+        "The river, the stars, the sound of the waves.",
+        "Because she had lost her key.",
+        "Who was never really lost.",
+        "A dream to set sail.",
+        "Woke up with a vengeance.",
+        "Lost in the dark by the sea.",
+        "The left hand of the king.",
+    ],
+)
+def test_a_fragment_has_none(sentence: str) -> None:
+    assert not clauses.has_main_verb(sentence)
 
 
 def test_a_pile_of_nouns_is_measured() -> None:
@@ -386,6 +439,11 @@ def test_size_guards_far_outside_the_range_only() -> None:
     assert size(prose, low=8, high=14) == 1.0
     assert size("one two", low=8, high=14) == 0.25
     assert size("word " * 70, low=8, high=14) == 0.25
+
+
+def test_more_lines_than_asked_for_cost_their_share() -> None:
+    assert layout("one\ntwo", max_lines=2) == 1.0
+    assert layout("one\ntwo\n\nthree\nfour", max_lines=1) == 0.25
 
 
 def test_text_without_words_has_no_quality() -> None:

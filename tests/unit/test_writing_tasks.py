@@ -140,7 +140,6 @@ def test_the_prompt_says_each_constraint() -> None:
 def test_a_rendered_prompt_reads_like_this() -> None:
     listed = [
         {"kind": "length", "low": 8, "high": 14},
-        {"kind": "lines", "count": 1},
         {"kind": "sentences", "count": 1},
         {"kind": "use", "words": ["lantern", "river"]},
         {"kind": "tone", "label": "sad", "words": ["tears"]},

@@ -62,7 +62,7 @@ def _draw_extra(rng: np.random.Generator, kind: str, genre: str, *, pool: str) -
     """One constraint of a kind beyond the length."""
     found = pools()
     if kind == "use":
-        size = 1 if rng.random() < 0.5 else 2
+        size = 1 if rng.random() < 0.7 else 2
         first = _pick(rng, found[pool])
         second = _pick(rng, [word for word in found[pool] if word != first])
         return {"kind": "use", "words": [first, second][:size]}
@@ -104,11 +104,12 @@ def _settle(constraints: list[Constraint], rng: np.random.Generator) -> list[Con
 
 
 def _constraints(rng: np.random.Generator, genre: str, unseen: str | None) -> list[Constraint]:
-    """Length, lines and sentences of the genre, then two or three drawn kinds."""
+    """Length and lines or sentences of the genre, then two or three drawn kinds."""
     low, high = _pick(rng, PAIRS_OF_LENGTH)
     drawn: list[Constraint] = [{"kind": "length", "low": low, "high": high}]
-    drawn.append({"kind": "lines", "count": 2 if genre == "poem" else 1})
-    if genre != "poem":
+    if genre == "poem":
+        drawn.append({"kind": "lines", "count": 2})
+    else:
         drawn.append({"kind": "sentences", "count": 1})
     if unseen is not None:
         special = _draw_unseen(rng, unseen)

@@ -37,9 +37,9 @@ def length(text: str, *, low: int, high: int) -> float:
 
 
 def num_lines(text: str, *, count: int) -> float:
-    """Exactly ``count`` non-empty lines; half credit for one off."""
+    """Exactly ``count`` non-empty lines; a quarter for one off."""
     off = abs(len(lines(text)) - count)
-    return {0: 1.0, 1: 0.5}.get(off, 0.0) if text.strip() else 0.0
+    return {0: 1.0, 1: 0.25}.get(off, 0.0) if text.strip() else 0.0
 
 
 def num_sentences(text: str, *, count: int) -> float:

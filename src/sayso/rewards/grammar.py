@@ -8,13 +8,17 @@ or close to it. Scores lie in [0, 1].
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from sayso.rewards.text import WORD, ngrams, sentences, words
+from sayso.rewards.clauses import verbs
+from sayso.rewards.text import ngrams, words
+from sayso.rewards.tokens import COMMA, END, tokens
 from sayso.rewards.vocabulary import (
     ADVERBS,
     ARTICLES,
     AUXILIARIES,
     BE,
+    CONTRACTIONS,
     COORDINATORS,
     FUNCTION_WORDS,
     MODALS,
@@ -25,12 +29,11 @@ from sayso.rewards.vocabulary import (
     VOWELS,
     base_verbs,
     finite_verbs,
+    lexicon,
     verb_forms,
+    word_set,
 )
 
-PIECE = WORD.pattern + r"|[.!?\u2026]+|[,;:()\n]|\s[\u2013\u2014-]\s|\u2014"
-END = "."
-COMMA = ","
 MAY_FOLLOW_ARTICLE = frozenset(
     {"past", "inside", "outside", "down", "near", "like", "off", "under", "over", "above", "about"}
     | {"out", "up", "on", "in", "yet"}
@@ -40,6 +43,7 @@ AFTER_ARTICLE = (
     | {"has", "had", "have", "do", "does", "did", "be", "been", "being", "would", "could", "should"}
     | {"to", "not", "him", "me", "us", "them", "it", "you", "its", "my", "your", "our", "their"}
     | {"the", "a", "an", "this", "these", "if", "because", "although", END, COMMA}
+    | {"everyone", "someone", "anyone", "nobody", "everything", "something", "herself", "himself"}
 )
 MAY_END = frozenset({"for", "with", "from", "at"})
 AFTER_STRICT_PREPOSITION = (
@@ -50,6 +54,11 @@ AFTER_SUBJECT = (ARTICLES | (PREPOSITIONS - {"out", "off", "up", "down", "about"
                  "like", "near", "past", "over", "by", "in", "on", "at", "from", "with"})
                  | {"my", "your", "its", "our", "their", "his"} | SUBJECTS
                  | {"it", "him", "them", "us", "me"})  # fmt: skip
+NOT_PLURAL = word_set(
+    "lens news means yes gas bus series species always perhaps sometimes besides overseas upstairs "
+    "downstairs indoors outdoors towards afterwards this his its as is was has plus canvas atlas "
+    "christmas circus campus chaos tennis thus mathematics politics pants across"
+)
 AFTER_MODAL = BE | {"has", "had", "does", "did", "been", "being", "of", END, COMMA} | MODALS
 AGREEMENT = (
     {(s, v) for s in ("he", "she", "it") for v in ("are", "have", "do", "am")}
@@ -61,22 +70,6 @@ VOWEL_SOUND_EXCEPTIONS = re.compile(
 )
 
 
-def tokens(text: str) -> list[str]:
-    """Lower-case words with ``.`` for any sentence end and ``,`` for any other pause."""
-    found = []
-    for match in re.finditer(
-        WORD.pattern + r"|[.!?\u2026]+|[,;:()\n]|\s[\u2013\u2014-]\s|\u2014", text
-    ):
-        piece = match.group()
-        if piece[0] in ".!?…":
-            found.append(END)
-        elif piece[0].isalnum():
-            found.append(piece.lower().replace("\u2019", "'"))
-        elif piece != "\n":
-            found.append(COMMA)
-    return found
-
-
 def article_fits(article: str, word: str) -> bool:
     """Whether "a" or "an" fits the sound of the next word; other words fit always."""
     if article not in {"a", "an"} or not word[0].isalpha():
@@ -86,11 +79,17 @@ def article_fits(article: str, word: str) -> bool:
     return vowel_sound is (article == "an")
 
 
+def is_plural(word: str) -> bool:
+    """Whether a word looks like a plural noun and is not one of the known exceptions."""
+    looks = word.endswith("s") and not word.endswith(("ss", "us", "'s", "is"))
+    return looks and len(word) > 3 and word not in NOT_PLURAL and word[:-1] in lexicon()
+
+
 def is_bad_pair(left: str, right: str) -> bool:
     """Whether two neighbours hardly ever stand together in English."""
     rules = (
         left in STRICT_DETERMINERS and right in AFTER_ARTICLE,
-        left in {"a", "an"} and not article_fits(left, right),
+        left in {"a", "an"} and (not article_fits(left, right) or is_plural(right)),
         left in STRICT_PREPOSITIONS and right in AFTER_STRICT_PREPOSITION,
         left in STRICT_PREPOSITIONS - MAY_END and right in {END, COMMA},
         left in SUBJECTS and right in AFTER_SUBJECT,
@@ -110,7 +109,19 @@ def num_bad_pairs(text: str) -> int:
     found = tokens(text)
     pairs = ngrams(found, 2)
     opening = int(bool(found) and found[0] in {COMMA, END})
-    return opening + sum(is_bad_pair(left, right) for left, right in pairs)
+    return opening + num_bare_verbs(found) + sum(is_bad_pair(*pair) for pair in pairs)
+
+
+def num_bare_verbs(found: Sequence[str]) -> int:
+    """How often "he" or "she" meets a bare verb ("she walk") with no auxiliary just before."""
+    bare = base_verbs() - finite_verbs()
+    return sum(
+        found[i] in {"he", "she"}
+        and found[i + 1] in bare
+        and not set(found[max(0, i - 3) : i])
+        & (AUXILIARIES | CONTRACTIONS | {"let", "lest", "that"})
+        for i in range(len(found) - 1)
+    )
 
 
 def longest_pile(text: str) -> int:
@@ -122,36 +133,6 @@ def longest_pile(text: str) -> int:
         current = current + 1 if is_content else 0
         longest = max(longest, current)
     return longest
-
-
-def verbs(text: str) -> float | None:
-    """Share of the sentences with a finite verb; ``None`` for a text without sentences.
-
-    A form in -ed or -s of a verb of the list, an irregular past, an auxiliary, or a base form
-    after a subject counts. A word such as "lights" counts although it may be a noun.
-    """
-    found = sentences(text)
-    if not found:
-        return None
-    return sum(_has_verb(sentence) for sentence in found) / len(found)
-
-
-def _has_verb(sentence: str) -> bool:
-    found = tokens(sentence)
-    finite = finite_verbs()
-    if any(token in finite for token in found):
-        return True
-    plain = base_verbs()
-    subjects = SUBJECTS | {"you", "who", "that"}
-    return any(
-        right in plain and (left in subjects or _is_plural(left))
-        for left, right in ngrams(found, 2)
-    )
-
-
-def _is_plural(word: str) -> bool:
-    """Whether a word looks like a plural noun."""
-    return word.endswith("s") and not word.endswith(("ss", "us", "'s"))
 
 
 def function_share(text: str) -> float | None:

@@ -11,7 +11,8 @@ from functools import lru_cache
 from importlib.resources import files
 
 
-def _set(listed: str) -> frozenset[str]:
+def word_set(listed: str) -> frozenset[str]:
+    """The words of a text as a set."""
     return frozenset(listed.split())
 
 
@@ -23,7 +24,7 @@ DETERMINERS = ARTICLES | POSSESSIVES | {
     "this", "that", "these", "those", "each", "every", "some", "any", "no", "another", "both",
     "all", "many", "few", "several", "much", "most", "such", "other", "one", "two", "three",
 }  # fmt: skip
-PREPOSITIONS = _set(
+PREPOSITIONS = word_set(
     "of in to on at by for with from into onto upon through over under above below across along "
     "behind beside besides between beyond among amid amidst around against within without toward "
     "towards near like during until till since about off out up down inside outside past beneath "
@@ -46,7 +47,7 @@ STRICT_PREPOSITIONS = frozenset(
     }
 )
 COORDINATORS = frozenset({"and", "or", "but", "nor", "yet", "so"})
-SUBORDINATORS = _set(
+SUBORDINATORS = word_set(
     "when while because as if though although where wherever whenever until unless once after "
     "before since than whether that which who whom whose what why how"
 )
@@ -62,13 +63,13 @@ MODALS = frozenset({"will", "would", "can", "could", "shall", "should", "may", "
 AUXILIARIES = BE | MODALS | {
     "be", "been", "being", "has", "have", "had", "do", "does", "did",
 }  # fmt: skip
-CONTRACTIONS = _set(
+CONTRACTIONS = word_set(
     "i'm i've i'll i'd he's he'll he'd she's she'll she'd it's it'll it'd we're we've we'll we'd "
     "they're they've they'll they'd you're you've you'll you'd that's there's here's who's what's "
     "where's let's isn't wasn't aren't weren't don't doesn't didn't won't wouldn't can't couldn't "
     "shouldn't hasn't haven't hadn't mustn't needn't cannot"
 )
-ADVERBS = _set(
+ADVERBS = word_set(
     "not never always often still just even only again soon now then there here too very once away "
     "back almost already perhaps maybe ever quite rather really yet together forever today "
     "tonight tomorrow yesterday everywhere nowhere somewhere"
@@ -80,13 +81,13 @@ FUNCTION_WORDS = (
 LIGHT_WORDS = FUNCTION_WORDS - {"something", "everything", "nothing", "forever", "together"}
 """Words that good prose repeats."""
 VOWELS = "aeiou"
-NUMBER_WORDS = _set(
+NUMBER_WORDS = word_set(
     "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred "
     "thousand million dozen"
 )
 QUESTION_WORDS = frozenset({"who", "whose", "what", "which", "why", "how", "when", "where"})
-INVERTED = _set(
+INVERTED = word_set(
     "is are was were am do does did has have had can could will would shall should may might must "
     "isn't aren't wasn't weren't don't doesn't didn't hasn't haven't hadn't can't couldn't won't "
     "wouldn't shouldn't"
@@ -149,6 +150,12 @@ def finite_verbs() -> frozenset[str]:
             forms = inflections(base)
             found.update((forms["s"], forms["ed"]))
     return frozenset(found | CONTRACTIONS)
+
+
+@lru_cache(maxsize=1)
+def third_persons() -> frozenset[str]:
+    """Forms in -s of the verbs in the lists."""
+    return frozenset(inflections(base)["s"] for base in base_verbs())
 
 
 @lru_cache(maxsize=1)
