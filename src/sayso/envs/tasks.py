@@ -1,0 +1,51 @@
+"""Lists of tasks that are made when they are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import overload
+
+from sayso.types import Task
+
+
+class LazyTasks(Sequence[Task]):
+    """Tasks computed from their index, in a fixed order.
+
+    Args:
+        count: How many there are.
+        make: Index to task; a pure function.
+    """
+
+    def __init__(self, count: int, make: Callable[[int], Task]) -> None:
+        self._count = count
+        self._make = lru_cache(maxsize=4096)(make)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Task]: ...
+    def __getitem__(self, index: int | slice) -> Task | list[Task]:
+        if isinstance(index, slice):
+            return [self._make(i) for i in range(*index.indices(self._count))]
+        if not -self._count <= index < self._count:
+            raise IndexError(f"task {index} of {self._count}")
+        return self._make(index % self._count)
+
+
+SEED_SPLITS = {"train": (0, 100_000), "held_out": (100_000, 101_000), "unseen": (0, 0)}
+"""First seed and first seed after, per split, of environments whose tasks are seeds."""
+
+
+def seed_tasks(env: str, split: str) -> LazyTasks:
+    """Tasks of an environment that knows nothing but seeds: disjoint ranges per split."""
+    first, after = SEED_SPLITS.get(split, (0, 0))
+
+    def make(index: int) -> Task:
+        seed = first + index
+        return Task(id=f"seed-{seed}", env=env, split=split, payload={"seed": seed})
+
+    return LazyTasks(after - first, make)

@@ -1,0 +1,79 @@
+"""Options of the language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraOptions:
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685); written under ``[model.lora]``.
+
+    Attributes:
+        rank: Rank r of each update.
+        alpha: The update is scaled by ``alpha / rank``.
+        target_modules: Which linear layers; ``"all-linear"`` is all but the head.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"rank must be positive, got {self.rank}")
+        if not self.alpha > 0:
+            raise ValueError(f"alpha must be positive, got {self.alpha}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TinyOptions:
+    """A small random Llama for tests, games and proofs; written under ``[model.tiny]``.
+
+    Attributes:
+        tokens: The vocabulary: characters or longer symbols, longest match first. Empty: all
+            256 bytes. One end symbol is added; it also begins every prompt and pads.
+        width: Hidden size; a multiple of ``heads``.
+        layers: Decoder blocks.
+        heads: Attention heads.
+        context: Most tokens of a context.
+    """
+
+    tokens: tuple[str, ...] = ()
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    context: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "heads", "context"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"width must be a multiple of 2 * heads, got {self.width} and {self.heads} heads"
+            )
+        if "" in self.tokens or len(set(self.tokens)) != len(self.tokens):
+            raise ValueError("tokens must be different, non-empty strings")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """Which language model, and what of it trains; written in a run file under ``[model]``.
+
+    Attributes:
+        name: ``"smollm2"``, ``"tiny"``, a hub id or a directory with safetensors weights.
+        dtype: Precision of weights and training.
+        lora: Train low-rank adapters; unset trains every weight.
+        tiny: The shape of ``name = "tiny"``.
+    """
+
+    name: str = "smollm2"
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    lora: LoraOptions | None = None
+    tiny: TinyOptions | None = None
+
+    def __post_init__(self) -> None:
+        if self.tiny is not None and self.name != "tiny":
+            raise ValueError(f"tiny has no effect for name = {self.name!r}")

@@ -1,0 +1,132 @@
+"""Log-probabilities, entropies and values of chosen tokens of a packed row, in one forward.
+
+Dimensions: t = positions of the row, n = chosen tokens, d = width, v = vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from sayso.models.distribution import Distribution, token_logprobs
+from sayso.models.lm import LanguageModel
+
+HEAD_CHUNK = 512
+"""Positions whose logits exist at one time when there are more; the rest is recomputed backwards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What a forward says about n chosen tokens.
+
+    Attributes:
+        logprob: Log-probability (nats) under the sampling distribution.
+        entropy: Entropy (nats) of that distribution, if asked for.
+        value: Value of the context before the token, if asked for.
+        num_outside_support: Tokens that a filter (top-k, top-p, min-p) would no longer let
+            through. Rounding at its edge does that; their log-probability is then taken over the
+            filtered set and the token itself.
+    """
+
+    logprob: Float[Tensor, " n"]
+    entropy: Float[Tensor, " n"] | None = None
+    value: Float[Tensor, " n"] | None = None
+    num_outside_support: int = 0
+
+
+def score(
+    lm: LanguageModel,
+    *,
+    ids: Int[Tensor, " t"],
+    position: Int[Tensor, " t"],
+    visible: Bool[Tensor, "t t"],
+    source: Int[Tensor, " n"],
+    target: Int[Tensor, " n"],
+    distribution: Distribution,
+    want_entropy: bool = False,
+    want_value: bool = False,
+) -> Scores:
+    """Score tokens of a row; the head runs on the n chosen positions only.
+
+    Args:
+        lm: The model.
+        ids: Tokens of the row.
+        position: Position of each in its own text.
+        visible: Which token may look at which.
+        source: For each chosen token, where in the row the token before it stands.
+        target: Its id.
+        distribution: The one it was sampled from; not applied to values.
+        want_entropy: Fill ``Scores.entropy``.
+        want_value: Fill ``Scores.value``.
+
+    Tests:
+        tests/unit/test_scoring.py: against the plain forward of four architectures.
+    """
+    hidden = lm.hidden(ids[None], position[None], visible[None])[0][source]
+    logprobs, entropies, outside = [], [], 0
+    for start in range(0, len(target), HEAD_CHUNK):
+        part = slice(start, start + HEAD_CHUNK)
+        arguments = (lm, hidden[part], target[part], distribution, want_entropy)
+        if len(target) > HEAD_CHUNK and torch.is_grad_enabled():
+            scored = checkpoint(_head, *arguments, use_reentrant=False)
+        else:
+            scored = _head(*arguments)
+        logprob, entropy, num_outside = scored
+        logprobs.append(logprob)
+        entropies.append(entropy)
+        outside += num_outside
+    return Scores(
+        logprob=torch.cat(logprobs),
+        entropy=torch.cat(entropies) if want_entropy else None,
+        value=lm.values(hidden) if want_value else None,
+        num_outside_support=outside,
+    )
+
+
+def values(
+    lm: LanguageModel,
+    *,
+    ids: Int[Tensor, " t"],
+    position: Int[Tensor, " t"],
+    visible: Bool[Tensor, "t t"],
+    source: Int[Tensor, " n"],
+) -> Float[Tensor, " n"]:
+    """Values of the contexts that end at ``source``."""
+    return lm.values(lm.hidden(ids[None], position[None], visible[None])[0][source])
+
+
+def _head(
+    lm: LanguageModel,
+    hidden: Float[Tensor, "n d"],
+    target: Int[Tensor, " n"],
+    distribution: Distribution,
+    want_entropy: bool,  # noqa: FBT001  # positional for checkpoint()
+) -> tuple[Tensor, Tensor, int]:
+    """Log-probability and entropy of one chunk."""
+    logits = lm.logits(hidden)
+    if distribution.is_full and not want_entropy:
+        scaled = _precise(logits) / distribution.temperature
+        chosen = scaled.gather(-1, target[:, None]).squeeze(-1)
+        return chosen - scaled.logsumexp(-1), hidden.new_zeros(0), 0
+    logprobs = token_logprobs(logits, distribution)
+    chosen = logprobs.gather(-1, target[:, None]).squeeze(-1)
+    lost = chosen.detach() == -torch.inf
+    num_lost = int(lost.sum())
+    if num_lost:
+        united = (logprobs.detach() != -torch.inf).scatter(-1, target[:, None], value=True)
+        scaled = (_precise(logits) / distribution.temperature).masked_fill(~united, -torch.inf)
+        again = scaled.log_softmax(-1).gather(-1, target[:, None]).squeeze(-1)
+        chosen = torch.where(lost, again, torch.where(lost, 0.0, chosen))
+    entropy = hidden.new_zeros(0)
+    if want_entropy:
+        finite = torch.where(logprobs == -torch.inf, 0.0, logprobs)
+        entropy = -(logprobs.exp() * finite).sum(-1)
+    return chosen, entropy, num_lost
+
+
+def _precise(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
