@@ -41,7 +41,7 @@ def test_an_answer_ends_the_episode_and_is_graded_the_same_each_time() -> None:
     for _ in range(2):
         env.reset(options={"task": "train-0003", "split": "train"})
         _, reward, terminated, truncated, info = env.step("The old dog slept by the door.")
-        assert terminated and not truncated
+        assert (terminated, truncated) == (True, False)
         assert 0.0 < reward < 1.0
         assert set(info["reward_parts"]) == {*CONSTRAINTS, *QUALITY, "constraints", "quality"}
         rewards.append((reward, info["reward_parts"]))
