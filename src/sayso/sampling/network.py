@@ -46,12 +46,16 @@ def device_of(network: nn.Module) -> torch.device:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """No dropout and no graph inside; every module is put back into the mode it was in."""
+    """No dropout and no graph inside; every module is put back into the mode it was in.
+
+    ``no_grad`` rather than ``inference_mode``: some networks keep tensors that they compute in a
+    pass (rotary tables, for one), and those of inference mode would break the next backward.
+    """
     training = [module for module in network.modules() if module.training]
     for module in training:
         module.training = False
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             yield
     finally:
         for module in training:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -83,10 +81,7 @@ class SessionTable:
         self._num_tokens = num_embeddings(lm.network)
         self._stop_ids = frozenset(lm.stop_ids)
         self._stop = tuple(stop)
-        tokenizer: Any = lm.tokenizer
-        self._decode = partial(
-            tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        self._decode = lm.chat.text
         self._sessions: dict[str, Session] = {}
         self._num_submitted = 0
 
