@@ -30,6 +30,9 @@ _FILE_POINTS = (
     Failpoint.CHECKPOINT_FILE_FSYNCED,
 )
 
+_sound: dict[Path, tuple[tuple[str, int, int, int, int], ...]] = {}
+"""Checkpoints that ``prune`` has hashed, with the state of their files at that moment."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
@@ -136,12 +139,11 @@ def _publish(temporary: Path, target: Path) -> None:
         _remove(old)
 
 
-def verify(directory: Path, *, is_deep: bool = True) -> Manifest:
+def verify(directory: Path) -> Manifest:
     """Check a checkpoint against its manifest.
 
     Args:
         directory: The checkpoint.
-        is_deep: Hash every file; otherwise check names, kinds and sizes only.
 
     Returns:
         Its manifest.
@@ -161,7 +163,7 @@ def verify(directory: Path, *, is_deep: bool = True) -> Manifest:
             problem=f"{MANIFEST} is of step {manifest.step}.",
             fix="Restore the directory's own manifest or delete the directory.",
         )
-    manifest.check(directory, is_deep=is_deep)
+    manifest.check(directory)
     return manifest
 
 
@@ -217,7 +219,8 @@ def steps(parent: Path) -> list[int]:
 def prune(parent: Path, keep: int, protect: frozenset[int] | set[int] = frozenset()) -> list[int]:
     """Delete old checkpoints, each renamed away first, and leftovers; needs the run's lock.
 
-    Nothing is deleted unless the newest verifies by hash; damaged ones do not count as kept.
+    Nothing is deleted unless the newest verifies by hash, and only what is older than ``keep``
+    that do: damaged ones do not count as kept.
 
     Args:
         parent: Directory of all checkpoints of the run.
@@ -240,7 +243,7 @@ def prune(parent: Path, keep: int, protect: frozenset[int] | set[int] = frozense
         if num_sound >= keep:
             if _step_of(directory) not in protect:
                 removable.append(directory)
-        elif _is_sound(directory, is_deep=num_sound == 0):
+        elif _is_sound(directory):
             num_sound += 1
         elif num_sound == 0:
             return []
@@ -299,18 +302,28 @@ def _step_of(directory: Path) -> int:
     return int(match[1])
 
 
-def _is_sound(directory: Path, *, is_deep: bool) -> bool:
+def _is_sound(directory: Path) -> bool:
+    """Whether it verifies. Hashed once by this process, and again if any file was touched."""
     try:
-        verify(directory, is_deep=is_deep)
-    except CheckpointError:
+        signature = _signature(directory)
+        if _sound.get(directory) != signature:
+            verify(directory)
+            _sound[directory] = signature
+    except (CheckpointError, OSError):
         return False
     return True
+
+
+def _signature(directory: Path) -> tuple[tuple[str, int, int, int, int], ...]:
+    found = [(path.name, path.lstat()) for path in sorted(directory.iterdir())]
+    return tuple((name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in found)
 
 
 def _delete(directory: Path) -> None:
     doomed = directory.with_name(f".del-{_step_of(directory)}-{os.getpid()}")
     _remove(doomed)
     directory.rename(doomed)
+    _sound.pop(directory, None)
     fp(Failpoint.PRUNE_RENAMED, doomed)
     _remove(doomed)
     fp(Failpoint.PRUNE_DELETED, doomed)

@@ -118,17 +118,14 @@ class Manifest:
         _check_names(list(entries), where=str(where))
         return manifest
 
-    def check(self, directory: Path, *, is_deep: bool) -> None:
+    def check(self, directory: Path) -> None:
         """Compare the files in ``directory`` with the entries.
 
         Raises:
             CheckpointError: At the first file that is missing, a link, or changed; names it.
         """
         for name, entry in self.files.items():
-            if is_deep:
-                _compare(directory / name, entry)
-            else:
-                _check_size(directory / name, _status(directory / name).st_size, entry)
+            _compare(directory / name, entry)
 
     def read(self, directory: Path, name: str) -> bytes:
         """Content of a listed file, checked.
