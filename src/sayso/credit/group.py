@@ -1,116 +1,192 @@
-"""Advantages from comparing attempts at the same task, and from comparing a whole batch."""
+"""Advantages from comparing attempts at the same task.
+
+Every function takes the returns of ONE group, in reward units, and gives one advantage per attempt
+in the same order. A group whose returns are all equal gets exactly 0.0 everywhere: rounding in the
+mean must not become a signal.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import numpy as np
+STD_EPSILON = 1e-6
+"""Added to the standard deviation in ``standardised``, in reward units.
 
-EPSILON = 1e-4
-"""Added to a standard deviation before dividing, in reward units, as GRPO's authors do."""
+Far below any difference between rewards that means something, far above rounding noise (1e-16):
+returns that differ by noise alone get advantages near 0, not ±1.
+"""
 
 
 def leave_one_out(returns: Sequence[float]) -> list[float]:
-    """Advantage of each attempt against the mean of the others.
+    r"""Advantage of each attempt against the mean of the others (RLOO).
 
-    Unbiased: the baseline of an attempt does not depend on its own return. For a group of n this
-    equals mean-centring times ``n / (n - 1)``.
+    .. math:: A_i = R_i - \tfrac{1}{n-1} \sum_{j \ne i} R_j
+
+    Unbiased: the baseline of an attempt does not depend on its own return.
 
     Args:
-        returns: Return of each attempt at one task, in reward units. At least two.
-
-    Returns:
-        One advantage per attempt, in order. They sum to 0 up to rounding.
+        returns: Return of each attempt at one task. At least two, all finite.
 
     Raises:
-        ValueError: For fewer than two attempts: a lone one has no baseline, and calling its raw
-            return an advantage would change the estimator in silence.
+        ValueError: With fewer than two attempts. A lone attempt has no baseline, and calling its
+            raw return an advantage would change the estimator silently. Also for a return that is
+            None (not graded) or not finite.
 
     Source:
-        Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
+        Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free!"; Ahmadian et al. 2024,
+        arXiv:2402.14740, eq. 8.
+
+    Tests:
+        tests/math/test_group_credit.py, tests/math/test_policy_gradient_exact.py
 
     Example:
         >>> leave_one_out([1.0, 0.0, 0.0])
         [1.0, -0.5, -0.5]
     """
-    values = _at_least_two(returns, "leave_one_out")
+    values = _checked(returns, "leave_one_out")
     if _all_equal(values):
         return [0.0] * len(values)
-    total, others = float(values.sum()), len(values) - 1
-    return [float(v - (total - v) / others) for v in values]
+    others = len(values) - 1
+    # Summed without the attempt's own return: subtracting it from a total would leave its rounding.
+    return [
+        value - math.fsum(values[:index] + values[index + 1 :]) / others
+        for index, value in enumerate(values)
+    ]
 
 
 def centred(returns: Sequence[float]) -> list[float]:
-    """Advantage of each attempt against the mean of the group, itself included.
+    r"""Advantage of each attempt against the mean of its group, itself included (Dr. GRPO).
 
-    The expected gradient is ``(n - 1) / n`` times the policy gradient: the right direction, a
-    smaller step (Dr. GRPO, Liu et al. 2025, arXiv:2503.20783).
+    .. math:: A_i = R_i - \tfrac{1}{n} \sum_j R_j
+
+    Its expected policy gradient is (n − 1)/n times the true one: same direction, shorter.
+
+    Args:
+        returns: Return of each attempt at one task. At least two, all finite.
 
     Raises:
-        ValueError: For fewer than two attempts.
+        ValueError: As ``leave_one_out``.
+
+    Source:
+        Liu et al. 2025, arXiv:2503.20783, sec. 3.2.
+
+    Tests:
+        tests/math/test_group_credit.py, tests/math/test_policy_gradient_exact.py
 
     Example:
         >>> centred([1.0, 0.0])
         [0.5, -0.5]
     """
-    values = _at_least_two(returns, "centred")
+    values = _checked(returns, "centred")
     if _all_equal(values):
         return [0.0] * len(values)
-    return [float(v) for v in values - values.mean()]
+    mean = math.fsum(values) / len(values)
+    return [value - mean for value in values]
 
 
 def standardised(returns: Sequence[float]) -> list[float]:
-    """``centred``, divided by the group's standard deviation (n - 1) plus ``EPSILON``.
+    r"""Centred advantages in units of the group's standard deviation (GRPO).
 
-    Biased: tasks whose returns hardly differ get as much weight as those where they do (Shao et
-    al. 2024, arXiv:2402.03300, eq. 3; the bias: arXiv:2503.20783, sec. 3.1). Equal returns give
-    exact zeros.
+    .. math:: A_i = \frac{R_i - \bar R}{s + \epsilon},\quad
+        s^2 = \tfrac{1}{n-1} \sum_j (R_j - \bar R)^2,\quad \epsilon = 10^{-6}
 
-    Raises:
-        ValueError: For fewer than two attempts.
-    """
-    values = _at_least_two(returns, "standardised")
-    if _all_equal(values):
-        return [0.0] * len(values)
-    deviation = float(values.std(ddof=1))
-    return [float(v) for v in (values - values.mean()) / (deviation + EPSILON)]
-
-
-def batch_centred(returns: Sequence[float]) -> list[float]:
-    """Advantage against the mean of the whole batch; a batch of one keeps its raw return out.
-
-    Biased by ``(n - 1) / n`` like ``centred``, and blind to how hard each task is.
-
-    Raises:
-        ValueError: For fewer than two returns.
-    """
-    return centred(returns)
-
-
-def whitened(advantages: np.ndarray) -> np.ndarray:
-    """Zero mean and unit spread over a whole batch of tokens; equal values become exact zeros.
+    Biased: a group counts for more the less its rewards differ, so tasks that are nearly solved or
+    nearly hopeless are over-weighted.
 
     Args:
-        advantages: Any shape; at least two entries.
+        returns: Return of each attempt at one task. At least two, all finite.
+
+    Raises:
+        ValueError: As ``leave_one_out``.
 
     Source:
-        REINFORCE++, Hu 2025, arXiv:2501.03262, sec. 3.
+        Shao et al. 2024, arXiv:2402.03300, sec. 4.1.2. The paper leaves n or n − 1 and the epsilon
+        open; we take n − 1 as most implementations do.
+
+    Tests:
+        tests/math/test_group_credit.py, tests/math/test_policy_gradient_exact.py
     """
-    values = np.asarray(advantages, dtype=np.float64)
-    if values.size < 2 or _all_equal(values.ravel()):  # noqa: PLR2004  # one has no spread
-        return np.zeros_like(values)
-    return np.asarray((values - values.mean()) / (values.std(ddof=1) + EPSILON * 1e-4))
+    deviations = centred(_checked(returns, "standardised"))
+    variance = math.fsum(value * value for value in deviations) / (len(deviations) - 1)
+    scale = math.sqrt(variance) + STD_EPSILON
+    return [value / scale for value in deviations]
 
 
-def _at_least_two(returns: Sequence[float], name: str) -> np.ndarray:
-    if any(value is None for value in returns):
-        raise ValueError(f"{name} got None: an attempt that was not graded has no advantage")
-    values = np.asarray(returns, dtype=np.float64)
-    if len(values) < 2:  # noqa: PLR2004  # see above
-        raise ValueError(f"{name} needs at least 2 returns, got {len(values)}")
-    return values
+def leave_one_out_by_turn(
+    rewards: Sequence[Sequence[float]], *, gamma_turn: float = 1.0
+) -> list[list[float]]:
+    r"""Advantage of each turn against the other attempts at the same turn number.
+
+    .. math:: A_{i,t} = G_{i,t} - \tfrac{1}{n-1} \sum_{j \ne i} G_{j,t},\quad
+        G_{i,t} = \sum_{u \ge t} \gamma^{u-t} r_{i,u}
+
+    An attempt that ended before turn t counts with what it earned from there on: 0. Leaving it out
+    instead would make the baseline undefined for the last one standing. Unbiased for γ = 1: the
+    baseline of an attempt depends on the *other* attempts only, never on its own length or
+    rewards. Lower variance than one return per episode, because a turn is not credited with what
+    was earned before it.
+
+    Args:
+        rewards: Rewards of each attempt by turn; attempts may differ in number of turns.
+        gamma_turn: Discount from one turn to the next, in [0, 1].
+
+    Returns:
+        Advantages with the same lengths as ``rewards``.
+
+    Raises:
+        ValueError: With fewer than two attempts, an attempt without turns, a reward that is None or
+            not finite, or a discount outside [0, 1].
+
+    Source:
+        ``leave_one_out`` applied to reward-to-go; the question of verl issue 7244.
+
+    Tests:
+        tests/math/test_multi_turn.py
+    """
+    if len(rewards) < 2:
+        raise ValueError(f"leave_one_out_by_turn needs at least 2 attempts, got {len(rewards)}")
+    if not 0 <= gamma_turn <= 1:
+        raise ValueError(f"gamma_turn must be in [0, 1], got {gamma_turn}")
+    if any(len(attempt) == 0 for attempt in rewards):
+        raise ValueError("an attempt has no turns, so it has nothing to credit")
+    longest = max(len(attempt) for attempt in rewards)
+    to_go = [[0.0] * longest for _ in rewards]
+    for future, attempt in zip(to_go, rewards, strict=True):
+        check_returns(attempt, "leave_one_out_by_turn")
+        after = 0.0
+        for turn in reversed(range(len(attempt))):
+            after = attempt[turn] + gamma_turn * after
+            future[turn] = after
+    by_turn = [leave_one_out(column) for column in zip(*to_go, strict=True)]
+    return [
+        [by_turn[turn][index] for turn in range(len(attempt))]
+        for index, attempt in enumerate(rewards)
+    ]
 
 
-def _all_equal(values: np.ndarray) -> bool:
-    """Tested on the values: subtracting a rounded mean would leave noise for a std to blow up."""
-    return bool((values == values[0]).all())
+def check_returns(returns: Sequence[float | None], name: str) -> list[float]:
+    """Return them as a list of floats, refusing what was not graded.
+
+    Raises:
+        ValueError: If one is None or not finite. None is not 0.0: it has no place in a mean, and
+            failed or ungraded attempts are left out before credit is assigned.
+    """
+    checked = []
+    for index, value in enumerate(returns):
+        if value is None or not math.isfinite(value):
+            raise ValueError(
+                f"{name}: entry {index} is {value}; leave out what was not graded or not finite"
+            )
+        checked.append(float(value))
+    return checked
+
+
+def _checked(returns: Sequence[float], name: str) -> list[float]:
+    if len(returns) < 2:
+        raise ValueError(f"{name} needs at least 2 returns, got {len(returns)}")
+    return check_returns(returns, name)
+
+
+def _all_equal(values: Sequence[float]) -> bool:
+    return min(values) == max(values)

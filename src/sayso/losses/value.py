@@ -1,4 +1,4 @@
-"""Critic losses. Dimensions: n = token positions."""
+"""Loss of a critic. Dimensions: n = positions of one packed row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sayso.losses.loss import Loss, masked, mean_at, require_positive
+from sayso.losses.loss import Loss, check_count, mean_over, where_action
 
 
 def value_loss(
@@ -14,48 +14,57 @@ def value_loss(
     target: Float[Tensor, " n"],
     is_action: Bool[Tensor, " n"],
     *,
-    num_in_step: float,
+    num_actions_in_step: float,
     value_sampled: Float[Tensor, " n"] | None = None,
     clip: float | None = None,
 ) -> Loss:
-    r"""Half the squared error of a critic, summed over a count of the whole step.
+    r"""Half the squared error of the critic, pessimistically clipped on request.
 
-    With ``clip`` the larger of two errors counts: that of the value, and that of the value kept
-    within ``clip`` of what it was when the batch was sampled.
+    .. math:: \tfrac{1}{N} \sum_i 1[\text{is\_action}_i]\; \tfrac12 \max\bigl((V_i - y_i)^2,\;
+        (V^{old}_i + \mathrm{clip}(V_i - V^{old}_i, -c, c) - y_i)^2\bigr)
+
+    Without ``clip`` only the first of the two. The maximum makes the clipped loss at least as
+    large as the plain one; a value that moved more than c *towards* its target has no gradient.
 
     Args:
-        value: Predictions, in reward units.
-        target: What they should be. Carries no gradient.
-        is_action: True at positions where the policy decided.
-        num_in_step: What the sum is divided by.
-        value_sampled: Predictions before the first update on this batch; needed with ``clip``.
-        clip: Distance in reward units, or ``None``.
+        value: Value of the context each token was chosen in, in reward units, differentiable.
+        target: Return it should predict. Carries no gradient.
+        is_action: True where the policy chose the token. Everything else is ignored, NaN included.
+        num_actions_in_step: N: action tokens of the whole optimiser step.
+        value_sampled: What the critic said when the advantages were computed. Needed with ``clip``.
+        clip: c, in reward units. Positive. None for no clipping.
 
     Returns:
-        The loss, with ``value/loss``, ``value/mean``, ``value/clipped_frac``.
+        The loss, with metrics ``value/squared_error`` (unclipped, without the half),
+        ``value/mean`` (predictions), ``value/target`` and, with ``clip``, ``value/clipped_frac``.
 
     Raises:
-        ValueError: If ``clip`` comes without ``value_sampled``.
+        ValueError: If only one of ``value_sampled`` and ``clip`` is given, ``clip`` or the count
+            is not positive, or shapes differ.
 
     Source:
-        Schulman et al. 2017, arXiv:1707.06347; clipping as in the authors' "baselines" code.
+        Baselines' PPO2; see "The 37 implementation details of PPO", detail 9. Differs in the
+        normaliser. The half is part of this function, not of the caller's coefficient.
 
     Tests:
-        tests/math/test_value.py
+        tests/math/test_losses.py
     """
-    require_positive(num_in_step, "num_in_step")
-    predicted, aim = masked(value, is_action), masked(target.detach(), is_action)
-    error = (predicted - aim).square()
-    metrics = {"value/mean": mean_at(value, is_action)}
-    if clip is not None:
-        if value_sampled is None:
-            raise ValueError(
-                "value clipping needs value_sampled, the predictions before the update"
-            )
-        before = masked(value_sampled.detach(), is_action)
-        kept = before + (predicted - before).clamp(-clip, clip)
-        clipped = (kept - aim).square()
-        metrics["value/clipped_frac"] = mean_at((clipped > error).to(value), is_action)
-        error = torch.maximum(error, clipped)
-    metrics["value/loss"] = mean_at(error / 2, is_action)
-    return Loss(error.sum() / (2 * num_in_step), metrics)
+    check_count("num_actions_in_step", num_actions_in_step)
+    if (clip is None) is not (value_sampled is None):
+        raise ValueError(f"pass both clip (got {clip}) and value_sampled, or neither")
+    live = where_action(value, is_action)
+    wanted = where_action(target.detach(), is_action)
+    error = (live - wanted).square()
+    metrics = {
+        "value/squared_error": mean_over(error, is_action),
+        "value/mean": mean_over(live, is_action),
+        "value/target": mean_over(wanted, is_action),
+    }
+    if clip is not None and value_sampled is not None:
+        if not clip > 0:
+            raise ValueError(f"clip must be positive, got {clip}")
+        before = where_action(value_sampled.detach(), is_action)
+        held = (before + (live - before).clamp(-clip, clip) - wanted).square()
+        metrics["value/clipped_frac"] = mean_over(held > error, is_action)
+        error = torch.maximum(error, held)
+    return Loss(error.sum() / (2 * num_actions_in_step), metrics)
