@@ -80,31 +80,47 @@ class Outcome:
         return self.signal == signal.SIGKILL
 
 
-def run_forked(body: Callable[[], object], *, spec: str = "", timeout_s: float = 60) -> Outcome:
-    """Run ``body`` in a forked child.
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A forked child that was started.
 
-    Args:
-        body: Called with ``spec`` armed and all other failpoints counted.
-        spec: See ``failpoints.arm``.
-        timeout_s: A child that runs longer is killed and reported as an assertion error.
+    Attributes:
+        pid: Its process id.
+        reader: Where it reports.
     """
+
+    pid: int
+    reader: int
+
+    def wait(self, timeout_s: float = 60) -> Outcome:
+        """Wait for its end; a child that runs longer is killed and is an assertion error."""
+        report = _read_all(self.reader, self.pid, timeout_s)
+        _, status = os.waitpid(self.pid, 0)
+        if os.WIFSIGNALED(status):
+            return Outcome(signal=os.WTERMSIG(status), exit_code=None)
+        told = json.loads(report) if report else {}
+        return Outcome(
+            signal=None,
+            exit_code=os.WEXITSTATUS(status),
+            error=told.get("error", ""),
+            hits=told.get("hits", {}),
+        )
+
+
+def start_forked(body: Callable[[], object], *, spec: str = "") -> Child:
+    """Start ``body`` in a forked child, with ``spec`` armed and all other failpoints counted."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
         _child(body, spec, writer)
     os.close(writer)
-    report = _read_all(reader, pid, timeout_s)
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        return Outcome(signal=os.WTERMSIG(status), exit_code=None)
-    told = json.loads(report) if report else {}
-    return Outcome(
-        signal=None,
-        exit_code=os.WEXITSTATUS(status),
-        error=told.get("error", ""),
-        hits=told.get("hits", {}),
-    )
+    return Child(pid, reader)
+
+
+def run_forked(body: Callable[[], object], *, spec: str = "", timeout_s: float = 60) -> Outcome:
+    """Run ``body`` in a forked child to its end; see ``start_forked`` and ``Child.wait``."""
+    return start_forked(body, spec=spec).wait(timeout_s)
 
 
 def kill_at(point: Failpoint, hit: int, body: Callable[[], object], **options: float) -> Outcome:
@@ -132,7 +148,7 @@ def _child(body: Callable[[], object], spec: str, writer: int) -> None:
         body()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
-    except BaseException as raised:  # everything must be reported, whatever it is
+    except BaseException as raised:  # noqa: BLE001 - everything must be reported
         code, error = 1, f"{type(raised).__name__}: {raised}\n{traceback.format_exc()}"
     finally:
         hits = {point.value: count for point, count in failpoints.num_hits().items()}

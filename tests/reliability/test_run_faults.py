@@ -6,10 +6,11 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kill_harness import Outcome, run_forked, tree
+from kill_harness import Outcome, run_forked, start_forked, tree
 
 from sayso.errors import RunError
 from sayso.runs.run import Run, next_name
@@ -17,22 +18,16 @@ from sayso.runs.run import Run, next_name
 CONFIG = {"seed": 1, "optim": {"lr": 0.1}}
 
 
-def _start_together(bodies: list[object], ready_at: float) -> list[Outcome]:
-    """Fork all at once; each waits for the same moment."""
-    import threading
+def _start_together(body: Callable[[], object], num_processes: int) -> list[Outcome]:
+    """Fork all, let them go at the same moment, wait for all."""
+    moment = time.monotonic() + 0.02 * num_processes + 0.1
 
-    outcomes: list[Outcome] = []
+    def at_the_moment() -> None:
+        time.sleep(max(0.0, moment - time.monotonic()))
+        body()
 
-    def one(body: object) -> None:
-        outcomes.append(run_forked(body))  # type: ignore[arg-type]
-
-    threads = [threading.Thread(target=one, args=(body,)) for body in bodies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert time.monotonic() > ready_at
-    return outcomes
+    children = [start_forked(at_the_moment) for _ in range(num_processes)]
+    return [child.wait() for child in children]
 
 
 @pytest.mark.parametrize("num_processes", [2, 20])
@@ -40,14 +35,11 @@ def test_fault_23_of_many_that_create_one_run_exactly_one_wins(
     tmp_path: Path, num_processes: int
 ) -> None:
     path = tmp_path / "run"
-    moment = time.monotonic() + 0.5
 
     def start() -> None:
-        while time.monotonic() < moment:
-            pass
         Run.create(path, config={"winner": os.getpid()}, meta={"pid": os.getpid()})
 
-    outcomes = _start_together([start] * num_processes, moment)
+    outcomes = _start_together(start, num_processes)
     lost = [outcome for outcome in outcomes if outcome.exit_code == 1]
     assert len(lost) == num_processes - 1
     for outcome in lost:
@@ -64,26 +56,19 @@ def test_fault_23_of_many_that_lock_one_run_exactly_one_wins_and_is_named(
 ) -> None:
     run = Run.create(tmp_path / "run", config=CONFIG, meta={})
     before = tree(run.path)
-    moment = time.monotonic() + 0.5
-    done = tmp_path / "done"
 
     def start() -> None:
-        while time.monotonic() < moment:
-            pass
         begin = time.monotonic()
         try:
             with run.lock():
                 (tmp_path / "winner").write_text(str(os.getpid()))
-                while not done.exists():
+                while len(list(tmp_path.glob("lost-*"))) < num_processes - 1:
                     time.sleep(0.01)
-        finally:
-            if not (tmp_path / "winner").read_text() == str(os.getpid()):
-                with (tmp_path / "losers").open("a") as file:
-                    file.write(f"{time.monotonic() - begin}\n")
-                if len((tmp_path / "losers").read_text().splitlines()) >= num_processes - 1:
-                    done.touch()
+        except RunError:
+            (tmp_path / f"lost-{os.getpid()}").write_text(str(time.monotonic() - begin))
+            raise
 
-    outcomes = _start_together([start] * num_processes, moment)
+    outcomes = _start_together(start, num_processes)
     lost = [outcome for outcome in outcomes if outcome.exit_code == 1]
     assert [outcome.exit_code for outcome in outcomes].count(0) == 1
     assert len(lost) == num_processes - 1
@@ -92,8 +77,7 @@ def test_fault_23_of_many_that_lock_one_run_exactly_one_wins_and_is_named(
         assert re.search(rf"in use by process {winner} on \S+, started 20\d\d-", outcome.error)
         for choice in ("--resume", "--run", "copy"):
             assert choice in outcome.error
-    waits = [float(line) for line in (tmp_path / "losers").read_text().splitlines()]
-    assert max(waits) <= 1.0
+    assert max(float(path.read_text()) for path in tmp_path.glob("lost-*")) <= 1.0
     after = tree(run.path)
     after.pop("lock")
     assert after == before
@@ -180,15 +164,12 @@ def test_fault_23_an_existing_directory_is_refused_with_three_choices_and_unchan
 
 
 def test_twenty_that_ask_for_the_next_name_get_twenty_names(tmp_path: Path) -> None:
-    moment = time.monotonic() + 0.5
 
     def start() -> None:
-        while time.monotonic() < moment:
-            pass
         run = Run.create_next(tmp_path, "writing", config={}, meta={"pid": os.getpid()})
         assert run.meta()["pid"] == os.getpid()
 
-    outcomes = _start_together([start] * 20, moment)
+    outcomes = _start_together(start, 20)
     assert [outcome.exit_code for outcome in outcomes] == [0] * 20
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         f"writing-{n}" for n in range(1, 21)

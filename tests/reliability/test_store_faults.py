@@ -48,7 +48,7 @@ def test_fault_20_and_21_a_refused_write_leaves_the_last_checkpoint_and_nothing_
 ) -> None:
     before = tree(store)
     failpoints.arm(f"{point}:1:{action}")
-    with pytest.raises(OSError, match="step-00000004|tmp-4") as raised:
+    with pytest.raises(OSError, match=r"step-00000004|tmp-4") as raised:
         commit.commit(store, 4, FILES)
     number = errno.ENOSPC if action == "enospc" else errno.EIO
     assert raised.value.errno == number
@@ -256,7 +256,11 @@ def test_a_damaged_manifest_that_claims_a_newer_schema_is_damage(store: Path) ->
 
 
 def test_leftovers_of_dead_processes_are_removed_and_those_of_live_ones_kept(store: Path) -> None:
-    child = run_forked(lambda: (store / f".tmp-9-{os.getpid()}").mkdir())
+
+    def leave() -> None:
+        (store / f".tmp-9-{os.getpid()}").mkdir()
+
+    child = run_forked(leave)
     assert child.exit_code == 0
     (store / f".tmp-9-{os.getppid()}").mkdir()
     (store / f".tmp-9-{os.getpid()}").mkdir()
@@ -294,6 +298,24 @@ def test_prune_does_not_count_a_checkpoint_damaged_after_it_was_checked(store: P
     _flip(store / "step-00000003" / "state.json")
     assert commit.prune(store, 2) == []
     assert commit.steps(store) == [2, 3, 4]
+
+
+def test_a_replaced_checkpoint_serves_until_its_successor_is_known_to_be_sound(
+    store: Path,
+) -> None:
+    killed = run_forked(
+        lambda: commit.commit(store, 3, {"other": b"1"}), spec="checkpoint.after_rename:1:kill"
+    )
+    assert killed.is_killed
+    _flip(store / "step-00000003" / "other")
+    assert commit.clean(store) == []
+    found = commit.newest(store)
+    assert found is not None
+    assert (found.step, found.read("state.json")) == (3, b"3")
+    assert len(found.damaged) == 1
+    again = commit.commit(store, 3, {"other": b"2"})
+    assert again.read("other") == b"2"
+    assert [path.name for path in commit.clean(store)] == [found.path.name]
 
 
 def test_at_takes_one_step_and_reports_damage(store: Path) -> None:

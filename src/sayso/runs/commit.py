@@ -110,11 +110,12 @@ def _write(temporary: Path, files: Mapping[str, bytes], manifest: Manifest) -> N
 
 
 def _publish(temporary: Path, target: Path) -> None:
-    """Rename into place. On failure the state before is restored."""
+    """Rename into place. On failure the state before is restored, save what was damaged."""
     old = target.with_name(f".old-{target.name}-{os.getpid()}")
+    if target.exists() and not _is_sound(target):
+        _remove(target)
     has_old = target.exists()
     if has_old:
-        _remove(old)
         target.rename(old)
     is_published = False
     try:
@@ -264,7 +265,7 @@ def clean(parent: Path) -> list[Path]:
     for path in sorted(parent.iterdir()) if parent.is_dir() else []:
         old = _OLD.fullmatch(path.name)
         found = _LEFTOVER.fullmatch(path.name)
-        is_replaced = old is not None and (parent / f"step-{old[1]}").exists()
+        is_replaced = old is not None and _is_sound(parent / f"step-{old[1]}")
         is_dead = found is not None and (found[1] == "del" or not is_other_process(int(found[2])))
         if is_replaced or is_dead:
             _remove(path)
@@ -309,6 +310,8 @@ def _is_sound(directory: Path) -> bool:
         if _sound.get(directory) != signature:
             verify(directory)
             _sound[directory] = signature
+    except NewerSchemaError:
+        return True
     except (CheckpointError, OSError):
         return False
     return True

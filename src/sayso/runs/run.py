@@ -240,7 +240,10 @@ class Run:
             "host": platform.node(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        replace_file(self.path / "owner.json", (json.dumps(owner) + "\n").encode())
+        # Not fsynced: it means nothing after a power cut.
+        temporary = self.path / f".tmp-owner-{os.getpid()}"
+        temporary.write_text(json.dumps(owner) + "\n")
+        temporary.replace(self.path / "owner.json")
 
     def _taken(self) -> RunError:
         owner = self.owner()
