@@ -261,7 +261,7 @@ def test_the_lists_are_of_useful_size() -> None:
      "is was", "could was", "cat cat", "a stars", "the everyone", "she walk"],
 )  # fmt: skip
 def test_bad_neighbours_are_found(pair: str) -> None:
-    assert grammar.num_bad_pairs(f"Birds sang {pair} sang") >= 1
+    assert grammar.num_clashes(f"Birds sang {pair} sang") >= 1
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_bad_neighbours_are_found(pair: str) -> None:
     ],
 )
 def test_good_neighbours_are_left_alone(sentence: str) -> None:
-    assert grammar.num_bad_pairs(sentence) == 0
+    assert grammar.num_clashes(sentence) == 0
 
 
 def test_an_article_and_its_noun_agree_in_sound() -> None:
@@ -346,6 +346,21 @@ def test_a_clause_has_a_main_verb(sentence: str) -> None:
 )
 def test_a_fragment_has_none(sentence: str) -> None:
     assert not clauses.has_main_verb(sentence)
+
+
+def test_a_comma_alone_does_not_join_two_clauses() -> None:
+    assert clauses.num_splices("Two friends met, they talked for hours.") == 1
+    assert clauses.num_splices("It was late, she was tired, he was cold.") == 2
+    assert clauses.num_splices("When it was late, she was tired.") == 0
+    assert clauses.num_splices("It was late, and she was tired.") == 0
+    assert clauses.num_splices("In the morning, she was tired.") == 0
+    assert clauses.num_splices('"I am tired," she said.') == 0
+
+
+def test_tomorrow_is_not_past() -> None:
+    assert clauses.num_tense_clashes("He visited us tomorrow. She will leave yesterday.") == 2
+    assert clauses.num_tense_clashes("He will visit us tomorrow. She left yesterday.") == 0
+    assert clauses.num_tense_clashes("He said he would visit us tomorrow.") == 0
 
 
 def test_a_pile_of_nouns_is_measured() -> None:

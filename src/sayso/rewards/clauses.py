@@ -7,6 +7,8 @@ any verb form will do.
 
 from __future__ import annotations
 
+import re
+
 from sayso.rewards.text import sentences
 from sayso.rewards.tokens import COMMA, END, tokens
 from sayso.rewards.vocabulary import (
@@ -45,6 +47,7 @@ RELATIVES = frozenset({"who", "which", "whom", "whose", "where", "when", "while"
                       | {"although", "though", "until", "unless", "whenever", "wherever", "since"}
                       | {"as", "before", "after", "that", "what", "how", "why", "whether", "once"}
                       )  # fmt: skip
+SPLICERS = SUBJECTS | {"it", "there", "it's", "there's", "i'm", "they're", "he's", "she's", "we're"}
 INDEFINITES = frozenset({"someone", "something", "everyone", "everything", "anyone", "anything",
                          "nothing", "nobody", "all", "one"})  # fmt: skip
 
@@ -82,32 +85,69 @@ def _opens(left: str, word: str, right: str, *, is_question: bool) -> bool:
     return is_question and word in QUESTION_WORDS and left in {END, COMMA} and asks
 
 
-def has_main_verb(sentence: str) -> bool:
-    """Whether some finite verb is left when each subordinating word has taken its own.
+def main_verbs(sentence: str) -> list[tuple[str, int]]:
+    """First word and number of main verbs of each stretch between pauses.
 
     A subordinator takes the next finite verb before a pause; a question word that opens a
     question takes none, nor does "that" at the start. An auxiliary and its verb are one.
     """
     found = tokens(sentence)
     is_question = sentence.rstrip().rstrip("\"'\u201d\u2019").endswith("?")
-    waiting = num_main = 0
-    in_group = False
+    stretches: list[tuple[str, int]] = []
+    waiting, in_group = 0, False
     for index, word in enumerate(found):
         left = found[index - 1] if index else END
         right = found[index + 1] if index + 1 < len(found) else END
         if word in {COMMA, END}:
             waiting = 0
-        elif word in RELATIVES:
+            continue
+        if left in {COMMA, END}:
+            stretches.append((word, 0))
+        if word in RELATIVES:
             waiting += not _opens(left, word, right, is_question=is_question)
         elif word in SUBJECTS and left in INDEFINITES:
             waiting += 1
         elif _is_finite(left, word, right) and not in_group:
-            num_main += not waiting
+            opener, count = stretches[-1]
+            stretches[-1] = (opener, count + (not waiting))
             waiting = max(0, waiting - 1)
         in_group = word in AUXILIARIES | CONTRACTIONS or (
             in_group and (word in ADVERBS | SUBJECTS or word.endswith("ly"))
         )
-    return num_main > 0
+    return stretches
+
+
+def has_main_verb(sentence: str) -> bool:
+    """Whether some finite verb is left when each subordinating word has taken its own."""
+    return any(count for _, count in main_verbs(sentence))
+
+
+def num_splices(text: str) -> int:
+    """How often a comma alone joins two main clauses, as in "It was late, she was tired".
+
+    Only a second clause that opens with a pronoun counts; text with speech in it is left alone.
+    """
+    if re.search(r"[\"\u201c\u201d]", text):
+        return 0
+    num = 0
+    for sentence in sentences(text):
+        stretches = main_verbs(sentence)
+        for index, (opener, count) in enumerate(stretches):
+            before = any(earlier for _, earlier in stretches[:index])
+            num += before and count > 0 and opener in SPLICERS
+    return num
+
+
+def num_tense_clashes(text: str) -> int:
+    """How many sentences put "tomorrow" beside a past, or "yesterday" beside a future."""
+    past = finite_verbs() - third_persons() - AUXILIARIES - CONTRACTIONS - base_verbs()
+    future = {"will", "shall", "he'll", "she'll", "it'll", "we'll", "they'll", "i'll", "you'll"}
+    num = 0
+    for sentence in sentences(text):
+        found = set(tokens(sentence))
+        num += "tomorrow" in found and bool(found & past) and not found & AUXILIARIES
+        num += "yesterday" in found and bool(found & future)
+    return num
 
 
 def verbs(text: str) -> float | None:

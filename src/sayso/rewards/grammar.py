@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sayso.rewards.clauses import verbs
+from sayso.rewards.clauses import num_splices, num_tense_clashes, verbs
 from sayso.rewards.text import ngrams, words
 from sayso.rewards.tokens import COMMA, END, tokens
 from sayso.rewards.vocabulary import (
@@ -104,12 +104,13 @@ def is_bad_pair(left: str, right: str) -> bool:
     return any(rules)
 
 
-def num_bad_pairs(text: str) -> int:
-    """How many neighbours hardly ever stand together ("the of", "a old", "she the", "of.")."""
+def num_clashes(text: str) -> int:
+    """How many words clash: neighbours ("the of", "a old"), spliced clauses, tenses."""
     found = tokens(text)
     pairs = ngrams(found, 2)
     opening = int(bool(found) and found[0] in {COMMA, END})
-    return opening + num_bare_verbs(found) + sum(is_bad_pair(*pair) for pair in pairs)
+    others = num_bare_verbs(found) + num_splices(text) + num_tense_clashes(text)
+    return opening + others + sum(is_bad_pair(*pair) for pair in pairs)
 
 
 def num_bare_verbs(found: Sequence[str]) -> int:
@@ -136,7 +137,7 @@ def longest_pile(text: str) -> int:
 
 
 def function_share(text: str) -> float | None:
-    """Score of the share of function words: 1 from 25 % to 70 %, falling to 0 at 5 % and 95 %.
+    """Score of the share of function words: 1 from 20 % to 70 %, falling to 0 at 4 % and 95 %.
 
     ``None`` for a text without words.
     """
@@ -144,7 +145,7 @@ def function_share(text: str) -> float | None:
     if not found:
         return None
     share = sum(word in FUNCTION_WORDS for word in found) / len(found)
-    return max(0.0, min(1.0, (share - 0.05) / 0.2, (0.95 - share) / 0.25))
+    return max(0.0, min(1.0, (share - 0.04) / 0.16, (0.95 - share) / 0.25))
 
 
 def pauses(text: str) -> float | None:
@@ -168,12 +169,12 @@ def adverb_load(text: str) -> float | None:
 def grammar(text: str) -> float | None:
     """Product of all checks of this file; ``None`` for a text without words.
 
-    Two bad pairs halve the score; a sentence without a verb costs more than a bad pair.
+    One clash costs a third, two cost 60 %; a lone sentence without a main verb costs 70 %.
     """
     share = function_share(text)
     if share is None:
         return None
-    pairs: float = 1.0 / (1.0 + 0.5 * num_bad_pairs(text) ** 1.5)
+    pairs: float = 1.0 / (1.0 + 0.5 * num_clashes(text) ** 1.5)
     pile = max(0.0, min(1.0, 1.0 - 0.35 * (longest_pile(text) - 3)))
     has_verbs = 0.3 + 0.7 * (verbs(text) or 0.0)
     return pairs * pile * has_verbs * share * (pauses(text) or 0.0) * (adverb_load(text) or 0.0)
