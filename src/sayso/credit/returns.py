@@ -1,53 +1,119 @@
-"""Returns without a critic."""
+"""Returns and targets of one episode without λ.
+
+All functions take the action tokens of ONE episode in order; observation tokens never appear, so
+inserting some changes nothing. ``final_value`` is 0.0 after a real end and the critic's value of
+the last context after a truncation.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
+
+from sayso.credit.discounts import aligned, discounts
+from sayso.credit.group import check_returns
 
 
-def reward_to_go(rewards: np.ndarray, discounts: np.ndarray) -> np.ndarray:
-    """``G_t = r_t + g_t G_{t+1}``, by a reverse scan (a quotient of powers fails at γ = 0).
+def reward_to_go(
+    rewards: Sequence[float] | NDArray[np.float64],
+    *,
+    turn_ends: Sequence[bool] | NDArray[np.bool_],
+    gamma_token: float = 1.0,
+    gamma_turn: float = 1.0,
+    final_value: float = 0.0,
+) -> NDArray[np.float64]:
+    r"""Discounted rewards from each action token on.
+
+    .. math:: G_t = r_t + g_t G_{t+1},\quad G_T = \text{final\_value}
+
+    with :math:`g_t` = ``gamma_turn`` where t ends a turn, else ``gamma_token``. A reverse scan: the
+    quotient of cumulative sums by powers of γ, seen elsewhere, divides by 0 at γ = 0.
 
     Args:
-        rewards: Reward after each decision, float64 [n].
-        discounts: Discount from each decision to the next [n].
+        rewards: Reward for each action token; a turn's reward sits on its last token.
+        turn_ends: See ``discounts``.
+        gamma_token: See ``discounts``.
+        gamma_turn: See ``discounts``.
+        final_value: Value of what follows the last token.
 
     Returns:
-        Discounted sum of what follows, [n].
+        Float64 [n].
+
+    Raises:
+        ValueError: If lengths differ, or a number is None, not finite or out of range.
+
+    Source:
+        Sutton & Barto 2018, eq. 3.9.
+
+    Tests:
+        tests/math/test_returns.py
+
+    Example:
+        >>> reward_to_go([0.0, 1.0, 0.0, 2.0], turn_ends=[False, True, False, True]).tolist()
+        [3.0, 3.0, 2.0, 2.0]
     """
-    total, after = np.zeros(len(rewards), np.float64), 0.0
-    for t in range(len(rewards) - 1, -1, -1):
-        after = float(rewards[t]) + float(discounts[t]) * after
-        total[t] = after
-    return total
+    discount = discounts(turn_ends, gamma_token=gamma_token, gamma_turn=gamma_turn)
+    earned = aligned(rewards, "rewards", len(discount))
+    to_go = np.empty(len(discount))
+    (after,) = check_returns([final_value], "final_value")
+    for t in reversed(range(len(discount))):
+        after = earned[t] + discount[t] * after
+        to_go[t] = after
+    return to_go
 
 
 def n_step(
-    rewards: np.ndarray, values: np.ndarray, *, final_value: float, discount: float, n: int
-) -> np.ndarray:
-    """n-step targets: n rewards, then the value of the decision they lead to.
+    rewards: Sequence[float] | NDArray[np.float64],
+    values: Sequence[float] | NDArray[np.float64],
+    *,
+    n: int,
+    final_value: float,
+    turn_ends: Sequence[bool] | NDArray[np.bool_],
+    gamma_token: float = 1.0,
+    gamma_turn: float = 1.0,
+) -> NDArray[np.float64]:
+    r"""Rewards of the next n action tokens, then the critic's value of what follows.
+
+    .. math:: y_t = \sum_{k<m} \Bigl(\prod_{j<k} g_{t+j}\Bigr) r_{t+k}
+        + \Bigl(\prod_{j<m} g_{t+j}\Bigr) V_{t+m},\quad m = \min(n, T - t)
+
+    Near the end fewer than n rewards remain; the discount counts the steps really taken, and what
+    follows the last token is ``final_value``. n = 1 is the TD target, n ≥ T is ``reward_to_go``.
 
     Args:
-        rewards: Reward after each decision [t].
-        values: Value of the context before each decision [t].
-        final_value: Value after the last: 0.0 after a real end, the critic's after a cut-off.
-        discount: Per decision.
-        n: At least 1. Near the end fewer rewards remain, and the discount's power is the number
-            of rewards that were really there.
+        rewards: Reward for each action token; a turn's reward sits on its last token.
+        values: Critic's value of the context each token was chosen in.
+        n: Steps before bootstrapping. At least 1.
+        final_value: Value of what follows the last token.
+        turn_ends: See ``discounts``.
+        gamma_token: See ``discounts``.
+        gamma_turn: See ``discounts``.
+
+    Returns:
+        Targets, float64 [n].
 
     Raises:
-        ValueError: If n is below 1.
+        ValueError: If lengths differ, n < 1, or a number is None, not finite or out of range.
 
     Source:
         Sutton & Barto 2018, eq. 7.1.
+
+    Tests:
+        tests/math/test_returns.py
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
-    length = len(rewards)
-    following = np.append(np.asarray(values, np.float64), final_value)
-    target = np.zeros(length, np.float64)
-    for t in range(length):
-        steps = min(n, length - t)
-        powers = discount ** np.arange(steps)
-        target[t] = powers @ rewards[t : t + steps] + discount**steps * following[t + steps]
-    return target
+    discount = discounts(turn_ends, gamma_token=gamma_token, gamma_turn=gamma_turn)
+    num = len(discount)
+    earned = aligned(rewards, "rewards", num)
+    following = aligned(values, "values", num) + check_returns([final_value], "final_value")
+    targets = np.empty(num)
+    for t in range(num):
+        end = min(t + n, num)
+        target = following[end]
+        for step in reversed(range(t, end)):
+            target = earned[step] + discount[step] * target
+        targets[t] = target
+    return targets

@@ -1,27 +1,31 @@
-"""Confidence intervals, own and small."""
+"""Confidence intervals of a mean."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sayso.seeds import generator
+from sayso.stats.student import t_quantile
+
+_BLOCK = 1_000_000
+"""Numbers resampled at a time, to bound memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its confidence interval.
+    """A mean and where the true mean plausibly lies.
 
     Attributes:
-        mean: Of the values; NaN when there are none.
-        low: Lower end; equal to ``mean`` when one value says nothing about spread: see ``n``.
-        high: Upper end.
-        n: Values behind it.
+        mean: Mean of the observations.
+        low: Lower end; ``-inf`` when one observation says nothing about the spread.
+        high: Upper end; ``inf`` likewise.
+        n: Number of observations.
     """
 
     mean: float
@@ -30,118 +34,125 @@ class Interval:
     n: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers; what cannot be computed is null."""
-        numbers = {"mean": self.mean, "low": self.low, "high": self.high}
-        return {k: (v if math.isfinite(v) else None) for k, v in numbers.items()} | {"n": self.n}
+        """``mean``, ``low``, ``high``, ``n``; an infinite end becomes None, which JSON has."""
+        ends = {"low": self.low, "high": self.high}
+        finite = {name: end if math.isfinite(end) else None for name, end in ends.items()}
+        return {"mean": self.mean, **finite, "n": self.n}
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Mean with Student's t interval.
+    r"""Student's t interval of the mean.
+
+    .. math:: \bar x \pm t_{n-1}\; s / \sqrt n
+
+    Exact for independent Gaussian observations; for others, nearly so once n is some tens.
 
     Args:
-        values: Independent measurements. One value gives an infinite interval, none gives NaN.
-        confidence: In (0, 1).
+        values: Independent observations. One gives an infinite interval: it has a mean, and no
+            spread to judge it by.
+        confidence: Share of such intervals that hold the true mean, in (0, 1).
+
+    Raises:
+        ValueError: If there are no values, one is None or not finite, or ``confidence`` is out of
+            range.
+
+    Source:
+        Student 1908.
+
+    Tests:
+        tests/unit/test_stats.py
     """
-    n = len(values)
-    if n == 0:
-        return Interval(math.nan, math.nan, math.nan, 0)
-    data = np.asarray(values, np.float64)
-    mean = float(data.mean())
-    if n == 1:
+    data = _checked(values, confidence)
+    mean = _mean(data)
+    if len(data) == 1:
         return Interval(mean, -math.inf, math.inf, 1)
-    half = t_quantile((1 + confidence) / 2, n - 1) * float(data.std(ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
+    spread = math.sqrt(math.fsum((data - mean) ** 2) / (len(data) - 1) / len(data))
+    half = t_quantile((1 + confidence) / 2, len(data) - 1) * spread
+    return Interval(mean, mean - half, mean + half, len(data))
 
 
 def paired_difference(
     before: Sequence[float], after: Sequence[float], confidence: float = 0.95
 ) -> Interval:
-    """Interval of the mean of ``after - before``, pair by pair: task difficulty cancels out.
+    """Student's t interval of ``after - before``, paired entry by entry.
+
+    Pairing removes what the two have in common, here the difficulty of each task.
+
+    Args:
+        before: One observation per task.
+        after: The same tasks in the same order.
+        confidence: As in ``mean_interval``.
 
     Raises:
-        ValueError: If the lengths differ.
+        ValueError: If lengths differ, or as ``mean_interval``.
+
+    Tests:
+        tests/unit/test_stats.py
     """
     if len(before) != len(after):
-        raise ValueError(f"pairs needed, got {len(before)} before and {len(after)} after")
-    return mean_interval([b - a for a, b in zip(before, after, strict=True)], confidence)
+        raise ValueError(f"before has {len(before)} entries, after {len(after)}: not paired")
+    first, second = _checked(before, confidence), _checked(after, confidence)
+    return mean_interval((second - first).tolist(), confidence)
 
 
 def bootstrap_interval(
-    values: Sequence[float], *, seed: int, confidence: float = 0.95, num_resamples: int = 2_000
+    values: Sequence[float], *, seed: int, confidence: float = 0.95, num_resamples: int = 10_000
 ) -> Interval:
-    """Mean with a percentile bootstrap interval; the seed decides the resamples.
+    """Percentile bootstrap interval of the mean.
 
-    Source:
-        Efron & Tibshirani 1993, ch. 13.
-    """
-    data = np.asarray(values, np.float64)
-    if len(data) < 2:  # noqa: PLR2004  # nothing to resample
-        return mean_interval(values, confidence)
-    picks = generator(seed, "bootstrap").integers(0, len(data), (num_resamples, len(data)))
-    means = data[picks].mean(axis=1)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(data.mean()), float(low), float(high), len(data))
-
-
-@lru_cache(maxsize=1024)
-def t_quantile(probability: float, freedom: int) -> float:
-    """Quantile of Student's t distribution, to about 1e-10.
+    Assumes no shape, and stays inside the range of the data, which suits rewards in [0, 1]. It is
+    too narrow for few observations (93 % instead of 95 % at n = 20); there prefer
+    ``mean_interval``.
 
     Args:
-        probability: In (0, 1).
-        freedom: Degrees of freedom, at least 1.
-    """
-    if not 0 < probability < 1 or freedom < 1:
-        raise ValueError(f"probability in (0, 1) and freedom >= 1, got {probability}, {freedom}")
-    if probability < 0.5:  # noqa: PLR2004  # symmetry
-        return -t_quantile(1 - probability, freedom)
-    low, high = 0.0, 1.0
-    while t_cdf(high, freedom) < probability:
-        high *= 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_cdf(middle, freedom) < probability else (low, middle)
-    return (low + high) / 2
+        values: Independent observations; one gives an infinite interval.
+        seed: Same seed, same interval.
+        confidence: As in ``mean_interval``.
+        num_resamples: Bootstrap samples; the ends wobble by about 1 % of the width at 10 000.
 
-
-def t_cdf(t: float, freedom: int) -> float:
-    """Distribution function of Student's t, through the regularised incomplete beta function."""
-    x = freedom / (freedom + t * t)
-    tail = 0.5 * incomplete_beta(freedom / 2, 0.5, x)
-    return 1 - tail if t > 0 else tail
-
-
-def incomplete_beta(a: float, b: float, x: float) -> float:
-    """Regularised incomplete beta function I_x(a, b), by Lentz's continued fraction.
+    Raises:
+        ValueError: As ``mean_interval``, or if ``num_resamples`` is below 1.
 
     Source:
-        Press et al., "Numerical Recipes", 3rd ed., sec. 6.4.
+        Efron 1979. Percentile rather than BCa: for a mean they differ by less than either differs
+        from the truth at these sizes, and this one has no case in which it fails.
+
+    Tests:
+        tests/unit/test_stats.py
     """
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1 - incomplete_beta(b, a, 1 - x)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-        + a * math.log(x) + b * math.log1p(-x)
-    )  # fmt: skip
-    tiny = 1e-300
-    c, d = 1.0, 1 / max(1 - (a + b) * x / (a + 1), tiny)
-    total = d
-    for m in range(1, 500):
-        for term in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1 + term * d
-            d = 1 / (d if abs(d) > tiny else tiny)
-            c = 1 + term / c
-            c = c if abs(c) > tiny else tiny
-            total *= c * d
-        if abs(c * d - 1) < 1e-15:  # noqa: PLR2004  # converged
-            break
-    return front * total / a
+    data = _checked(values, confidence)
+    if num_resamples < 1:
+        raise ValueError(f"num_resamples must be positive, got {num_resamples}")
+    if len(data) == 1:
+        return Interval(_mean(data), -math.inf, math.inf, 1)
+    draw = generator(seed, "bootstrap")
+    rows = max(1, _BLOCK // len(data))
+    means = np.concatenate(
+        [
+            data[draw.integers(len(data), size=(min(rows, num_resamples - done), len(data)))].mean(
+                axis=1
+            )
+            for done in range(0, num_resamples, rows)
+        ]
+    )
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(_mean(data), float(low), float(high), len(data))
+
+
+def _mean(data: NDArray[np.float64]) -> float:
+    return math.fsum(data) / len(data)
+
+
+def _checked(values: Sequence[float | None], confidence: float) -> NDArray[np.float64]:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+    if len(values) == 0:
+        raise ValueError("an interval needs at least one value")
+    for index, value in enumerate(values):
+        if value is None or not math.isfinite(value):
+            raise ValueError(f"entry {index} is {value}; leave out what was not graded")
+    return np.asarray(values, dtype=np.float64)
