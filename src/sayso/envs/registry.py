@@ -1,0 +1,158 @@
+"""Environments by name, and how to open one as often as needed."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+
+from sayso.envs.adapt import adapted
+from sayso.envs.base import SPLITS, TextEnv
+from sayso.errors import EnvContractError, UnknownNameError
+
+_ENTRY_POINTS: dict[str, tuple[str, dict[str, Any]]] = {}
+BUILT_IN = {
+    "sayso/Writing-v0": "sayso.envs.writing:WritingEnv",
+    "sayso/Maze-v0": "sayso.envs.maze:MazeEnv",
+    "sayso/TinyLang-v0": "sayso.envs.tinylang:TinyLangEnv",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvSource:
+    """Opens an environment; a rollout needs many of the same kind.
+
+    Attributes:
+        id: Its name, for logs and task records.
+        opener: Makes a fresh one.
+        spec: JSON from which a process of its own can open it: ``{"env": id or "module:Class",
+            "kwargs": {...}}``; ``None`` for objects that only this process knows.
+    """
+
+    id: str
+    opener: Callable[[], TextEnv]
+    spec: Mapping[str, Any] | None = None
+
+    def open(self) -> TextEnv:
+        """A fresh environment."""
+        return self.opener()
+
+
+def register(env_id: str, entry_point: str, **kwargs: Any) -> None:
+    """Make an environment known by name, to sayso and to Gymnasium.
+
+    Args:
+        env_id: ``"namespace/Name-v0"``. Any change of reward or rules bumps the version.
+        entry_point: ``"module:Class"``; imported when first opened.
+        **kwargs: Given to the class.
+    """
+    _ENTRY_POINTS[env_id] = (entry_point, kwargs)
+    if env_id not in gymnasium.registry:
+        gymnasium.register(env_id, entry_point=entry_point, kwargs=kwargs, order_enforce=False)
+
+
+def register_all() -> None:
+    """Register what comes with sayso; nothing is imported or opened."""
+    for env_id, entry_point in BUILT_IN.items():
+        register(env_id, entry_point)
+
+
+def ids() -> list[str]:
+    """Registered names."""
+    return sorted(_ENTRY_POINTS)
+
+
+def describe(env_id: str) -> tuple[str, dict[str, int]]:
+    """First line of an environment's docstring and the size of each of its splits."""
+    env = source(env_id).open()
+    about = (inspect.getdoc(type(env)) or "").split("\n")[0]
+    return about, {split: len(env.tasks(split)) for split in SPLITS}
+
+
+def source(env: Any, **kwargs: Any) -> EnvSource:
+    """How to open an environment.
+
+    Args:
+        env: A registered id (``"module:Id"`` imports the module first), ``"module:Class"``, a
+            class or function that makes one, or an environment, which is copied for each use.
+        **kwargs: Given to the class or function.
+
+    Raises:
+        UnknownNameError: If no environment has this name.
+        EnvContractError: If it is not an environment of text.
+    """
+    if isinstance(env, str):
+        return _named(env, kwargs)
+    if isinstance(env, gymnasium.Env):
+        if kwargs:
+            raise EnvContractError(
+                where=type(env).__name__,
+                problem=f"is made already, so {sorted(kwargs)} cannot be passed on.",
+                fix="Pass the class, or give them to its constructor.",
+            )
+        name = env.spec.id if env.spec is not None else type(env).__name__
+        return EnvSource(id=name, opener=lambda: adapted(copy.deepcopy(env), name))
+    if callable(env):
+        name = getattr(env, "__name__", type(env).__name__)
+        spec = None
+        module = getattr(env, "__module__", "")
+        if isinstance(env, type) and "." not in env.__qualname__ and module != "__main__":
+            spec = {"env": f"{module}:{env.__qualname__}", "kwargs": kwargs}
+        return EnvSource(id=name, opener=lambda: adapted(env(**kwargs), name), spec=spec)
+    raise EnvContractError(
+        where=repr(env),
+        problem="is no environment.",
+        fix="Pass a registered id, an environment, or a class or function that makes one.",
+    )
+
+
+def from_spec(spec: Mapping[str, Any]) -> TextEnv:
+    """Open an environment from ``EnvSource.spec``; what a process of its own does."""
+    return source(spec["env"], **spec["kwargs"]).open()
+
+
+def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
+    if not _ENTRY_POINTS:
+        register_all()
+    spec = {"env": name, "kwargs": kwargs}
+    module, _, rest = name.partition(":")
+    if rest and "/" not in module:
+        try:
+            imported = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise UnknownNameError(
+                where=f"environment {name!r}",
+                problem=f"module {error.name!r} cannot be imported.",
+                fix="Use 'module:Id' or 'module:Class' with a module on the Python path.",
+            ) from error
+        if hasattr(imported, rest):
+            maker = getattr(imported, rest)
+            return EnvSource(id=name, opener=lambda: adapted(maker(**kwargs), name), spec=spec)
+        name = rest
+    if name in _ENTRY_POINTS:
+        entry_point, defaults = _ENTRY_POINTS[name]
+        module, _, attribute = entry_point.partition(":")
+
+        def open_registered() -> TextEnv:
+            maker = getattr(importlib.import_module(module), attribute)
+            return adapted(maker(**{**defaults, **kwargs}), name)
+
+        return EnvSource(id=name, opener=open_registered, spec=spec)
+    if name in gymnasium.registry:
+        return EnvSource(
+            id=name,
+            opener=lambda: adapted(gymnasium.make(name, disable_env_checker=True, **kwargs), name),
+            spec=spec,
+        )
+    near = difflib.get_close_matches(name, [*ids(), *gymnasium.registry], n=1)
+    raise UnknownNameError(
+        where=f"environment {name!r}",
+        problem="is not registered.",
+        fix=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(ids())}.",
+    )

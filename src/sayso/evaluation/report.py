@@ -1,0 +1,119 @@
+"""What an evaluation found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sayso.stats.intervals import Interval, mean_interval
+from sayso.types import EndReason, Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One episode's last words.
+
+    Attributes:
+        task_id: Which task.
+        sample_index: Which attempt at it.
+        observation: What was asked last.
+        action: What was answered.
+        reward: Return of the episode.
+    """
+
+    task_id: str
+    sample_index: int
+    observation: str
+    action: str
+    reward: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalReport:
+    """Mean return with its interval, and what lies behind it.
+
+    Attributes:
+        split: Which tasks.
+        mean: Mean return of the graded episodes, 95 % interval.
+        parts: The same for each part of the reward, summed over an episode.
+        returns: Return by (task id, sample index), for pairing.
+        num_failed: Invalid episodes by kind; they are in no mean.
+        num_ungraded: Valid episodes without any reward; they are in no mean.
+        num_truncated: Valid episodes that were cut off.
+        mean_tokens: Mean number of action tokens of an episode.
+        samples: Every graded episode's last turn.
+    """
+
+    split: str
+    mean: Interval
+    parts: Mapping[str, Interval]
+    returns: Mapping[tuple[str, int], float]
+    num_failed: Mapping[str, int]
+    num_ungraded: int
+    num_truncated: int
+    mean_tokens: float
+    samples: Sequence[Sample]
+
+    def to_json(self) -> dict[str, Any]:
+        """Stable form, documented in docs/cli.md."""
+        return {
+            "split": self.split,
+            "mean": self.mean.to_json(),
+            "parts": {name: part.to_json() for name, part in self.parts.items()},
+            "num_failed": dict(self.num_failed),
+            "num_ungraded": self.num_ungraded,
+            "num_truncated": self.num_truncated,
+            "mean_tokens": self.mean_tokens,
+            "returns": [
+                {"task": task, "sample": sample, "return": value}
+                for (task, sample), value in self.returns.items()
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.split}: mean return {self.mean} over {self.mean.n} episodes"]
+        lines += [f"  {name}: {part}" for name, part in self.parts.items()]
+        if self.num_failed:
+            kinds = ", ".join(f"{kind} {count}" for kind, count in self.num_failed.items())
+            lines.append(f"  left out, invalid: {kinds}")
+        if self.num_truncated:
+            lines.append(f"  cut off: {self.num_truncated}")
+        return "\n".join(lines)
+
+
+def report_of(split: str, episodes: Sequence[Episode]) -> EvalReport:
+    """Sum up episodes."""
+    valid = [e for e in episodes if e.end is not EndReason.FAILED]
+    graded = {(e.task.id, e.sample_index): e for e in valid if e.return_ is not None}
+    returns = {key: float(e.return_ or 0.0) for key, e in graded.items()}
+    totals: dict[str, list[float]] = {}
+    for episode in graded.values():
+        parts: dict[str, float] = {}
+        for turn in episode.turns:
+            for name, value in turn.reward_parts.items():
+                if value is not None:
+                    parts[name] = parts.get(name, 0.0) + value
+        for name, value in parts.items():
+            totals.setdefault(name, []).append(value)
+    return EvalReport(
+        split=split,
+        mean=mean_interval(list(returns.values())),
+        parts={name: mean_interval(values) for name, values in sorted(totals.items())},
+        returns=returns,
+        num_failed=dict(Counter(e.failure.kind for e in episodes if e.failure is not None)),
+        num_ungraded=len(valid) - len(graded),
+        num_truncated=sum(e.end is EndReason.TRUNCATED for e in valid),
+        mean_tokens=sum(e.num_action_tokens for e in valid) / max(len(valid), 1),
+        samples=tuple(
+            Sample(
+                task_id=e.task.id,
+                sample_index=e.sample_index,
+                observation=e.turns[-1].observation,
+                action=e.turns[-1].action,
+                reward=returns[key],
+            )
+            for key, e in graded.items()
+        ),
+    )

@@ -1,0 +1,224 @@
+"""The only loop in which a policy meets an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sayso.envs.registry import EnvSource
+from sayso.rollout.boundary import Outcome
+from sayso.rollout.limits import RolloutLimits
+from sayso.rollout.pool import EnvPool, Result, pool_for
+from sayso.sampling.base import Completion, Policy, Request
+from sayso.seeds import derive
+from sayso.types import EndReason, Episode, Failure, FinishReason, Task, Turn
+
+
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """One episode in the making."""
+
+    key: str
+    task: Task
+    sample_index: int
+    seed_path: tuple[str | int, ...]
+    turns: list[Turn] = field(default_factory=list)
+    num_tokens: int = 0
+    pending: Outcome | None = None
+    """What the next decision answers."""
+    pending_ids: tuple[int, ...] = ()
+    episode: Episode | None = None
+
+
+class _Collector:
+    """State of one call of ``collect``."""
+
+    def __init__(
+        self, policy: Policy, pool: EnvPool, limits: RolloutLimits, *, max_turns: int | None,
+        seed: int,
+    ) -> None:  # fmt: skip
+        self.policy, self.pool, self.seed, self.max_turns = policy, pool, seed, max_turns
+        self.max_context = min(
+            policy.engine.max_context, limits.max_context_tokens or policy.engine.max_context
+        )
+        self.stop_ids = policy.chat.stop_ids
+
+    def start(self, attempts: Sequence[_Attempt]) -> None:
+        """Pose the tasks. All attempts at a task get the same seed: the same problem."""
+        results = self.pool.reset(
+            [
+                (a.key, a.task, derive(self.seed, *a.seed_path[:-1], "env"))
+                for a in attempts
+            ]
+        )
+        for attempt, result in zip(attempts, results, strict=True):
+            if isinstance(result, Failure):
+                self.finish(attempt, EndReason.FAILED, failure=result)
+                continue
+            ids = self.policy.chat.prompt(result.observation)
+            if len(ids) + 1 > self.max_context:
+                failure = Failure(
+                    kind="context_too_long",
+                    message=(
+                        f"{attempt.task.env}, task {attempt.task.id}: the first prompt has "
+                        f"{len(ids)} tokens and leaves no room in a context of {self.max_context}"
+                    ),
+                )
+                self.finish(attempt, EndReason.FAILED, failure=failure)
+                continue
+            self.ask(attempt, result, ids)
+
+    def ask(self, attempt: _Attempt, outcome: Outcome, ids: tuple[int, ...]) -> None:
+        """Queue the next decision."""
+        attempt.pending, attempt.pending_ids = outcome, ids
+        attempt.num_tokens += len(ids)
+        self.policy.engine.submit(
+            Request(
+                session=attempt.key,
+                new_ids=ids,
+                seed=derive(self.seed, *attempt.seed_path, "turn", len(attempt.turns)),
+                max_new_tokens=min(
+                    self.policy.max_new_tokens, self.max_context - attempt.num_tokens
+                ),
+            )
+        )
+
+    def answer(self, attempts: dict[str, _Attempt], completions: Sequence[Completion]) -> None:
+        """Play the actions that were sampled, then queue what follows, in the order of sampling."""
+        played = [(attempts[c.session], c, self.action_text(c)) for c in completions]
+        results = self.pool.step([(attempt.key, text) for attempt, _, text in played])
+        for (attempt, completion, text), result in zip(played, results, strict=True):
+            self.record(attempt, completion, text, result)
+
+    def action_text(self, completion: Completion) -> str:
+        """What the environment gets to read: no stop token, nothing after a stop string."""
+        text = self.policy.chat.text(completion.ids)
+        for stop in self.policy.stop:
+            text = text.split(stop, 1)[0]
+        return text
+
+    def record(
+        self, attempt: _Attempt, completion: Completion, text: str, result: Result
+    ) -> None:
+        """Append the turn; go on, or end the episode."""
+        asked = attempt.pending or Outcome(observation="")
+        graded = isinstance(result, Outcome)
+        shown = asked.observation
+        attempt.turns.append(
+            Turn(
+                observation_ids=attempt.pending_ids,
+                action_ids=completion.ids,
+                action_logprobs=completion.logprobs,
+                finish=completion.finish,
+                reward=result.reward if isinstance(result, Outcome) else None,
+                reward_parts=dict(result.parts) if isinstance(result, Outcome) else {},
+                observation=shown
+                if isinstance(shown, str)
+                else "\n".join(f"{m.role}: {m.content}" for m in shown),
+                action=text,
+                choices=asked.choices,
+            )
+        )
+        attempt.num_tokens += len(completion.ids)
+        if not graded or isinstance(result, Failure):
+            failure = result if isinstance(result, Failure) else None
+            self.finish(attempt, EndReason.FAILED, failure=failure)
+        elif result.terminated:
+            self.finish(attempt, EndReason.TERMINATED)
+        else:
+            self.go_on(attempt, completion, result)
+
+    def go_on(self, attempt: _Attempt, completion: Completion, result: Outcome) -> None:
+        """The next decision, unless a limit cuts the episode off."""
+        closed = completion.ids[-1] in self.stop_ids and completion.finish is FinishReason.STOP
+        ids = self.policy.chat.reply(result.observation, closed=closed)
+        room = self.max_context - attempt.num_tokens - len(ids)
+        out_of_turns = self.max_turns is not None and len(attempt.turns) >= self.max_turns
+        if result.truncated or out_of_turns or room < 1:
+            self.finish(attempt, EndReason.TRUNCATED, final_ids=ids if room >= 0 else ())
+        else:
+            self.ask(attempt, result, ids)
+
+    def finish(
+        self, attempt: _Attempt, end: EndReason, *, failure: Failure | None = None,
+        final_ids: tuple[int, ...] = (),
+    ) -> None:  # fmt: skip
+        """Make the record and free what it held."""
+        attempt.episode = Episode(
+            task=attempt.task,
+            sample_index=attempt.sample_index,
+            policy_version=self.policy.version,
+            turns=tuple(attempt.turns),
+            end=end,
+            failure=failure,
+            final_ids=final_ids,
+            seed_path=attempt.seed_path,
+        )
+        self.policy.engine.close(attempt.key)
+        self.pool.close(attempt.key)
+
+
+def collect(
+    policy: Policy,
+    tasks: Sequence[Task],
+    source: EnvSource,
+    *,
+    group_size: int,
+    seed: int,
+    path: tuple[str | int, ...],
+    limits: RolloutLimits,
+    first_sample: int = 0,
+) -> list[Episode]:
+    """Attempt every task ``group_size`` times.
+
+    Every random number is derived from ``(seed, *path, task id, sample, turn)``, and rows go on in
+    a fixed order: those that finish together are played together, then queued in that order. So a
+    resumed run or another number of environment processes gets the same episodes.
+
+    Args:
+        policy: Source of actions; its version is stamped on every episode.
+        tasks: Problems to attempt; ids must differ.
+        source: Opens the environment.
+        group_size: Attempts per task.
+        seed: The run's seed.
+        path: Names what these episodes are for, for example ``("rollout", step)``.
+        limits: Where episodes are cut off.
+        first_sample: Index of the first attempt at each task.
+
+    Returns:
+        Episodes in the order of ``tasks``, attempts at one task adjacent, failed ones included.
+
+    Raises:
+        ValueError: If two tasks have the same id.
+        GuardError: If environment processes keep dying.
+    """
+    if len({task.id for task in tasks}) != len(tasks):
+        raise ValueError(f"task ids must differ, got {[task.id for task in tasks]}")
+    pool = pool_for(source, limits)
+    max_turns = limits.max_turns or source.open().max_turns
+    collector = _Collector(policy, pool, limits, max_turns=max_turns, seed=seed)
+    attempts = [
+        _Attempt(
+            key="/".join(map(str, (*path, task.id, sample))),
+            task=task,
+            sample_index=sample,
+            seed_path=(*path, task.id, sample),
+        )
+        for task in tasks
+        for sample in range(first_sample, first_sample + group_size)
+    ]
+    by_key = {attempt.key: attempt for attempt in attempts}
+    try:
+        collector.start(attempts)
+        while completions := policy.engine.poll():
+            collector.answer(by_key, completions)
+    finally:
+        for attempt in attempts:
+            if attempt.episode is None:
+                policy.engine.close(attempt.key)
+                pool.close(attempt.key)
+    episodes = [attempt.episode for attempt in attempts]
+    missing = [a.key for a in attempts if a.episode is None]
+    if missing:
+        raise RuntimeError(f"the engine never finished {missing[:3]}")
+    return [episode for episode in episodes if episode is not None]

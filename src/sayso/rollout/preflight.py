@@ -1,0 +1,75 @@
+"""A look at an environment before a model is loaded: what is broken shows within seconds."""
+
+from __future__ import annotations
+
+from sayso.envs.registry import EnvSource
+from sayso.errors import EnvContractError, SaysoError
+from sayso.rollout.boundary import Outcome
+from sayso.rollout.limits import RolloutLimits
+from sayso.rollout.pool import EnvPool, pool_for
+from sayso.types import Failure, Task
+
+DUMMY_ACTIONS = ("A dog sat by the door.", "yes", "")
+MAX_TURNS = 3
+
+
+def preflight(
+    source: EnvSource, *, seed: int, split: str = "train", limits: RolloutLimits | None = None
+) -> list[str]:
+    """Play two short episodes twice with dummy actions.
+
+    Returns:
+        What is wrong, in sentences; empty when nothing is.
+    """
+    try:
+        env = source.open()
+        tasks = env.tasks(split)
+        if not len(tasks):
+            return [f"{source.id}: the split {split!r} has no tasks"]
+        chosen = [tasks[0], tasks[len(tasks) - 1]]
+        pool = pool_for(source, limits or RolloutLimits())
+    except SaysoError as error:
+        return [str(error)]
+    problems: list[str] = []
+    for task in chosen:
+        first, second = (_play(pool, task, seed, attempt) for attempt in range(2))
+        for result in first:
+            if isinstance(result, Failure):
+                problems.append(f"{result.kind}: {result.message}\n{result.detail}".rstrip())
+        if not problems and first != second:
+            problems.append(
+                f"{source.id}, task {task.id}: the same seed and actions gave two different "
+                f"episodes; draw from self.np_random after super().reset(seed=seed)"
+            )
+    return problems
+
+
+def require_sound(
+    source: EnvSource, *, seed: int, split: str = "train", limits: RolloutLimits | None = None
+) -> None:
+    """Raise what ``preflight`` finds.
+
+    Raises:
+        EnvContractError: Listing all of it.
+    """
+    problems = preflight(source, seed=seed, split=split, limits=limits)
+    if problems:
+        raise EnvContractError(
+            where=source.id,
+            problem="does not play: " + "\n".join(problems) + ".",
+            fix="Mend it; sayso.check_text_env(env) checks everything at once.",
+        )
+
+
+def _play(pool: EnvPool, task: Task, seed: int, attempt: int) -> list[Outcome | Failure]:
+    key = f"preflight/{task.id}/{attempt}"
+    try:
+        results = pool.reset([(key, task, seed)])
+        for action in DUMMY_ACTIONS[:MAX_TURNS]:
+            last = results[-1]
+            if isinstance(last, Failure) or last.terminated or last.truncated:
+                break
+            results += pool.step([(key, action)])
+        return results
+    finally:
+        pool.close(key)
