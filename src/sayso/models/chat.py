@@ -6,11 +6,17 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from jinja2 import TemplateError
+
 from sayso.envs.spaces import Message
 from sayso.errors import ModelError
 
 _log = logging.getLogger("sayso")
-_SENTINEL = "\ue000answer\ue001"
+_ANSWER = "\ue000answer\ue001"
+"""Stands for an answer in a rendered template: what comes after it is the separator."""
+_THOUGHT = "\ue000thought\ue001"
+_DATE = "26 Jul 2024"
+"""Some templates print today's date; prompts must not depend on the day a run is resumed."""
 
 Observation = str | tuple[Message, ...]
 
@@ -19,31 +25,38 @@ class ChatFormat:
     """How a conversation becomes tokens for one tokenizer.
 
     With a chat template, an observation is a user message (or the messages it holds) and an action
-    is what the assistant says. A base model without a template gets a plain format: begin token,
-    text, line break; then the action; then line break, text, line break; and so on.
+    is what the assistant says. A base model without a template gets the plain format: begin token,
+    text, line break, action, line break, text, line break, action and so on, with no token of the
+    format between turns.
 
-    Text of observations cannot forge turns: the strings of special tokens are broken up by a space.
-    Lone surrogates, which no tokenizer takes, become U+FFFD.
+    Text of observations cannot forge turns: strings of control tokens are broken up by a space.
+    Surrogates without their other half, which no tokenizer takes, become U+FFFD.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        stop_ids: Tokens that end an action; unset: the tokenizer's end token.
+
+    Raises:
+        ModelError: If the template fails or does not keep what was said.
 
     Attributes:
         kind: ``"template"`` or ``"plain"``.
         stop_ids: Tokens that end an action.
     """
 
-    def __init__(self, tokenizer: Any, stop_ids: Sequence[int]) -> None:
-        self.tokenizer, self.stop_ids = tokenizer, frozenset(stop_ids)
+    def __init__(self, tokenizer: Any, stop_ids: Sequence[int] | None = None) -> None:
+        end = tokenizer.eos_token_id
+        ends = stop_ids if stop_ids is not None else () if end is None else (end,)
+        self.tokenizer, self.stop_ids = tokenizer, frozenset(ends)
         self.kind: Literal["template", "plain"] = (
             "template" if getattr(tokenizer, "chat_template", None) else "plain"
         )
-        special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
-        self._special = sorted((s for s in special if len(s) > 1), key=len, reverse=True)
-        if self.kind == "plain":
-            _log.info(
-                "This tokenizer has no chat template (a base model): prompts are plain text with a "
-                "line break after them."
-            )
-        else:
-            self._check_template()
+        self._control = self._control_strings()
+        self._rewrites, self._num_closing = "", 0
+        if self.kind == "template":
+            self._render([_user("one")])
+            self._rewrites = self._why_not_growing()
+            self._num_closing = 0 if self._rewrites else self._count_closing()
 
     def prompt(self, observation: Observation) -> tuple[int, ...]:
         """Tokens of a first observation, up to where the action begins. At least one."""
@@ -51,23 +64,36 @@ class ChatFormat:
             begin = self.tokenizer.bos_token_id
             text = self._plain_text(observation)
             ids = self._encode(f"{text}\n" if text else "")
-            return ((begin,) if begin is not None else ()) + (ids or self._fallback(begin))
-        return self._encode(self._render(self._messages(observation), generate=True))
+            return ((begin,) if begin is not None else ()) + ids or self._something()
+        return self._encode(self._render(self._messages(observation))) or self._something()
 
     def reply(self, observation: Observation, *, closed: bool) -> tuple[int, ...]:
-        """Tokens that follow an action and lead to the next decision.
+        """Tokens that follow an action and lead to the next decision. At least one.
+
+        They are the difference between the template rendered up to an answer and beyond it, so the
+        answer itself, whatever its tokens were, is never looked at.
 
         Args:
             observation: What the environment answered.
             closed: The action's last token is one of ``stop_ids``. If it is not, the template's
                 end-of-turn token is put first, so that the context reads as the model knows it.
+                The plain format has none.
+
+        Raises:
+            ModelError: If the template rewrites earlier turns, for example by taking the thinking
+                out of them: the model would be trained on contexts that it never gets to see.
         """
         if self.kind == "plain":
-            return self._encode(f"\n{self._plain_text(observation)}\n")
-        opening = [{"role": "user", "content": "."}, {"role": "assistant", "content": _SENTINEL}]
-        full = self._render(opening + self._messages(observation), generate=True)
-        ids = self._encode(full.split(_SENTINEL, 1)[1])
-        return ids[1:] if closed and ids and ids[0] in self.stop_ids else ids
+            return self._encode(f"\n{self._plain_text(observation)}\n") or self._something()
+        if self._rewrites:
+            raise ModelError(
+                where="chat template",
+                problem=f"cannot be used for several turns: {self._rewrites}.",
+                fix="Set tokenizer.chat_template to one that keeps earlier turns as they were.",
+            )
+        rendered = self._render([*_OPENING, *self._messages(observation)])
+        ids = self._encode(rendered.split(_ANSWER, 1)[1])
+        return ids[self._num_closing if closed else 0 :] or self._something()
 
     def text(self, action_ids: Sequence[int]) -> str:
         """Text of an action; a stop token at its end is left out."""
@@ -79,22 +105,25 @@ class ChatFormat:
         )
         return decoded
 
-    def _fallback(self, begin: int | None) -> tuple[int, ...]:
-        if begin is not None:
-            return ()
-        raise ModelError(
-            where="prompt",
-            problem="is empty, and this tokenizer has no begin token to put in its place.",
-            fix="Let the environment show some text.",
-        )
-
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
+    def _something(self) -> tuple[int, ...]:
+        """What stands for nothing: a model needs at least one token to go on from."""
+        for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return (token,)
+        raise ModelError(
+            where="prompt",
+            problem="is empty, and this tokenizer has no begin or end token to put in its place.",
+            fix="Let the environment show some text.",
+        )
+
     def _clean(self, text: str) -> str:
         whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        for special in self._special:
-            whole = whole.replace(special, f"{special[0]} {special[1:]}")
+        for control in self._control:
+            apart = f"{control[0]} {control[1:]}" if len(control) > 1 else ""
+            whole = whole.replace(control, apart)
         return whole
 
     def _plain_text(self, observation: Observation) -> str:
@@ -104,34 +133,63 @@ class ChatFormat:
 
     def _messages(self, observation: Observation) -> list[dict[str, str]]:
         if isinstance(observation, str):
-            return [{"role": "user", "content": self._clean(observation)}]
+            return [_user(self._clean(observation))]
         return [{"role": m.role, "content": self._clean(m.content)} for m in observation]
 
-    def _render(self, messages: list[dict[str, str]], *, generate: bool) -> str:
-        rendered: str = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=generate
-        )
-        return rendered
-
-    def _check_template(self) -> None:
-        """Refuse a template whose past depends on what comes later: contexts must only grow."""
-        first = [{"role": "user", "content": "one"}]
-        said = [*first, {"role": "assistant", "content": _SENTINEL}]
-        asked = self._render(first, generate=True)
-        full = self._render([*said, {"role": "user", "content": "two"}], generate=True)
-        if not full.startswith(asked) or full.count(_SENTINEL) != 1:
+    def _render(self, messages: list[dict[str, str]], *, generate: bool = True) -> str:
+        try:
+            rendered: str = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=generate, date_string=_DATE
+            )
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
             raise ModelError(
                 where="chat template",
-                problem=(
-                    f"rewrites the past: after {asked!r} a second turn reads {full!r}, which does "
-                    "not continue it."
-                ),
-                fix="Set tokenizer.chat_template to one that only appends, or use the base model.",
-            )
-        between = full[len(asked) : full.index(_SENTINEL)]
-        if between.strip():
-            _log.warning(
-                "The chat template puts %r before earlier answers; sayso keeps the tokens that were "
-                "sampled instead.",
-                between,
-            )
+                problem=f"refuses messages with the roles {roles}: {error}",
+                fix="Let the environment show messages that this model's template takes.",
+            ) from error
+        return rendered
+
+    def _control_strings(self) -> list[str]:
+        """Strings that would become a token of the format, longest first."""
+        template = str(getattr(self.tokenizer, "chat_template", None) or "")
+        found = set(self.tokenizer.all_special_tokens)
+        for token in self.tokenizer.added_tokens_decoder.values():
+            if token.special or (token.content in template and not token.content.isspace()):
+                found.add(token.content)
+        return sorted(found, key=lambda text: (-len(text), text))
+
+    def _why_not_growing(self) -> str:
+        """Why a rendered conversation does not continue what was rendered before; else empty."""
+        asked = self._render(_OPENING[:1])
+        try:
+            full = self._render([*_OPENING, _user("two")])
+            thought = {
+                "role": "assistant",
+                "content": f"<think>\n{_THOUGHT}\n</think>\n\n{_ANSWER}",
+            }
+            mindful = self._render([*_OPENING[:1], thought, _user("two")])
+        except ModelError as error:
+            return error.problem.rstrip(".")
+        if full.count(_ANSWER) != 1:
+            return "it drops or repeats earlier answers"
+        before = full.split(_ANSWER, 1)[0]
+        if not before.startswith(asked):
+            return f"it changes what stood before an answer, from {asked!r} to {before!r}"
+        if between := before[len(asked) :].strip():
+            return f"it puts {between!r} before earlier answers"
+        if _THOUGHT not in mindful:
+            return "it takes the thinking out of earlier answers"
+        return ""
+
+    def _count_closing(self) -> int:
+        """Tokens between an answer and the end of its turn, the end-of-turn token included."""
+        closing = self._encode(self._render(_OPENING, generate=False).split(_ANSWER, 1)[1])
+        return next((i + 1 for i, token in enumerate(closing) if token in self.stop_ids), 0)
+
+
+def _user(content: str) -> dict[str, str]:
+    return {"role": "user", "content": content}
+
+
+_OPENING = [_user("one"), {"role": "assistant", "content": _ANSWER}]

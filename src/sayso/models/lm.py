@@ -6,7 +6,7 @@ Dimensions: b = packed rows, t = positions, n = chosen positions, d = width, v =
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,13 +17,15 @@ from torch import Tensor, nn
 from sayso.errors import ModelError
 from sayso.models.chat import ChatFormat
 from sayso.models.heads import ValueHead
+from sayso.models.limits import max_context, stop_ids
 
 
 class LanguageModel:
     """Network, tokenizer, chat format and heads.
 
-    The network is always in evaluation mode: dropout would make the policy that is scored another
-    one than the policy that sampled (peers call it "ratio is not 1 on the first step").
+    The network is always in evaluation mode, while it trains as well: dropout would make the
+    policy that is scored another one than the policy that sampled, and the ratio of the two would
+    not be 1 on the first step. Gradients flow in this mode as in the other.
 
     Attributes:
         network: The causal LM; a peft model when it has an adapter.
@@ -33,6 +35,8 @@ class LanguageModel:
         stop_ids: Tokens that end an action.
         max_context: Most tokens of a context.
         value_head: Critic, if an algorithm added one.
+        saved_value_head: Weights of a critic that lay beside the model; the next value head of
+            this shape starts from them.
     """
 
     def __init__(self, network: Any, tokenizer: Any, *, name: str) -> None:
@@ -41,18 +45,19 @@ class LanguageModel:
         self.chat = ChatFormat(tokenizer, self.stop_ids)
         self.max_context = max_context(self.causal_lm.config)
         self.value_head: ValueHead | None = None
+        self.saved_value_head: Mapping[str, Tensor] = {}
         self._frozen_copy: Any = None
         self._in_reference = False
 
     @property
     def causal_lm(self) -> Any:
         """The Hugging Face model itself, without a peft wrapper (adapter layers stay inside)."""
-        return self.network.get_base_model() if self.has_adapter else self.network
+        return _unwrapped(self.network)
 
     @property
     def has_adapter(self) -> bool:
         """True when low-rank adapters train instead of the weights."""
-        return hasattr(self.network, "peft_config")
+        return hasattr(self.network, "get_base_model")
 
     @property
     def device(self) -> torch.device:
@@ -77,14 +82,29 @@ class LanguageModel:
         Args:
             ids: Token ids.
             position: Position of each token in its own text, from 0; several texts may share a row.
-            visible: Entry [i, j] is True where token i may look at token j (itself included).
+            visible: Entry [i, j] is True where token i may look at token j. Every token must see
+                at least itself, padding included.
+
+        Raises:
+            ModelError: If a position lies outside the model's context.
         """
-        trunk = self._active_lm().base_model
-        output = trunk(
-            input_ids=ids,
-            position_ids=position,
-            attention_mask=visible[:, None],
-            use_cache=False,
+        active = self._active_lm()
+        if active.training:
+            active.eval()
+        if ids.numel() and int(position.max()) >= self.max_context:
+            raise ModelError(
+                where=self.name,
+                problem=f"position {int(position.max())}, its context holds {self.max_context}.",
+                fix="Lower env.max_context_tokens or sampling.max_new_tokens.",
+            )
+        mask = visible[:, None]
+        if active.config._attn_implementation != "sdpa":  # noqa: SLF001  # no public name for it
+            # Eager attention adds the mask, and adding True would let everything through.
+            mask = torch.zeros_like(mask, dtype=active.dtype).masked_fill_(
+                ~mask, torch.finfo(active.dtype).min
+            )
+        output = active.base_model(
+            input_ids=ids, position_ids=position, attention_mask=mask, use_cache=False
         )
         hidden: Tensor = output.last_hidden_state
         return hidden
@@ -117,11 +137,23 @@ class LanguageModel:
         value: Tensor = self.value_head(hidden)
         return value
 
-    def add_value_head(self) -> None:
-        """Add a critic that predicts 0 everywhere, unless there is one."""
+    def add_value_head(self, seed: int = 0, *, inner: int = 0) -> ValueHead:
+        """Add a critic, unless there is one.
+
+        It predicts 0 everywhere, or what the critic saved beside this model predicted.
+
+        Args:
+            seed: Decides the first weights of an inner layer.
+            inner: Size of that layer; 0: the head is linear.
+        """
         if self.value_head is None:
             width = self.causal_lm.get_output_embeddings().weight.shape[1]
-            self.value_head = ValueHead(width, dtype=self.dtype, device=self.device)
+            head = ValueHead(width, inner=inner, seed=seed, dtype=self.dtype, device=self.device)
+            shapes = {name: weight.shape for name, weight in head.state_dict().items()}
+            if shapes == {name: weight.shape for name, weight in self.saved_value_head.items()}:
+                head.load_state_dict(dict(self.saved_value_head))
+            self.value_head = head
+        return self.value_head
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Parameters that train, by name; a value head's begin with ``value_head.``.
@@ -141,15 +173,20 @@ class LanguageModel:
         return own
 
     def freeze_reference(self) -> None:
-        """Keep a copy of the weights as they are now; needed for KL without an adapter."""
-        if not self.has_adapter and self._frozen_copy is None:
-            self._frozen_copy = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
+        """Make the policy as it is now the reference.
+
+        With a fresh adapter that is the base model with the adapter off, and nothing is copied.
+        Otherwise the weights are. A second call changes nothing.
+        """
+        if self._frozen_copy is None and not self._has_fresh_adapter():
+            frozen = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
+            self._frozen_copy = frozen.eval()
 
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Inside, ``hidden`` and ``logits`` are those of the reference policy, without gradient.
 
-        The reference is the base model with its adapter off, or the frozen copy.
+        The reference is the frozen copy if there is one, else the base model, adapter off.
 
         Raises:
             ModelError: If there is neither.
@@ -172,38 +209,16 @@ class LanguageModel:
                 self._in_reference = False
 
     def _active_lm(self) -> Any:
-        return self._frozen_copy if self._in_reference else self.causal_lm
+        return _unwrapped(self._frozen_copy) if self._in_reference else self.causal_lm
+
+    def _has_fresh_adapter(self) -> bool:
+        """True while every adapter still adds zero (LoRA starts with B = 0)."""
+        if not self.has_adapter:
+            return False
+        outer = [p for n, p in self.network.named_parameters() if ".lora_B." in n]
+        return bool(outer) and not any(bool(p.any()) for p in outer)
 
 
-def stop_ids(network: Any, tokenizer: Any) -> tuple[int, ...]:
-    """Every token that ends an answer: of the tokenizer, of the model, of its generation config."""
-    found: set[int] = set()
-    generation = getattr(network, "generation_config", None)
-    for ids in (
-        tokenizer.eos_token_id,
-        getattr(network.config, "eos_token_id", None),
-        getattr(generation, "eos_token_id", None),
-    ):
-        found.update(ids if isinstance(ids, list | tuple) else [ids] if ids is not None else [])
-    for name in ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>"):
-        if name in tokenizer.get_added_vocab():
-            found.add(tokenizer.convert_tokens_to_ids(name))
-    return tuple(sorted(found))
-
-
-def max_context(config: Any) -> int:
-    """Most tokens that the network's positions allow; a sliding window is never exceeded."""
-    limits = [
-        getattr(config, name, None)
-        for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
-    ]
-    if getattr(config, "use_sliding_window", True):
-        limits.append(getattr(config, "sliding_window", None))
-    known = [int(limit) for limit in limits if limit]
-    if not known:
-        raise ModelError(
-            where=type(config).__name__,
-            problem="does not say how long a context may be.",
-            fix="Set config.max_position_embeddings.",
-        )
-    return min(known)
+def _unwrapped(network: Any) -> Any:
+    """The causal LM inside a peft model; adapter layers live inside it and stay."""
+    return network.get_base_model() if hasattr(network, "get_base_model") else network

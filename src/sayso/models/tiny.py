@@ -8,17 +8,22 @@ from typing import Any
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from sayso.models.options import TinyOptions
+from sayso.models.seeding import seeded
 
 END = "<end>"
 
 
-def tiny_tokenizer(tokens: tuple[str, ...], *, context: int) -> PreTrainedTokenizerFast:
+def tiny_tokenizer(
+    tokens: str | tuple[str, ...], *, context: int = 1024
+) -> PreTrainedTokenizerFast:
     """One token per symbol, longest match first; anything else in a text is dropped.
 
     Args:
-        tokens: The symbols, ids in order. Empty: the 256 bytes, so nothing is dropped.
+        tokens: The symbols (or an alphabet of characters), ids in order. Empty: the 256 bytes, so
+            nothing is dropped.
         context: Recorded as the tokenizer's longest input.
 
     Returns:
@@ -37,7 +42,8 @@ def tiny_tokenizer(tokens: tuple[str, ...], *, context: int) -> PreTrainedTokeni
         backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         backend.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerFast = fast(
         tokenizer_object=backend,
         bos_token=END,
         eos_token=END,
@@ -45,6 +51,7 @@ def tiny_tokenizer(tokens: tuple[str, ...], *, context: int) -> PreTrainedTokeni
         model_max_length=context,
         clean_up_tokenization_spaces=False,
     )
+    return tokenizer
 
 
 def tiny_model(
@@ -59,15 +66,26 @@ def tiny_model(
         intermediate_size=4 * options.width,
         num_hidden_layers=options.layers,
         num_attention_heads=options.heads,
-        num_key_value_heads=options.heads,
+        num_key_value_heads=options.kv_heads or options.heads,
         max_position_embeddings=options.context,
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,
         tie_word_embeddings=False,
-        attn_implementation="sdpa",
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = LlamaForCausalLM(config).to(dtype)
+    with seeded(seed):
+        network: Any = LlamaForCausalLM(config)
+        network.to(dtype)
+        if dtype == torch.float64:
+            _norm_precisely(network)
     return network, tokenizer
+
+
+def _norm_precisely(network: torch.nn.Module) -> None:
+    """Llama's own norm computes in fp32 whatever its weights are; proofs need all of fp64."""
+    for parent in list(network.modules()):
+        for name, module in list(parent.named_children()):
+            if isinstance(module, LlamaRMSNorm):
+                width, epsilon = module.weight.shape[0], module.variance_epsilon
+                norm = torch.nn.RMSNorm(width, epsilon, dtype=module.weight.dtype)
+                setattr(parent, name, norm)

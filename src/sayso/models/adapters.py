@@ -1,0 +1,80 @@
+"""Low-rank adapters, through peft (the extra ``lora``)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from transformers.pytorch_utils import Conv1D
+
+from sayso.errors import ExtraMissingError, ModelError
+from sayso.models.options import LoraOptions
+from sayso.models.seeding import seeded
+
+
+def add_lora(network: Any, options: LoraOptions, *, seed: int) -> Any:
+    """The network with fresh adapters; they start as the identity, and only they train.
+
+    Args:
+        network: A causal LM; its layers are changed in place.
+        options: Rank, scale and layers.
+        seed: Decides the adapters' first weights.
+
+    Raises:
+        ExtraMissingError: If peft is not installed.
+        ModelError: If there are adapters already, no layer has the names asked for, or a layer is
+            asked for that shares its weights with another.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ExtraMissingError(
+            where="model.lora",
+            problem="peft is not installed.",
+            fix="Run: pip install 'sayso[lora]', or leave model.lora out to train every weight.",
+        ) from error
+    if hasattr(network, "get_base_model"):
+        raise ModelError(
+            where="model.lora",
+            problem="the model has adapters already.",
+            fix="Leave model.lora out, or merge them first with merge_and_unload().",
+        )
+    targets = options.target_modules
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=0.0,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        # GPT-2's layers hold their weights transposed.
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in network.modules()),
+        task_type="CAUSAL_LM",
+    )
+    _refuse_tied(network, targets)
+    try:
+        with seeded(seed), warnings.catch_warnings():
+            # peft asks transformers a question by the name it had before 5.20.
+            warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+            wrapped = get_peft_model(network, config)
+    except ValueError as error:
+        raise ModelError(
+            where="model.lora.target_modules",
+            problem=f"{targets!r} does not fit this model: {error}",
+            fix='Use "all-linear", or names of its linear layers.',
+        ) from error
+    return wrapped
+
+
+def _refuse_tied(network: Any, targets: str | tuple[str, ...]) -> None:
+    """Adapters of a tied layer are lost when they are merged: the two layers are saved as one."""
+    if targets == "all-linear" or not getattr(network.config, "tie_word_embeddings", False):
+        return
+    tied = (network.get_input_embeddings(), network.get_output_embeddings())
+    names = [name for name, module in network.named_modules() if module in tied]
+    asked = (targets,) if isinstance(targets, str) else targets
+    wrong = [n for n in names if n in asked or n.rsplit(".", 1)[-1] in asked]
+    if wrong:
+        raise ModelError(
+            where="model.lora.target_modules",
+            problem=f"{', '.join(wrong)} shares its weights between input and output.",
+            fix='Leave it out, for example with "all-linear".',
+        )
