@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -15,6 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from sayso.config import hints
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+_LISTS = (list, tuple, set, frozenset, Sequence)
 _NAMES = {
     bool: "true or false",
     int: "a whole number",
@@ -51,14 +53,15 @@ def check(hint: Any, value: Any) -> Accepted | Refused:
     choices = _choices(hint)
     shaped = _shaped(hint, value)
     try:
-        return Accepted(TypeAdapter(hint, config=_STRICT).validate_python(shaped))
+        return Accepted(_adapter(hint).validate_python(shaped))
     except ValidationError as error:
         if choices:
             return Refused(f"got {value!r}.", suggestion(value, choices))
         if isinstance(value, float) and not math.isfinite(value):
             return Refused(f"got {value}.", "Use a finite number.")
         return Refused(
-            f"got {_shown(value)}, needs {describe(hint)}{_place(error)}.", "Change the value."
+            f"got {_shown(value)}, needs {describe(hint)}{_place(error, value)}.",
+            "Change the value.",
         )
 
 
@@ -73,9 +76,10 @@ def describe(hint: Any) -> str:
     origin = get_origin(hint)
     if origin in (dict, Mapping) or hint is dict:
         return "a table"
-    if origin in (list, tuple, Sequence, set, frozenset):
+    if origin in _LISTS:
         inner = [item for item in get_args(hint) if item is not Ellipsis]
-        return f"a list ({', '.join(dict.fromkeys(map(describe, inner)))})"
+        length = f" of {len(inner)}" if origin is tuple and Ellipsis not in get_args(hint) else ""
+        return f"a list{length} ({', '.join(dict.fromkeys(map(describe, inner)))})"
     return _NAMES.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
@@ -85,6 +89,11 @@ def suggestion(value: object, choices: Sequence[object]) -> str:
     near = difflib.get_close_matches(str(value), names, n=1)
     guess = f"Did you mean {near[0]!r}? " if near else ""
     return f"{guess}Use one of: {', '.join(names)}."
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=_STRICT)
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:
@@ -100,10 +109,12 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 
 def _shaped(hint: Any, value: Any) -> Any:
     """``value`` in the Python form of ``hint`` where TOML has only a poorer one."""
-    found = hints.present(hint)
+    found = [hints.bare(member) for member in hints.present(hint)]
+    if len(found) > 1 and isinstance(value, list | tuple):
+        found = [member for member in found if get_origin(member) in _LISTS]
     if len(found) != 1:
         return value
-    member = hints.bare(found[0])
+    member = found[0]
     origin, arguments = get_origin(member), get_args(member)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_shaped_items(arguments, value))
@@ -122,10 +133,11 @@ def _shaped_items(arguments: tuple[Any, ...], value: Sequence[Any]) -> list[Any]
     return [_shaped(arguments[0], item) for item in value] if arguments else list(value)
 
 
-def _place(error: ValidationError) -> str:
-    """Where inside a list or table the first wrong item is."""
+def _place(error: ValidationError, value: Any) -> str:
+    """Where inside a list the first wrong item is."""
     places = [part for part in error.errors(include_url=False)[0]["loc"] if isinstance(part, int)]
-    return f" (item {places[0]} is wrong)" if places else ""
+    is_there = bool(places) and isinstance(value, list | tuple) and places[0] < len(value)
+    return f", wrong at [{places[0]}]" if is_there else ""
 
 
 def _shown(value: Any) -> str:

@@ -80,7 +80,7 @@ def parse_value(text: str) -> Any:
     """A TOML value, or the text itself if it is none: ``1e-4``, ``true``, ``[1, 2]``, ``adam``."""
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
     # Text with a newline could smuggle in more keys; that is no value either.
     return parsed["value"] if len(parsed) == 1 else text
@@ -95,7 +95,7 @@ def load_toml(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise OptionValueError(
             where=str(path), problem=f"not TOML: {error}.", fix="Correct the file there."
         ) from error
