@@ -24,6 +24,7 @@ from engine_cases import (
 from sayso.errors import SamplingError
 from sayso.models.distribution import Distribution
 from sayso.sampling.base import Engine
+from sayso.seeds import uniforms
 from sayso.types import FinishReason
 
 PLAIN = Distribution()
@@ -297,6 +298,19 @@ def test_same_seeds_and_submissions_give_the_same_bits(make: Any, kind: str) -> 
     assert first == second
 
 
+def test_token_i_is_drawn_by_number_i_of_the_rows_own_seed_whatever_the_budget(make: Any) -> None:
+    lm, context = language_model(network("gpt2")), (4, 2, 9)
+    for budget in (6, 11):
+        engine = make(lm, PLAIN, max_rows=2)
+        noise = request("other", (1,), seed=5, budget=9)
+        ids = drain(engine, [noise, request("a", context, seed=77, budget=budget)])["a"].ids
+        for i, number in enumerate(uniforms(77, budget)):
+            so_far = torch.tensor([[*context, *ids[:i]]])
+            with torch.no_grad():
+                cumulative = lm.network(so_far).logits[0, -1].double().softmax(-1).cumsum(-1)
+            assert ids[i] == int((cumulative <= number).sum())
+
+
 def test_another_seed_gives_other_tokens(make: Any) -> None:
     lm = language_model(network("llama"))
     done = drain(
@@ -396,19 +410,20 @@ def test_a_closed_session_starts_afresh_and_a_waiting_one_never_completes(make: 
 
 def test_sync_forgets_all_and_samples_from_the_new_weights(make: Any) -> None:
     lm = language_model(network("llama"))
-    engine = make(lm, PLAIN, max_rows=2)
-    requests = [request("a", (1, 2, 3), budget=20), request("b", (1, 2, 3), budget=30)]
+    engine = make(lm, PLAIN, max_rows=1)
+    requests = [request(name, (1, 2, 3), seed=i, budget=20) for i, name in enumerate("abc")]
     for one in requests:
         engine.submit(one)
     engine.poll()
+    engine.poll()  # a rests, b rests, c waits
     with torch.no_grad():
         for parameter in lm.network.parameters():
             parameter.mul_(1.05)
     engine.sync()
     assert engine.poll() == []
     after = drain(engine, requests)
-    assert after == drain(make(lm, PLAIN, max_rows=2), requests)
-    assert_logprobs_match(lm, {"a": (1, 2, 3), "b": (1, 2, 3)}, after, PLAIN)
+    assert after == drain(make(lm, PLAIN, max_rows=1), requests)
+    assert_logprobs_match(lm, dict.fromkeys("abc", (1, 2, 3)), after, PLAIN)
 
 
 def test_logits_that_are_not_finite_are_named(make: Any) -> None:

@@ -58,16 +58,18 @@ def test_a_prompt_shared_by_a_group_is_prefilled_once() -> None:
 
 
 @pytest.mark.parametrize("max_rows", [1, 3])
-def test_a_group_larger_than_the_slots_still_prefills_its_prompt_once(max_rows: int) -> None:
+def test_groups_larger_than_the_slots_still_prefill_each_prompt_once(max_rows: int) -> None:
     net = network("llama")
     fed = Fed(net)
-    lm, prompt = language_model(net, stop_ids=EOS), tuple(range(1, 21))
+    lm = language_model(net, stop_ids=EOS)
     engine = TorchEngine(lm, PLAIN, max_rows=max_rows)
-    group = [request(str(i), prompt, seed=i, budget=4 + i) for i in range(7)]
-    done = drain(engine, group)
-    assert [shape for shape in fed.shapes if shape[1] > 1] == [(1, 20)]
+    both = (tuple(range(1, 21)), tuple(range(9, 31)))
+    mixed = [request(str(i), both[i % 2], seed=i, budget=3 + i) for i in range(14)]
+    done = drain(engine, mixed)
+    assert sum(rows * columns for rows, columns in fed.shapes if columns > 1) in (42, 44)
+    assert max(rows for rows, _ in fed.shapes) <= max_rows
     assert not engine._prompts
-    wide = drain(TorchEngine(lm, PLAIN, max_rows=7), group)
+    wide = drain(TorchEngine(lm, PLAIN, max_rows=14), mixed)
     assert {n: c.ids for n, c in done.items()} == {n: c.ids for n, c in wide.items()}
 
 
@@ -237,6 +239,26 @@ def test_eager_attention_gives_the_same_tokens(kind: str) -> None:
     net.set_attn_implementation("eager")
     eager = drain(TorchEngine(language_model(net), PLAIN, max_rows=5), requests)
     assert {n: c.ids for n, c in sdpa.items()} == {n: c.ids for n, c in eager.items()}
+
+
+def test_a_network_that_always_gives_all_logits_is_sampled_rightly() -> None:
+    net = network("llama")
+    complete, requests = type(net).forward, [request("a", (1, 2, 3)), request("b", (4,))]
+    usual = drain(TorchEngine(language_model(net), PLAIN, max_rows=2), requests)
+
+    class Complete(type(net)):  # type: ignore[misc]
+        def forward(
+            self, input_ids: Any, attention_mask: Any, position_ids: Any, past_key_values: Any,
+            use_cache: bool, return_dict: bool,
+        ) -> Any:  # fmt: skip
+            return complete(
+                self, input_ids, attention_mask, position_ids, past_key_values,
+                use_cache=use_cache, return_dict=return_dict,
+            )  # fmt: skip
+
+    net.__class__ = Complete
+    done = drain(TorchEngine(language_model(net), PLAIN, max_rows=2), requests)
+    assert {n: c.ids for n, c in done.items()} == {n: c.ids for n, c in usual.items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
