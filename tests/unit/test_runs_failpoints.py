@@ -74,7 +74,10 @@ def test_a_spec_that_does_not_read_is_refused_with_all_names(spec: str) -> None:
 
 
 def test_the_environment_variable_kills_a_real_process() -> None:
-    code = "from sayso.runs.failpoints import *; fp(Failpoint.EVAL); print(1, flush=True); fp(Failpoint.EVAL)"
+    code = (
+        "from sayso.runs.failpoints import Failpoint, fp\n"
+        "fp(Failpoint.EVAL); print(1, flush=True); fp(Failpoint.EVAL)"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "SAYSO_FAILPOINT": "train.eval:2:kill"},
