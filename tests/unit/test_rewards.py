@@ -80,6 +80,27 @@ def test_repetition_is_free_for_light_words_and_costs_for_others() -> None:
     assert text.repetition("", light=LIGHT_WORDS) is None
 
 
+def test_each_kind_of_repetition_costs_by_itself() -> None:
+    def cost(answer: str) -> float:
+        score = text.repetition(answer, light=LIGHT_WORDS)
+        assert score is not None
+        return round(1.0 - score, 9)
+
+    assert cost("The cat saw another cat.") == 0.3
+    assert cost("The cat and the dog and the cow and the pig.") == 0.45
+    assert cost("She was in the sea in the rain.") == 0.1
+    assert cost("It was very very cold.") == 0.4
+    assert cost("The rain is here!!") == 0.35
+    assert cost("The rain is here.") == 0.0
+
+
+def test_a_long_loop_of_distinct_sentences_still_compresses() -> None:
+    loop = "My dog ran. Your cat sat. " * 12
+    assert text.compression(loop) < 0.5
+    once = text.repetition(loop, light=LIGHT_WORDS)
+    assert once == 0.0
+
+
 # --- composing --------------------------------------------------------------------------------
 
 
@@ -141,6 +162,7 @@ FAILS = [
     ({"kind": "ending", "mark": "?"}, "A silent clock?"),
     ({"kind": "ending", "mark": "?"}, "When the night came to the sea?"),
     ({"kind": "first_word", "word": "When"}, "Whenever it rains."),
+    ({"kind": "first_word", "word": "When"}, "Tell me when."),
     ({"kind": "last_word", "word": "sea"}, "The sea is calm."),
     ({"kind": "tone", "label": "sad", "words": ["tear"]}, "The teardrop fell."),
     ({"kind": "place", "label": "at sea", "words": ["ship"]}, "Their friendship ended."),
@@ -377,6 +399,45 @@ def test_function_words_are_neither_rare_nor_all() -> None:
 def test_lists_lose_by_their_commas() -> None:
     assert grammar.pauses("One, two, three, four, five.") == 0.0
     assert grammar.pauses("When it rained, we stayed at home.") == 1.0
+
+
+def test_each_check_of_grammar_lowers_the_whole() -> None:
+    def total(answer: str) -> float:
+        score = grammar.grammar(answer)
+        assert score is not None
+        return score
+
+    assert total("The old dog slept by the door.") == 1.0
+    assert total("The of old dog slept by the door.") == pytest.approx(2 / 3)
+    assert total("The dog by the door of the house.") == pytest.approx(0.3)
+    assert total("The old red stone garden gate fell on me.") == pytest.approx(0.3)
+    assert total("She was in it with him and they had had that.") == 0.0
+    assert total("The dog slept, and, by the door, it woke.") < 0.8
+    assert total("He never really quietly slept there again soon.") < 0.4
+    assert total("It was late, she was cold.") == pytest.approx(2 / 3)
+    assert total("The dog visited the house tomorrow.") == pytest.approx(2 / 3)
+    assert total("In the rain she walk to the door.") == pytest.approx(2 / 3)
+    assert grammar.grammar("") is None
+
+
+def test_spacing_counts_slips() -> None:
+    assert fluency.spacing("Yes, it is. No!") == 1.0
+    assert fluency.spacing("Yes , it is.") == pytest.approx(2 / 3)
+    assert fluency.spacing("Yes,it is.No !") == 0.0
+
+
+def test_each_check_of_form_lowers_the_whole() -> None:
+    def total(answer: str) -> float:
+        score = fluency.form(answer, unfinished=0.3)
+        assert score is not None
+        return score
+
+    assert total("The dog slept.") == 1.0
+    assert total("The dog slept") == pytest.approx(0.3)
+    assert total('The "dog" slept.') == pytest.approx(0.5)
+    assert total("The dog , it slept.") == pytest.approx(2 / 3)
+    assert total("The *dog* slept.") == pytest.approx(0.25)
+    assert total("the dog slept.") == pytest.approx(0.2)
 
 
 def test_capitals_ask_for_a_big_start_and_few_others() -> None:

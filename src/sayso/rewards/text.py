@@ -102,8 +102,9 @@ def shared_run(text: Sequence[str], other: Sequence[str]) -> int:
 def repetition(text: str, *, light: frozenset[str]) -> float | None:
     """How little a text repeats itself: 1 for none, towards 0 for a loop.
 
-    Each further use of a word outside ``light``, each repeated pair of neighbours and each
-    run of equal words or marks costs; a light word may stand three times, or once in five words.
+    Each further use of a word outside ``light``, each repeated pair of neighbours (of light
+    words: less) and each run of equal words or marks costs; a light word may stand three times,
+    or once in five words.
 
     Args:
         text: Any text.
@@ -119,10 +120,11 @@ def repetition(text: str, *, light: frozenset[str]) -> float | None:
     allowed = max(3, len(found) // 5 + 1)
     heavy = sum(count - 1 for word, count in counts.items() if word not in light)
     excess = sum(max(0, count - allowed) for word, count in counts.items() if word in light)
-    pairs = ngrams(found, 2)
-    echoes = len(pairs) - len(set(pairs))
+    echoes = 0.0
+    for pair, count in Counter(ngrams(found, 2)).items():
+        echoes += (count - 1) * (0.1 if set(pair) <= light else 0.25)
     stutter = longest_run(found) - 1
-    cost = 0.3 * heavy + 0.25 * excess + 0.25 * echoes + 0.4 * stutter
+    cost = 0.3 * heavy + 0.25 * excess + echoes + 0.4 * stutter
     # A long text repeats a little by nature; the cost is per 15 words, never less.
     cost /= max(1.0, len(found) / 15)
     cost += 0.35 * num_character_runs(text)
