@@ -69,11 +69,6 @@ def test_character_runs_ignore_one_ellipsis() -> None:
     assert text.num_character_runs("What?? Nooo!!!") == 3
 
 
-def test_compression_falls_for_loops_and_ignores_short_text() -> None:
-    assert text.compression("la " * 10) == 1.0
-    assert text.compression("the river and the sea " * 40) < 0.3
-
-
 def test_repetition_is_free_for_light_words_and_costs_for_others() -> None:
     assert text.repetition("The cat saw the dog by the sea.", light=LIGHT_WORDS) == 1.0
     assert text.repetition("A cat met a cat.", light=LIGHT_WORDS) == pytest.approx(0.45)
@@ -94,11 +89,9 @@ def test_each_kind_of_repetition_costs_by_itself() -> None:
     assert cost("The rain is here.") == 0.0
 
 
-def test_a_long_loop_of_distinct_sentences_still_compresses() -> None:
-    loop = "My dog ran. Your cat sat. " * 12
-    assert text.compression(loop) < 0.5
-    once = text.repetition(loop, light=LIGHT_WORDS)
-    assert once == 0.0
+def test_a_loop_has_no_repetition_score_however_long() -> None:
+    for times in (3, 12, 100):
+        assert text.repetition("My dog ran. Your cat sat. " * times, light=LIGHT_WORDS) == 0.0
 
 
 # --- composing --------------------------------------------------------------------------------
@@ -412,7 +405,7 @@ def test_each_check_of_grammar_lowers_the_whole() -> None:
     assert total("The dog by the door of the house.") == pytest.approx(0.3)
     assert total("The old red stone garden gate fell on me.") == pytest.approx(0.3)
     assert total("She was in it with him and they had had that.") == 0.0
-    assert total("The dog slept, and, by the door, it woke.") < 0.8
+    assert total("She saw dogs, cats, birds, cows and pigs.") == pytest.approx(0.5)
     assert total("He never really quietly slept there again soon.") < 0.4
     assert total("It was late, she was cold.") == pytest.approx(2 / 3)
     assert total("The dog visited the house tomorrow.") == pytest.approx(2 / 3)

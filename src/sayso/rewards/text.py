@@ -6,7 +6,6 @@ Everything here is a pure function of a string. Scores lie in [0, 1], 1 is best.
 from __future__ import annotations
 
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -74,17 +73,6 @@ def num_character_runs(text: str) -> int:
     return len(CHARACTER_RUN.findall(re.sub(r"(?<!\.)\.\.\.(?!\.)", "…", text)))
 
 
-def compression(text: str) -> float:
-    """Compressed over raw size of long text, scaled so that ordinary prose is 1.
-
-    Under 200 bytes zlib says nothing about repetition, so the score is 1.
-    """
-    raw = text.encode("utf-8", "surrogatepass")
-    if len(raw) < 200:
-        return 1.0
-    return min(1.0, len(zlib.compress(raw, 9)) / len(raw) / 0.4)
-
-
 def shared_run(text: Sequence[str], other: Sequence[str]) -> int:
     """Length in words of the longest run that both word lists contain."""
     best = 0
@@ -128,4 +116,4 @@ def repetition(text: str, *, light: frozenset[str]) -> float | None:
     # A long text repeats a little by nature; the cost is per 15 words, never less.
     cost /= max(1.0, len(found) / 15)
     cost += 0.35 * num_character_runs(text)
-    return max(0.0, 1.0 - cost) * compression(text)
+    return max(0.0, 1.0 - cost)
