@@ -70,7 +70,9 @@ def tiny_model(
         max_position_embeddings=options.context,
         bos_token_id=end,
         eos_token_id=end,
-        pad_token_id=end,
+        # Not the end symbol: torch zeroes a padding row and keeps gradients from it, and every
+        # prompt of this model begins with that symbol.
+        pad_token_id=None,
         tie_word_embeddings=False,
     )
     with seeded(seed):

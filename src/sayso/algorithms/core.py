@@ -1,0 +1,111 @@
+"""What every policy-gradient learner holds: model, engine, optimiser, controller, counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sayso.algorithms.base import LearnerState
+from sayso.algorithms.kl import KLController, KLOptions
+from sayso.algorithms.optim import Optimiser, OptimOptions
+from sayso.data.batch import Batch, pack
+from sayso.models.distribution import Distribution
+from sayso.models.lm import LanguageModel
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.types import Episode
+
+
+class Core:
+    """Held, not inherited: a learner's file says what the algorithm is, this says what it needs.
+
+    Attributes:
+        lm: The policy being trained.
+        engine: Where its samples come from.
+        sampling: How they are drawn.
+        distribution: What they are drawn from; scoring uses the same.
+        optimiser: Over everything that trains.
+        kl: Weight of the distance to the reference.
+        version: Optimiser steps taken; stamped on episodes.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        critic_lr: float | None = None,
+    ) -> None:
+        """Set up; with ``critic_lr`` the model gets a value head that learns at that rate."""
+        self.lm, self.engine, self.sampling = lm, engine, sampling
+        self.distribution: Distribution = sampling.distribution()
+        if critic_lr is not None:
+            lm.add_value_head()
+        if kl.coef > 0:
+            lm.freeze_reference()
+        own_lr = {"value_head.": critic_lr} if critic_lr is not None else {}
+        self.optimiser = Optimiser(lm.trainable(), optim, own_lr=own_lr)
+        self.kl = KLController(kl)
+
+    @property
+    def version(self) -> int:
+        """Optimiser steps behind the current weights."""
+        return self.optimiser.num_steps
+
+    def policy(self) -> Policy:
+        """The policy as it is now: sampling from it is the exploration of a policy gradient."""
+        return Policy(
+            engine=self.engine,
+            chat=self.lm.chat,
+            max_new_tokens=self.sampling.max_new_tokens,
+            stop=self.sampling.stop,
+            version=self.version,
+            name=self.lm.name,
+        )
+
+    def pack(self, episodes: list[Episode]) -> Batch:
+        """Episodes as tensors where the model is."""
+        return pack(
+            episodes,
+            max_tokens=self.optimiser.options.micro_batch_tokens,
+            dtype=torch.float64 if self.lm.dtype is torch.float64 else torch.float32,
+            device=self.lm.device,
+        )
+
+    def state(self, **values: Any) -> LearnerState:
+        """Weights that train, moments, counters, and what the algorithm adds."""
+        tensors: dict[str, Tensor] = {
+            f"policy.{name}": parameter.detach()
+            for name, parameter in self.optimiser.parameters.items()
+        }
+        tensors |= self.optimiser.state_tensors()
+        counters = {"num_steps": self.optimiser.num_steps, "kl_coef": self.kl.coef}
+        return LearnerState(tensors=tensors, values={**counters, **values})
+
+    def load_state(self, state: LearnerState) -> Mapping[str, Any]:
+        """Undo ``state``; the values are returned for what the algorithm added.
+
+        Raises:
+            ValueError: If the state is of another model.
+        """
+        own = self.optimiser.parameters
+        saved = {
+            name.removeprefix("policy."): tensor
+            for name, tensor in state.tensors.items()
+            if name.startswith("policy.")
+        }
+        if saved.keys() != own.keys():
+            different = sorted(saved.keys() ^ own.keys())
+            raise ValueError(f"the checkpoint is of another model: {different[:5]} differ")
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(saved[name])
+        self.optimiser.load_tensors(state.tensors, num_steps=int(state.values["num_steps"]))
+        self.kl.coef = float(state.values["kl_coef"])
+        self.engine.sync()
+        return state.values

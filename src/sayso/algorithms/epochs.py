@@ -1,0 +1,214 @@
+"""Passes over a batch in minibatches, and what all policy-gradient losses have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from sayso.algorithms.base import Skipped, Update
+from sayso.algorithms.core import Core
+from sayso.algorithms.grading import Graded, Numbers, sampled_logprobs, token_rewards
+from sayso.algorithms.kl import reference_logprobs
+from sayso.algorithms.parity import ParityMeter
+from sayso.algorithms.step import RowLoss, take_step
+from sayso.credit.kl_reward import kl_in_reward
+from sayso.data.batch import Batch, PackedRow
+from sayso.losses.entropy import entropy_bonus
+from sayso.losses.kl import kl_loss, kl_metrics
+from sayso.losses.loss import Loss, bounded_exp
+from sayso.metrics import Mean, merge
+from sayso.models.scoring import Scores
+from sayso.seeds import generator
+from sayso.types import Episode
+
+KL_STOP_FACTOR = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """Graded episodes with numbers per action token.
+
+    Attributes:
+        episodes: What to train on.
+        rewards: Reward after each action token; KL is taken off where it is paid in the reward.
+        logprob_ref: Log-probability under the reference, if KL is on.
+        metrics: KL, if it is on.
+    """
+
+    episodes: list[Episode]
+    rewards: list[Numbers]
+    logprob_ref: list[Numbers] | None
+    metrics: dict[str, Mean]
+
+    def returns(self) -> list[float]:
+        """Sum of the rewards of each episode."""
+        return [float(rewards.sum()) for rewards in self.rewards]
+
+
+def experience(core: Core, episodes: list[Episode]) -> Experience:
+    """Rewards of each action token, and the reference's view where KL is on."""
+    rewards = [token_rewards(e) for e in episodes]
+    options = core.kl.options
+    if options.coef == 0:
+        return Experience(episodes=episodes, rewards=rewards, logprob_ref=None, metrics={})
+    batch = core.pack(episodes)
+    reference = reference_logprobs(core.lm, batch, core.distribution)
+    metrics = merge(
+        kl_metrics(row.logprob_sampled, ref, row.is_action)
+        for row, ref in zip(batch.rows, reference, strict=True)
+    )
+    metrics["kl/coef"] = Mean(core.kl.coef, 1)
+    by_episode = batch.by_episode(reference)
+    if options.place == "reward":
+        rewards = [
+            kl_in_reward(reward, sampled_logprobs(e), ref, coef=core.kl.coef)
+            for reward, e, ref in zip(rewards, episodes, by_episode, strict=True)
+        ]
+    return Experience(
+        episodes=episodes, rewards=rewards, logprob_ref=by_episode, metrics=metrics
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passes:
+    """How often a batch is used.
+
+    Attributes:
+        epochs: Passes over it.
+        minibatches: Optimiser steps of one pass.
+        target_kl: Stop when the policy has moved further than 1.5 times this from the one that
+            sampled, in nats per token; ``None`` never stops.
+    """
+
+    epochs: int = 1
+    minibatches: int = 1
+    target_kl: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.minibatches < 1:
+            raise ValueError(
+                f"epochs and minibatches must be positive, got {self.epochs}, {self.minibatches}"
+            )
+
+
+@dataclass(slots=True)
+class Minibatch:
+    """Some of the episodes of an update, packed, with the numbers that belong to them."""
+
+    batch: Batch
+    indices: Sequence[int]
+    _aligned: dict[int, list[Tensor]] = field(default_factory=dict)
+
+    def align(self, per_episode: list[Numbers]) -> list[Tensor]:
+        """Numbers per action token, laid out like this minibatch's rows."""
+        key = id(per_episode)
+        if key not in self._aligned:
+            self._aligned[key] = self.batch.align([per_episode[i] for i in self.indices])
+        return self._aligned[key]
+
+
+def run_passes(
+    core: Core,
+    graded: Graded,
+    exp: Experience,
+    passes: Passes,
+    row_loss_of: Callable[[Minibatch], RowLoss],
+    *,
+    seed: int,
+    want_entropy: bool = False,
+    want_value: bool = False,
+) -> Update:
+    """Optimiser steps over the experience, then the bookkeeping every algorithm needs.
+
+    Args:
+        core: The learner's parts.
+        graded: Where the episodes came from; its warnings and metrics are passed on.
+        exp: What to train on.
+        passes: Epochs and minibatches.
+        row_loss_of: The loss of a minibatch.
+        seed: Decides the order of minibatches.
+        want_entropy: Scores must hold entropies.
+        want_value: Scores must hold values.
+    """
+    parity, parts, skipped = ParityMeter(), [exp.metrics, graded.metrics], list[Skipped]()
+    num_steps, stop = 0, False
+    for epoch in range(passes.epochs):
+        for number, indices in enumerate(_split(len(exp.episodes), passes, seed, epoch)):
+            minibatch = Minibatch(core.pack([exp.episodes[i] for i in indices]), indices)
+            outcome = take_step(
+                core, minibatch.batch, row_loss_of(minibatch), want_entropy=want_entropy,
+                want_value=want_value, parity=parity if epoch == number == 0 else None,
+            )  # fmt: skip
+            if outcome.skipped is not None:
+                skipped.append(outcome.skipped)
+                continue
+            parts.append(outcome.metrics)
+            num_steps += 1
+            moved = outcome.metrics.get("policy/approx_kl")
+            limit = passes.target_kl
+            stop = limit is not None and moved is not None and moved.value > KL_STOP_FACTOR * limit
+            if stop:
+                break
+        if stop:
+            break
+    metrics = merge(parts) | parity.metrics()
+    if passes.target_kl is not None:
+        metrics["update/stopped_early_frac"] = Mean(float(stop), 1)
+    if "kl/mean" in metrics:
+        core.kl.update(metrics["kl/mean"].value, len(exp.episodes))
+    return Update(
+        metrics=metrics,
+        num_optimiser_steps=num_steps,
+        skipped=tuple(skipped),
+        warnings=graded.warnings,
+        fatal=parity.fatal(),
+    )
+
+
+def nothing_to_learn(graded: Graded) -> Update:
+    """The update of a step in which no episode could be used."""
+    return Update(metrics=graded.metrics, num_optimiser_steps=0, warnings=graded.warnings)
+
+
+def extra_terms(
+    core: Core,
+    minibatch: Minibatch,
+    exp: Experience,
+    *,
+    entropy_coef: float,
+) -> Callable[[int, PackedRow, Scores], list[Loss]]:
+    """Entropy bonus and KL in the loss: the terms that go with any policy-gradient loss."""
+    num_actions = float(minibatch.batch.num_actions)
+    options = core.kl.options
+    reference = minibatch.align(exp.logprob_ref) if exp.logprob_ref is not None else None
+
+    def terms(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
+        found: list[Loss] = []
+        if entropy_coef and scores.entropy is not None:
+            bonus = entropy_bonus(scores.entropy, row.is_action, num_actions_in_step=num_actions)
+            found.append(Loss(entropy_coef * bonus.value, bonus.metrics))
+        estimator = options.estimator
+        if reference is not None and options.place == "loss" and estimator != "k1":
+            distance = kl_loss(
+                scores.logprob, reference[number], row.is_action, estimator=estimator,
+                num_actions_in_step=num_actions,
+                weight=bounded_exp(scores.logprob.detach() - row.logprob_sampled),
+            )  # fmt: skip
+            found.append(Loss(core.kl.coef * distance.value))
+        return found
+
+    return terms
+
+
+def _split(count: int, passes: Passes, seed: int, epoch: int) -> list[list[int]]:
+    """Episode indices of each minibatch; in order when there is only one."""
+    if passes.minibatches == 1:
+        return [list(range(count))]
+    order = generator(seed, "minibatches", epoch).permutation(count)
+    return [
+        [int(i) for i in part]
+        for part in np.array_split(order, min(passes.minibatches, count))
+    ]

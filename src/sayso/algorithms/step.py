@@ -1,0 +1,133 @@
+"""One optimiser step over a batch: forward, loss, backward row by row, then the guarded step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from sayso.algorithms.base import Skipped
+from sayso.algorithms.core import Core
+from sayso.algorithms.parity import ParityMeter
+from sayso.data.batch import Batch, PackedRow
+from sayso.losses.loss import Loss
+from sayso.metrics import Mean, merge, mean_of
+from sayso.models.distribution import Distribution
+from sayso.models.lm import LanguageModel
+from sayso.models.scoring import Scores, score
+from sayso.runs.failpoints import Failpoint, fp
+
+RowLoss = Callable[[int, PackedRow, Scores], Sequence[Loss]]
+"""From a row's number, the row and its scores to the terms of its loss."""
+
+
+@dataclass(slots=True, kw_only=True)
+class StepOutcome:
+    """What happened to one batch.
+
+    Attributes:
+        metrics: Exact partial means.
+        skipped: Why no step was taken, if none was.
+    """
+
+    metrics: dict[str, Mean] = field(default_factory=dict)
+    skipped: Skipped | None = None
+
+
+def score_row(
+    lm: LanguageModel,
+    row: PackedRow,
+    distribution: Distribution,
+    *,
+    want_entropy: bool = False,
+    want_value: bool = False,
+) -> Scores:
+    """Score the action tokens of a row."""
+    return score(
+        lm,
+        ids=row.ids,
+        position=row.position,
+        visible=row.visible(),
+        source=row.source,
+        target=row.target,
+        distribution=distribution,
+        want_entropy=want_entropy,
+        want_value=want_value,
+    )
+
+
+def accumulate(
+    core: Core,
+    batch: Batch,
+    row_loss: RowLoss,
+    *,
+    want_entropy: bool = False,
+    want_value: bool = False,
+    parity: ParityMeter | None = None,
+) -> StepOutcome:
+    """Add up the gradient of a batch, row by row.
+
+    Args:
+        core: The learner's parts; gradients are added to its parameters.
+        batch: What to train on.
+        row_loss: The terms of one row's loss, each already divided by counts of the whole step.
+        want_entropy: Scores must hold entropies.
+        want_value: Scores must hold values.
+        parity: Filled on a first pass, when the weights are those that sampled.
+
+    Returns:
+        Metrics; or why it was given up, with no gradient left behind.
+    """
+    parts: list[dict[str, Mean]] = []
+    for number, row in enumerate(batch.rows):
+        scores = score_row(
+            core.lm, row, core.distribution, want_entropy=want_entropy, want_value=want_value
+        )
+        if parity is not None:
+            parity.add(scores.logprob, row.logprob_sampled)
+        losses = row_loss(number, row, scores)
+        fp(Failpoint.FORWARD)
+        value = torch.stack([loss.value for loss in losses]).sum()
+        if not bool(torch.isfinite(value)):
+            core.optimiser.zero_grad()
+            names = ", ".join(batch.episodes[e].task.id for e in row.episodes[:4])
+            return StepOutcome(
+                skipped=Skipped(reason=f"the loss is {float(value)} (tasks {names}, …)")
+            )
+        if value.requires_grad:
+            value.backward()  # type: ignore[no-untyped-call]
+        fp(Failpoint.BACKWARD)
+        parts += [dict(loss.metrics) for loss in losses]
+        parts.append({"policy/surprisal": mean_of((-row.logprob_sampled).tolist())})
+        if scores.num_outside_support:
+            outside = Mean(scores.num_outside_support, len(row.target))
+            parts.append({"policy/outside_support_frac": outside})
+    return StepOutcome(metrics=merge(parts))
+
+
+def take_step(
+    core: Core,
+    batch: Batch,
+    row_loss: RowLoss,
+    *,
+    want_entropy: bool = False,
+    want_value: bool = False,
+    parity: ParityMeter | None = None,
+) -> StepOutcome:
+    """``accumulate``, then one guarded optimiser step. The engine sees the new weights."""
+    core.optimiser.zero_grad()
+    outcome = accumulate(
+        core,
+        batch,
+        row_loss,
+        want_entropy=want_entropy,
+        want_value=want_value,
+        parity=parity,
+    )
+    if outcome.skipped is not None:
+        return outcome
+    metrics, skipped = core.optimiser.step()
+    if skipped is None:
+        core.engine.sync()
+    return StepOutcome(metrics=outcome.metrics | metrics, skipped=skipped)
