@@ -6,7 +6,7 @@ Dimensions: n = positions of one packed row.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
@@ -34,7 +34,7 @@ class Loss:
     """
 
     value: Float[Tensor, ""]
-    metrics: dict[str, Mean]
+    metrics: dict[str, Mean] = field(default_factory=dict)
 
 
 def check_count(name: str, count: float) -> None:

@@ -22,8 +22,8 @@ class Interval:
     """A mean and where the true mean plausibly lies.
 
     Attributes:
-        mean: Mean of the observations.
-        low: Lower end; ``-inf`` when one observation says nothing about the spread.
+        mean: Mean of the observations; NaN when there are none.
+        low: Lower end; ``-inf`` when fewer than two observations say nothing about the spread.
         high: Upper end; ``inf`` likewise.
         n: Number of observations.
     """
@@ -34,10 +34,10 @@ class Interval:
     n: int
 
     def to_json(self) -> dict[str, Any]:
-        """``mean``, ``low``, ``high``, ``n``; an infinite end becomes None, which JSON has."""
-        ends = {"low": self.low, "high": self.high}
-        finite = {name: end if math.isfinite(end) else None for name, end in ends.items()}
-        return {"mean": self.mean, **finite, "n": self.n}
+        """``mean``, ``low``, ``high``, ``n``; None where a number is not finite, as JSON has none."""
+        numbers = {"mean": self.mean, "low": self.low, "high": self.high}
+        finite = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
+        return {**finite, "n": self.n}
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -52,12 +52,12 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 
     Args:
         values: Independent observations. One gives an infinite interval: it has a mean, and no
-            spread to judge it by.
+            spread to judge it by. None give a mean of NaN: when every episode of an evaluation
+            failed, the report must still be written.
         confidence: Share of such intervals that hold the true mean, in (0, 1).
 
     Raises:
-        ValueError: If there are no values, one is None or not finite, or ``confidence`` is out of
-            range.
+        ValueError: If a value is None or not finite, or ``confidence`` is out of range.
 
     Source:
         Student 1908.
@@ -67,8 +67,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     """
     data = _checked(values, confidence)
     mean = _mean(data)
-    if len(data) == 1:
-        return Interval(mean, -math.inf, math.inf, 1)
+    if len(data) < 2:
+        return Interval(mean, -math.inf, math.inf, len(data))
     spread = math.sqrt(math.fsum((data - mean) ** 2) / (len(data) - 1) / len(data))
     half = t_quantile((1 + confidence) / 2, len(data) - 1) * spread
     return Interval(mean, mean - half, mean + half, len(data))
@@ -108,7 +108,7 @@ def bootstrap_interval(
     ``mean_interval``.
 
     Args:
-        values: Independent observations; one gives an infinite interval.
+        values: Independent observations; fewer than two give an infinite interval.
         seed: Same seed, same interval.
         confidence: As in ``mean_interval``.
         num_resamples: Bootstrap samples; the ends wobble by about 1 % of the width at 10 000.
@@ -126,8 +126,8 @@ def bootstrap_interval(
     data = _checked(values, confidence)
     if num_resamples < 1:
         raise ValueError(f"num_resamples must be positive, got {num_resamples}")
-    if len(data) == 1:
-        return Interval(_mean(data), -math.inf, math.inf, 1)
+    if len(data) < 2:
+        return Interval(_mean(data), -math.inf, math.inf, len(data))
     draw = generator(seed, "bootstrap")
     rows = max(1, _BLOCK // len(data))
     means = np.concatenate(
@@ -144,14 +144,12 @@ def bootstrap_interval(
 
 
 def _mean(data: NDArray[np.float64]) -> float:
-    return math.fsum(data) / len(data)
+    return math.fsum(data) / len(data) if len(data) else math.nan
 
 
 def _checked(values: Sequence[float | None], confidence: float) -> NDArray[np.float64]:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
-    if len(values) == 0:
-        raise ValueError("an interval needs at least one value")
     for index, value in enumerate(values):
         if value is None or not math.isfinite(value):
             raise ValueError(f"entry {index} is {value}; leave out what was not graded")
