@@ -78,11 +78,10 @@ def token_logprobs(
         logits = logits.float()
     if distribution.temperature != 1:
         logits = logits / distribution.temperature
-    logprobs = logits.log_softmax(-1)
     if distribution.is_full:
-        return logprobs
-    kept = _kept(logprobs.detach(), distribution)
-    return logprobs.masked_fill(~kept, -torch.inf).log_softmax(-1)
+        return logits.log_softmax(-1)
+    kept = _kept(logits.detach().log_softmax(-1), distribution)
+    return logits.masked_fill(~kept, -torch.inf).log_softmax(-1)
 
 
 def inverse_cdf(logprobs: Float[Tensor, "n v"], uniform: Float[Tensor, " n"]) -> Int[Tensor, " n"]:

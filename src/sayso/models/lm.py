@@ -47,7 +47,7 @@ class LanguageModel:
         self.value_head: ValueHead | None = None
         self.saved_value_head: Mapping[str, Tensor] = {}
         self._frozen_copy: Any = None
-        self._in_reference = False
+        self._has_reference = self._in_reference = False
 
     @property
     def causal_lm(self) -> Any:
@@ -178,7 +178,10 @@ class LanguageModel:
         With a fresh adapter that is the base model with the adapter off, and nothing is copied.
         Otherwise the weights are. A second call changes nothing.
         """
-        if self._frozen_copy is None and not self._has_fresh_adapter():
+        if self._has_reference:
+            return
+        self._has_reference = True
+        if not self._has_fresh_adapter():
             frozen = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
             self._frozen_copy = frozen.eval()
 
