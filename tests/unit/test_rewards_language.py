@@ -277,7 +277,8 @@ def test_speech_in_quotes_is_fine_and_quoted_words_are_not() -> None:
     [
         "Here's a poem about it.", "Sure, the cat sat.", "**The** cat sat.", "The cat #sat.",
         "Title: The cat.", "This sentence has a cat.", "The cat sat in ten words, or 10 words.",
-        "As an AI, I like cats.", "The story line is about a cat.", "The cat sat 😀.",
+        "As an AI, I like cats.", "The story line is about a cat.",
+        "It is a 7 to 11 day.", "The cat sat 😀.",
     ],
 )  # fmt: skip
 def test_chatter_markup_and_emoji_are_not_plain(chatter: str) -> None:
@@ -302,8 +303,18 @@ def test_prose_is_plain(prose: str) -> None:
 def test_copying_the_prompt_costs_from_four_words() -> None:
     prompt = "Write one sentence of a story set in winter."
     assert fluency.own_words("It was set in winter.", prompt) == 1.0
-    assert fluency.own_words("One sentence of a cat.", prompt) == pytest.approx(0.7)
+    assert fluency.own_words("It ends one day in a story set in winter.", prompt) == (
+        pytest.approx(1 - 0.6 - 0.25)
+    )
     assert fluency.own_words("Write one sentence of a story set.", prompt) == 0.0
+
+
+def test_naming_the_job_costs_unless_the_prompt_asks_for_the_word() -> None:
+    plain = "Write one sentence of a story."
+    assert fluency.own_words("The story begins at dawn.", plain) == 0.75
+    assert fluency.own_words("The poem begins at dawn.", plain) == 1.0
+    asked = 'Write one sentence of a story. Use the word "story".'
+    assert fluency.own_words("The story begins at dawn.", asked) == 1.0
 
 
 def test_one_unknown_word_costs_more_in_a_short_text() -> None:

@@ -12,6 +12,7 @@ from sayso.rewards.vocabulary import FUNCTION_WORDS, is_known, names
 
 MARKUP = re.compile(r"[*_#`~|<>{}\[\]\\=@^]|https?:|^\s*[-•]\s|^\s*\d+[.)]\s", re.MULTILINE)
 ODD = re.compile(r"[^\x20-\x7E\n\u2018-\u201d\u2013\u2014\u2026\u00a3\u20ac\u00c0-\u00ff]")
+JOB_WORDS = frozenset({"story", "poem", "sentence", "sentences", "item", "words", "news"})
 META = re.compile(
     r"\b(?:"
     + "|".join(
@@ -22,6 +23,7 @@ META = re.compile(
             r"(?:the|a|this|my|your|one|in) (?:prompt|sentences?|word limit|stanza|haiku|poems?)\b",
             r"(?:story|news|first|last|second|opening|two|three|\d+)[- ](?:lines?|items?|words?)\b",
             r"(?:lines?|words?) (?:of|in) (?:a|the|this) (?:story|poem|sentence)",
+            r"\d+ ?(?:to|-|\u2013) ?\d+",
             r"\d+[- \u2013]*(?:to[- ])?\d*[- ](?:words?|letters?|lines?)",
             r"(?:the|use) words? [\"'\u201c\u2018]|use the words?\b",
             r"(?:write|use|avoid|mention)(?= (?:an?|the|one|in) .*\b(?:words?|story|poem))",
@@ -125,14 +127,18 @@ def plain(text: str) -> float:
     if ODD.search(text):
         score *= 0.4
     if OPENER.search(text.replace("\u2019", "'")):
-        score *= 0.35
+        score *= 0.3
     if META.search(text.replace("\u2019", "'")):
-        score *= 0.35
+        score *= 0.3
     return score
 
 
 def own_words(text: str, prompt: str) -> float | None:
-    """1 unless the text copies four or more words in a row from the prompt; 0 from seven.
+    """How much of a text is its own: neither copied from the prompt nor about it.
+
+    Four words in a row from the prompt cost 0.3, each further one as much again. A word that
+    names the job ("story", "poem") costs 0.25 when the prompt has it, unless the prompt quotes
+    it as one to use.
 
     Args:
         text: What the policy wrote.
@@ -144,7 +150,11 @@ def own_words(text: str, prompt: str) -> float | None:
     found = lowered(text)
     if not found:
         return None
-    return max(0.0, min(1.0, 1.0 - 0.3 * (shared_run(found, lowered(prompt)) - 3)))
+    asked = lowered(prompt)
+    quoted = set(lowered(" ".join(re.findall(r"\"([^\"]*)\"", prompt))))
+    named = JOB_WORDS & set(found) & set(asked) - quoted
+    copied = max(0, shared_run(found, asked) - 3)
+    return max(0.0, 1.0 - 0.3 * copied - 0.25 * len(named))
 
 
 def form(text: str, *, unfinished: float) -> float | None:
