@@ -34,7 +34,7 @@ class Interval:
     n: int
 
     def to_json(self) -> dict[str, Any]:
-        """``mean``, ``low``, ``high``, ``n``; None where a number is not finite, as JSON has none."""
+        """``mean``, ``low``, ``high``, ``n``; None where a number is not finite: JSON has none."""
         numbers = {"mean": self.mean, "low": self.low, "high": self.high}
         finite = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
         return {**finite, "n": self.n}
