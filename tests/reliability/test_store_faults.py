@@ -287,9 +287,46 @@ def test_prune_never_leaves_fewer_than_two(store: Path, keep: int) -> None:
 
 
 def test_prune_does_nothing_when_the_newest_does_not_verify(store: Path) -> None:
-    _flip(store / "step-00000003" / "state.json")
+    commit.commit(store, 4, FILES)
+    _flip(store / "step-00000004" / "state.json")
     assert commit.prune(store, 2) == []
-    assert commit.steps(store) == [1, 2, 3]
+    assert commit.steps(store) == [1, 2, 3, 4]
+
+
+def test_what_is_being_deleted_is_no_checkpoint_any_more(store: Path) -> None:
+    failpoints.arm("prune.renamed:1:raise")
+    with pytest.raises(failpoints.FailpointError):
+        commit.prune(store, 2)
+    assert commit.steps(store) == [2, 3]
+    assert [path.name for path in commit.clean(store)] == [f".del-1-{os.getpid()}"]
+
+
+def test_everything_is_fsynced_before_the_rename_and_the_parent_after_it(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noting_fsync(descriptor: int) -> None:
+        order.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def noting_rename(path: Path, target: Path) -> Path:
+        order.append(f"{path.name} -> {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "rename", noting_rename)
+    commit.commit(store, 4, FILES)
+    temporary = f".tmp-4-{os.getpid()}"
+    assert order == [
+        "learner.safetensors",
+        "state.json",
+        "MANIFEST.json",
+        temporary,
+        f"{temporary} -> step-00000004",
+        "checkpoints",
+    ]
 
 
 def test_prune_does_not_count_a_checkpoint_damaged_after_it_was_checked(store: Path) -> None:
@@ -307,6 +344,9 @@ def test_a_replaced_checkpoint_serves_until_its_successor_is_known_to_be_sound(
         lambda: commit.commit(store, 3, {"other": b"1"}), spec="checkpoint.after_rename:1:kill"
     )
     assert killed.is_killed
+    # The least convenient name: that of the process that goes on, as in a container.
+    aside = next(store.glob(".old-*"))
+    aside.rename(store / f".old-step-00000003-{os.getpid()}")
     _flip(store / "step-00000003" / "other")
     assert commit.clean(store) == []
     found = commit.newest(store)
