@@ -37,6 +37,16 @@ class Scores:
     value: Float[Tensor, " n"] | None = None
     num_outside_support: int = 0
 
+    def value_or_raise(self) -> Float[Tensor, " n"]:
+        """The values, which must have been asked for.
+
+        Raises:
+            ValueError: If they were not.
+        """
+        if self.value is None:
+            raise ValueError("values were not asked for: score(..., want_value=True)")
+        return self.value
+
 
 def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
     lm: LanguageModel,

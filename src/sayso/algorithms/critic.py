@@ -1,0 +1,78 @@
+"""What a critic makes of the experience: values, advantages, targets. Shared by A2C and PPO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from sayso.algorithms.core import Core
+from sayso.algorithms.epochs import Experience
+from sayso.algorithms.grading import Numbers, turn_ends
+from sayso.credit.gae import gae
+from sayso.data.batch import Batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Numbers per action token of each episode.
+
+    Attributes:
+        advantage: Generalised advantage.
+        target: λ-return, what the critic should have said.
+        value: What it said.
+    """
+
+    advantage: list[Numbers]
+    target: list[Numbers]
+    value: list[Numbers]
+
+
+def judge(
+    core: Core, exp: Experience, *, gamma_token: float, gamma_turn: float, lam: float
+) -> Judgement:
+    """Values before the update, and GAE over each episode's action tokens.
+
+    A cut-off episode bootstraps from the value of its final context, one that ended from 0.
+    Observation tokens are carried across: they are no decisions.
+    """
+    batch = core.pack(exp.episodes)
+    values, final = _values(core, batch)
+    judgement = Judgement(advantage=[], target=[], value=values)
+    for index, (episode, rewards) in enumerate(zip(exp.episodes, exp.rewards, strict=True)):
+        credit = gae(
+            rewards,
+            values[index],
+            final_value=final.get(index, 0.0),
+            turn_ends=turn_ends(episode),
+            gamma_token=gamma_token,
+            gamma_turn=gamma_turn,
+            lam=lam,
+        )
+        judgement.advantage.append(credit.advantages)
+        judgement.target.append(credit.returns)
+    return judgement
+
+
+@torch.no_grad()
+def _values(core: Core, batch: Batch) -> tuple[list[Numbers], dict[int, float]]:
+    """Value of the context before each action token; of the final context where one was cut off."""
+    per_row, final = [], dict[int, float]()
+    for row in batch.rows:
+        hidden = core.lm.hidden(row.ids[None], row.position[None], row.visible()[None])[0]
+        per_row.append(core.lm.values(hidden[row.source]))
+        if row.final_episode:
+            ends = core.lm.values(hidden[row.final_source]).tolist()
+            final |= dict(zip(row.final_episode, ends, strict=True))
+    return batch.by_episode(per_row), final
+
+
+def check_discounts(gamma_token: float, gamma_turn: float, lam: float) -> None:
+    """Refuse what is no discount.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    for name, number in (("gamma_token", gamma_token), ("gamma_turn", gamma_turn), ("lam", lam)):
+        if not 0 <= number <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {number}")

@@ -1,0 +1,206 @@
+"""GRPO and its relatives: groups compared with themselves, ratios clipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.core import Core
+from sayso.algorithms.epochs import (
+    Minibatch,
+    Passes,
+    experience,
+    extra_terms,
+    nothing_to_learn,
+    run_passes,
+)
+from sayso.algorithms.grading import by_group, graded, spread
+from sayso.algorithms.grpo_losses import LOSSES, VariantLoss
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.step import RowLoss
+from sayso.credit.group import centred, standardised
+from sayso.data.batch import PackedRow
+from sayso.losses.loss import Loss
+from sayso.models.lm import LanguageModel
+from sayso.models.scoring import Scores
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.types import Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What one member of the family does differently.
+
+    Attributes:
+        advantage: From the returns of a group to advantages.
+        loss: See ``grpo_losses``.
+        clip_low: Default lower clip distance.
+        clip_high: Default upper clip distance.
+        resample_rounds: Default rounds of dynamic sampling.
+    """
+
+    advantage: Callable[[Sequence[float]], list[float]]
+    loss: VariantLoss
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    resample_rounds: int = 0
+
+
+VARIANTS = {
+    "grpo": Variant(advantage=standardised, loss=LOSSES["sequence_mean"]),
+    "dr_grpo": Variant(advantage=centred, loss=LOSSES["sequence_sum"]),
+    "dapo": Variant(
+        advantage=standardised, loss=LOSSES["token_mean"], clip_high=0.28, resample_rounds=3
+    ),
+    "gspo": Variant(
+        advantage=standardised, loss=LOSSES["sequence_ratio"], clip_low=3e-4, clip_high=4e-4
+    ),
+    "cispo": Variant(
+        advantage=standardised, loss=LOSSES["clipped_weight"], clip_low=1.0, clip_high=3.0
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GRPOOptions:
+    """Options of ``GRPO``; written in a run file under ``[algorithm]``.
+
+    Attributes:
+        variant: ``"grpo"``, ``"dr_grpo"``, ``"dapo"``, ``"gspo"`` or ``"cispo"``; see ``GRPO``.
+        tasks_per_step: Different tasks per update.
+        group_size: Attempts at each; at least 2.
+        epochs: Passes over a batch.
+        minibatches: Optimiser steps of one pass.
+        clip_low: How far a ratio is pushed below 1; unset: the variant's own.
+        clip_high: How far it is pushed above 1; unset: the variant's own.
+        resample_rounds: Rounds of fresh tasks that may replace groups whose rewards are all equal
+            (dynamic sampling); unset: the variant's own (dapo 3, others 0).
+        entropy_coef: Weight of the entropy bonus.
+    """
+
+    type: Literal["grpo"] = "grpo"
+    variant: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
+    tasks_per_step: int = 8
+    group_size: int = 8
+    epochs: int = 1
+    minibatches: int = 1
+    clip_low: float | None = None
+    clip_high: float | None = None
+    resample_rounds: int | None = None
+    entropy_coef: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.group_size < 2 or self.tasks_per_step < 1:  # noqa: PLR2004  # others to compare with
+            raise ValueError(
+                f"group_size must be at least 2 and tasks_per_step 1, got {self.group_size} and "
+                f"{self.tasks_per_step}"
+            )
+        Passes(epochs=self.epochs, minibatches=self.minibatches)
+
+
+class GRPO:
+    r"""GRPO and its relatives: groups compared with themselves, ratios clipped.
+
+    .. math:: -\frac{1}{N} \sum_{i,t} w_{i,t} \min(\rho_{i,t} A_i,
+        \mathrm{clip}(\rho_{i,t}, 1-c_{low}, 1+c_{high}) A_i)
+
+    ======== ======================== ======================== =====================================
+    variant  advantage A              weight w / count N       when to use it
+    ======== ======================== ======================== =====================================
+    grpo     (R − mean) / std         1/length / episodes      to compare with published runs
+    dr_grpo  R − mean                 1 / episodes             no length bias, no std bias
+    dapo     (R − mean) / std         1 / action tokens        long texts; clip-higher 0.28 and
+                                                               dynamic sampling keep it exploring
+    gspo     (R − mean) / std         one ratio per sequence   several passes over long texts
+    cispo    (R − mean) / std         clipped, detached ratio  rare tokens must keep their gradient
+    ======== ======================== ======================== =====================================
+
+    Bias: dr_grpo's expected first-step gradient is (G − 1)/G times the policy gradient; dividing by
+    the group's std gives tasks whose rewards hardly differ as much weight as any other; 1/length
+    favours short good texts and excuses long bad ones.
+
+    Source:
+        GRPO: Shao et al. 2024, arXiv:2402.03300, eq. 3. Dr. GRPO: Liu et al. 2025,
+        arXiv:2503.20783, sec. 3.2 (its constant normaliser is the number of episodes here). DAPO:
+        Yu et al. 2025, arXiv:2503.14476, eq. 8 to 12 (without its soft over-length penalty: put
+        length in the reward). GSPO: Zheng et al. 2025, arXiv:2507.18071, eq. 5. CISPO: MiniMax
+        2025, arXiv:2506.13585, eq. 4 and 5.
+
+    Tests:
+        tests/math/test_enumeration_learners.py, tests/learning/
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: GRPOOptions,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        seed: int,
+    ) -> None:
+        del seed  # minibatches are ordered by the seed of each update
+        self.lm, self.options = lm, options
+        self.variant = VARIANTS[options.variant]
+        self.core = Core(lm, engine, sampling=sampling, optim=optim, kl=kl)
+        rounds = options.resample_rounds
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step,
+            group_size=options.group_size,
+            max_resample_rounds=self.variant.resample_rounds if rounds is None else rounds,
+        )
+
+    def sampler(self) -> Policy:
+        """The policy itself: sampling is the exploration."""
+        return self.core.policy()
+
+    def policy(self) -> Policy:
+        """The same: a policy gradient trains the policy it deploys."""
+        return self.core.policy()
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Credit, batch, loss, step."""
+        options, variant = self.options, self.variant
+        kept = graded(episodes, min_group=2)
+        if not kept.episodes:
+            return nothing_to_learn(kept)
+        exp = experience(self.core, kept.episodes)
+        credit = spread(exp.episodes, by_group(exp.episodes, exp.returns(), variant.advantage))
+        clip_low = variant.clip_low if options.clip_low is None else options.clip_low
+        clip_high = variant.clip_high if options.clip_high is None else options.clip_high
+
+        def row_loss_of(minibatch: Minibatch) -> RowLoss:
+            advantage = minibatch.align(credit)
+            extra = extra_terms(self.core, minibatch, exp, entropy_coef=options.entropy_coef)
+
+            def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
+                loss = variant.loss(
+                    scores.logprob,
+                    row,
+                    advantage[number],
+                    minibatch.batch,
+                    clip_low=clip_low,
+                    clip_high=clip_high,
+                )
+                return [loss, *extra(number, row, scores)]
+
+            return row_loss
+
+        passes = Passes(epochs=options.epochs, minibatches=options.minibatches)
+        return run_passes(
+            self.core, kept, exp, passes, row_loss_of, seed=seed,
+            want_entropy=options.entropy_coef > 0,
+        )  # fmt: skip
+
+    def state(self) -> LearnerState:
+        """Weights, optimiser, KL weight."""
+        return self.core.state()
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        self.core.load_state(state)

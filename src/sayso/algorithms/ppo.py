@@ -1,0 +1,203 @@
+"""PPO: proximal policy optimisation with a critic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.core import Core
+from sayso.algorithms.critic import check_discounts, judge
+from sayso.algorithms.epochs import (
+    Minibatch,
+    Passes,
+    experience,
+    extra_terms,
+    nothing_to_learn,
+    run_passes,
+)
+from sayso.algorithms.grading import Numbers, graded
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.step import RowLoss
+from sayso.credit.baseline import whitened
+from sayso.data.batch import PackedRow
+from sayso.losses.loss import Loss
+from sayso.losses.policy_gradient import clipped_surrogate
+from sayso.losses.value import value_loss
+from sayso.models.lm import LanguageModel
+from sayso.models.scoring import Scores
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.types import Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PPOOptions:
+    """Options of ``PPO``; written in a run file under ``[algorithm]``.
+
+    Attributes:
+        tasks_per_step: Different tasks per update.
+        group_size: Attempts at each; 1 is fine, the critic compares.
+        epochs: Passes over a batch.
+        minibatches: Optimiser steps of one pass.
+        gamma_token: Discount between tokens of one turn.
+        gamma_turn: Discount from one turn to the next.
+        lam: λ of the generalised advantage.
+        clip_low: How far a token's ratio is pushed below 1.
+        clip_high: How far it is pushed above 1.
+        value_clip: How far a value is trusted to move in one update, in reward units; unset: not
+            limited.
+        value_coef: Weight of the critic's loss.
+        critic_lr: Learning rate of the value head.
+        target_kl: Stop the epochs when the policy has moved further than 1.5 times this, in nats
+            per token; unset: never.
+        whiten: ``"batch"`` shifts and scales advantages over the whole batch (biased, and what most
+            use); ``"none"`` leaves them in reward units.
+        entropy_coef: Weight of the entropy bonus.
+    """
+
+    type: Literal["ppo"] = "ppo"
+    tasks_per_step: int = 32
+    group_size: int = 1
+    epochs: int = 4
+    minibatches: int = 1
+    gamma_token: float = 1.0
+    gamma_turn: float = 1.0
+    lam: float = 0.95
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    value_clip: float | None = None
+    value_coef: float = 0.5
+    critic_lr: float = 1e-3
+    target_kl: float | None = None
+    whiten: Literal["batch", "none"] = "batch"
+    entropy_coef: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.group_size < 1 or self.tasks_per_step < 1:
+            raise ValueError(
+                f"group_size and tasks_per_step must be positive, got {self.group_size} and "
+                f"{self.tasks_per_step}"
+            )
+        check_discounts(self.gamma_token, self.gamma_turn, self.lam)
+        for name in ("value_clip", "target_kl"):
+            number = getattr(self, name)
+            if number is not None and not number > 0:
+                raise ValueError(f"{name} must be positive, got {number}")
+        Passes(epochs=self.epochs, minibatches=self.minibatches)
+
+
+class PPO:
+    r"""PPO: proximal policy optimisation with a critic.
+
+    .. math:: -\frac{1}{T} \sum_{i,t} \min(\rho A,\; \mathrm{clip}(\rho, 1-c_{low}, 1+c_{high}) A)
+        + c_V L_V
+
+    over T action tokens, with generalised advantages that are carried across observation tokens, end
+    in 0 where the task ended and bootstrap from the critic where it was cut off.
+
+    When to use it: many turns, rewards on the way, or few attempts per task; it uses a batch several
+    times. With λ = 1, no whitening and one epoch its gradient is A2C's, divided by tokens.
+
+    Source:
+        Schulman et al. 2017, arXiv:1707.06347, eq. 7 and 9; arXiv:1506.02438, eq. 16.
+
+    Tests:
+        tests/math/test_enumeration_learners.py, tests/learning/
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: PPOOptions,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        seed: int,
+    ) -> None:
+        del seed  # minibatches are ordered by the seed of each update
+        self.lm, self.options = lm, options
+        self.core = Core(
+            lm, engine, sampling=sampling, optim=optim, kl=kl, critic_lr=options.critic_lr
+        )
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step, group_size=options.group_size
+        )
+
+    def sampler(self) -> Policy:
+        """The policy itself: sampling is the exploration."""
+        return self.core.policy()
+
+    def policy(self) -> Policy:
+        """The same: a policy gradient trains the policy it deploys."""
+        return self.core.policy()
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Credit, batch, loss, step."""
+        options, kept = self.options, graded(episodes)
+        if not kept.episodes:
+            return nothing_to_learn(kept)
+        exp = experience(self.core, kept.episodes)
+        judged = judge(
+            self.core, exp, gamma_token=options.gamma_token, gamma_turn=options.gamma_turn,
+            lam=options.lam,
+        )  # fmt: skip
+        credit = _whitened(judged.advantage) if options.whiten == "batch" else judged.advantage
+
+        def row_loss_of(minibatch: Minibatch) -> RowLoss:
+            advantage, target = minibatch.align(credit), minibatch.align(judged.target)
+            before = minibatch.align(judged.value)
+            extra = extra_terms(self.core, minibatch, exp, entropy_coef=options.entropy_coef)
+            num_actions = minibatch.batch.num_actions
+
+            def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
+                actor = clipped_surrogate(
+                    scores.logprob,
+                    row.logprob_sampled,
+                    advantage[number],
+                    row.is_action,
+                    clip_low=options.clip_low,
+                    clip_high=options.clip_high,
+                    num_actions_in_step=num_actions,
+                )
+                critic = value_loss(
+                    scores.value_or_raise(),
+                    target[number],
+                    row.is_action,
+                    num_actions_in_step=num_actions,
+                    value_sampled=before[number] if options.value_clip else None,
+                    clip=options.value_clip,
+                )
+                weighed = Loss(options.value_coef * critic.value, critic.metrics)
+                return [actor, weighed, *extra(number, row, scores)]
+
+            return row_loss
+
+        passes = Passes(
+            epochs=options.epochs, minibatches=options.minibatches, target_kl=options.target_kl
+        )
+        return run_passes(
+            self.core, kept, exp, passes, row_loss_of, seed=seed,
+            want_entropy=options.entropy_coef > 0, want_value=True,
+        )  # fmt: skip
+
+    def state(self) -> LearnerState:
+        """Weights, critic, optimiser, KL weight."""
+        return self.core.state()
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        self.core.load_state(state)
+
+
+def _whitened(advantage: list[Numbers]) -> list[Numbers]:
+    """Mean 0 and spread 1 over every action token of the batch."""
+    flat = np.concatenate(advantage)
+    if len(flat) == 1:
+        return advantage
+    return np.split(whitened(flat), np.cumsum([len(a) for a in advantage])[:-1])

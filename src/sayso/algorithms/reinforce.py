@@ -1,0 +1,160 @@
+"""REINFORCE, with no baseline, the batch mean or a moving average."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.core import Core
+from sayso.algorithms.epochs import (
+    Minibatch,
+    Passes,
+    experience,
+    extra_terms,
+    nothing_to_learn,
+    run_passes,
+)
+from sayso.algorithms.grading import Numbers, graded, turn_ends
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.step import RowLoss
+from sayso.credit.baseline import MovingAverage
+from sayso.credit.returns import reward_to_go
+from sayso.data.batch import PackedRow
+from sayso.losses.loss import Loss
+from sayso.losses.policy_gradient import reinforce
+from sayso.models.lm import LanguageModel
+from sayso.models.scoring import Scores
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.types import Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReinforceOptions:
+    """Options of ``Reinforce``; written in a run file under ``[algorithm]``.
+
+    Attributes:
+        tasks_per_step: Different tasks per update.
+        group_size: Attempts at each; 1 is fine, nothing compares them.
+        baseline: ``"none"``; ``"batch_mean"`` of returns (biased by (n − 1)/n, since each return
+            enters its own baseline); ``"moving_average"`` of earlier batches (unbiased).
+        decay: Memory of the moving average, in [0, 1).
+        gamma_turn: Discount from one turn to the next.
+        entropy_coef: Weight of the entropy bonus.
+    """
+
+    type: Literal["reinforce"] = "reinforce"
+    tasks_per_step: int = 64
+    group_size: int = 1
+    baseline: Literal["none", "batch_mean", "moving_average"] = "moving_average"
+    decay: float = 0.9
+    gamma_turn: float = 1.0
+    entropy_coef: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.group_size < 1 or self.tasks_per_step < 1:
+            raise ValueError(
+                f"group_size and tasks_per_step must be positive, got {self.group_size} and "
+                f"{self.tasks_per_step}"
+            )
+        if not 0 <= self.gamma_turn <= 1:
+            raise ValueError(f"gamma_turn must be in [0, 1], got {self.gamma_turn}")
+        MovingAverage(self.decay)
+
+
+class Reinforce:
+    r"""REINFORCE, with no baseline, the batch mean or a moving average.
+
+    .. math:: \nabla J \approx \frac{1}{N} \sum_i \sum_t (G_{i,t} - b)\, \nabla \log \pi(y_{i,t})
+
+    where G is what an episode earns from action token t on. When to use it: where every task can be
+    tried only once (no groups), or to see what a baseline is worth.
+
+    Source:
+        Williams 1992, "Simple statistical gradient-following algorithms", eq. 11.
+
+    Tests:
+        tests/math/test_enumeration_learners.py, tests/learning/
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: ReinforceOptions,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        seed: int,
+    ) -> None:
+        del seed  # nothing here is random
+        self.lm, self.options = lm, options
+        self.core = Core(lm, engine, sampling=sampling, optim=optim, kl=kl)
+        self.average = MovingAverage(options.decay)
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step, group_size=options.group_size
+        )
+
+    def sampler(self) -> Policy:
+        """The policy itself: sampling is the exploration."""
+        return self.core.policy()
+
+    def policy(self) -> Policy:
+        """The same: a policy gradient trains the policy it deploys."""
+        return self.core.policy()
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Credit, batch, loss, step."""
+        kept = graded(episodes)
+        if not kept.episodes:
+            return nothing_to_learn(kept)
+        exp = experience(self.core, kept.episodes)
+        baseline = self._baseline(exp.returns())
+        credit: list[Numbers] = [
+            reward_to_go(rewards, turn_ends=turn_ends(e), gamma_turn=self.options.gamma_turn)
+            - baseline
+            for rewards, e in zip(exp.rewards, exp.episodes, strict=True)
+        ]
+
+        def row_loss_of(minibatch: Minibatch) -> RowLoss:
+            advantage = minibatch.align(credit)
+            extra = extra_terms(
+                self.core, minibatch, exp, entropy_coef=self.options.entropy_coef
+            )
+
+            def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
+                loss = reinforce(
+                    scores.logprob,
+                    advantage[number],
+                    row.is_action,
+                    num_in_step=len(minibatch.indices),
+                )
+                return [loss, *extra(number, row, scores)]
+
+            return row_loss
+
+        update = run_passes(
+            self.core, kept, exp, Passes(), row_loss_of, seed=seed,
+            want_entropy=self.options.entropy_coef > 0,
+        )  # fmt: skip
+        self.average.update(exp.returns())
+        return update
+
+    def _baseline(self, returns: Sequence[float]) -> float:
+        """What every reward-to-go is compared with."""
+        if self.options.baseline == "batch_mean":
+            return float(np.mean(returns))
+        return self.average.value if self.options.baseline == "moving_average" else 0.0
+
+    def state(self) -> LearnerState:
+        """Weights, optimiser, KL weight, moving average."""
+        return self.core.state(average=self.average.state())
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        self.average.load_state(self.core.load_state(state)["average"])
