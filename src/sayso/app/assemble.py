@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
-import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from sayso.algorithms.base import Learner
 from sayso.algorithms.registry import ALGORITHMS
-from sayso.app.config import EnvOptions, RunConfig
-from sayso.config.load import to_table
+from sayso.app.config import EnvOptions, RunConfig, load_config
+from sayso.config.load import load_toml, to_table
 from sayso.envs.registry import EnvSource, source
 from sayso.errors import RunError, UnusedOptionError
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.rollout.limits import RolloutLimits
+from sayso.runs.meta import collect
 from sayso.runs.run import Run
 from sayso.sampling.make import make_engine
 from sayso.training.callbacks import Callback
@@ -89,27 +87,31 @@ def refuse_unused(config: RunConfig) -> None:
         )
 
 
-def create_run(config: RunConfig, path: Path, *, command: Sequence[str] = ()) -> Run:
-    """A fresh run directory that holds the resolved configuration."""
-    return Run.create(path, config=to_table(config), meta=meta(config, command))
+def create_run(
+    config: RunConfig, path: Path | None, *, name: str = "", command: Sequence[str] = ()
+) -> Run:
+    """A fresh run directory that holds the resolved configuration.
+
+    Args:
+        config: The run's configuration.
+        path: Where; unset makes ``runs/<name>-<n>``.
+        name: Unset: the configuration's own.
+        command: What the user typed.
+    """
+    table, about = to_table(config), meta(config, command)
+    if path is None:
+        return Run.create_next(Path("runs"), name or config.name, config=table, meta=about)
+    return Run.create(path, config=table, meta=about)
+
+
+def config_of(run: Run) -> RunConfig:
+    """The configuration that a run was started with."""
+    return load_config(load_toml(run.config), source=str(run.config))
 
 
 def meta(config: RunConfig, command: Sequence[str]) -> dict[str, Any]:
     """What was run with what: versions, platform, command, seed."""
-    versions = {}
-    for package in ("sayso", "torch", "transformers", "peft", "gymnasium", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {
-        "seed": config.seed,
-        "command": list(command),
-        "versions": versions,
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "engine": config.sampling.engine,
-    }
+    return collect(seed=config.seed, argv=command) | {"engine": config.sampling.engine}
 
 
 def open_or_create_run(config: RunConfig, path: Path, *, command: Sequence[str] = ()) -> Run:
@@ -121,7 +123,7 @@ def open_or_create_run(config: RunConfig, path: Path, *, command: Sequence[str] 
     if not path.exists():
         return create_run(config, path, command=command)
     run = Run.open(path)
-    asked, there = to_table(config), run.config()
+    asked, there = to_table(config), load_toml(run.config)
     asked_train, there_train = asked.pop("train", {}), there.pop("train", {})
     asked_train.pop("total_episodes", None)
     there_train.pop("total_episodes", None)

@@ -16,6 +16,7 @@ from sayso.app.assemble import (
     assemble,
     build_learner,
     build_lm,
+    create_run,
     env_source,
     open_or_create_run,
     rollout_limits,
@@ -26,8 +27,8 @@ from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
 from sayso.errors import ModelMissingError, UnknownOptionError
 from sayso.evaluation.evaluate import EvalReport, evaluate
+from sayso.models.lm import LanguageModel
 from sayso.models.saving import CardData, save
-from sayso.runs.run import next_name
 from sayso.sampling.base import Request
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
@@ -98,8 +99,11 @@ class Agent:
             self.config, train=options, seed=self.config.seed if seed is None else seed
         )
         name = f"{self.source.id.split('/')[-1].split('-')[0].lower()}-{self.algorithm}"
-        path = Path(run) if run is not None else next_name(Path("runs"), name)
-        opened = open_or_create_run(config, path)
+        opened = (
+            open_or_create_run(config, Path(run))
+            if run is not None
+            else create_run(config, None, name=name)
+        )
         callbacks = _callbacks(callback)
         if progress_bar:
             from sayso.training.view import TerminalView
@@ -111,7 +115,7 @@ class Agent:
                     config, opened, learner=self.learner, env=self.source, callbacks=callbacks
                 )
             )
-        self.run_path = path
+        self.run_path = opened.path
         self._num_learns += 1
         return self
 
@@ -167,7 +171,7 @@ class Agent:
         (target / SAVED_CONFIG).write_text(json.dumps(to_table(self.config), indent=1))
 
     @classmethod
-    def load(cls, directory: str | Path, env: Any = None) -> Self:
+    def load(cls, directory: str | Path, env: Any = None) -> Agent:
         """An agent from a directory that ``save`` wrote, ready to predict or to learn on.
 
         Raises:
@@ -289,7 +293,7 @@ def _names(algorithm: str) -> dict[str, list[str]]:
         "kl": KLOptions,
         "train": TrainOptions,
         "algorithm": next(
-            o for o in AlgorithmOptions.__args__ if _type_of(o) == algorithm  # type: ignore[attr-defined]
+            o for o in AlgorithmOptions.__args__ if _type_of(o) == algorithm
         ),
     }
     return {
@@ -310,3 +314,25 @@ def card(config: RunConfig, report: EvalReport | None) -> CardData:
         algorithm=config.algorithm.type,
         report=report.to_json() if report else None,
     )
+
+
+def export_policy(
+    config: RunConfig, lm: LanguageModel, directory: Path, *, run: Path | None = None
+) -> None:
+    """Write a run's policy as a plain Hugging Face directory; its last evaluation goes on the card."""
+    report = None
+    if run is not None:
+        evaluations = sorted((run / "eval").glob("step-*.json"))
+        report = json.loads(evaluations[-1].read_text()) if evaluations else None
+    save(
+        lm,
+        directory,
+        card=CardData(
+            base_model=config.model.name,
+            env=config.env.id,
+            algorithm=config.algorithm.type,
+            report=report,
+            run=run.name if run is not None else "",
+        ),
+    )
+    (directory / SAVED_CONFIG).write_text(json.dumps(to_table(config), indent=1))

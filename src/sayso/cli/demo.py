@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,6 @@ def run(*, seed: int, path: Path | None, overrides: Sequence[str]) -> None:
         rollout_limits,
     )
     from sayso.evaluation.evaluate import evaluate, paired
-    from sayso.runs.run import next_name
     from sayso.training.loop import train
     from sayso.training.view import TerminalView
 
@@ -49,7 +49,7 @@ def run(*, seed: int, path: Path | None, overrides: Sequence[str]) -> None:
     print(f"Measuring it on {NUM_EVAL_TASKS} held-out tasks, never trained on ...")
     before = measure()
     print(f"Before: {before.mean}\nTraining with {config.algorithm.type} ...")
-    opened = create_run(config, path or next_name(Path("runs"), config.name), command=["demo"])
+    opened = create_run(config, path, command=sys.argv)
     with opened.lock():
         result = train(
             assemble(config, opened, learner=learner, env=env, callbacks=[TerminalView()])

@@ -23,12 +23,11 @@ def restore(path: Path, checkpoint: str) -> tuple[RunConfig, Learner, int]:
     Raises:
         CheckpointError: If there is no such checkpoint.
     """
-    from sayso.app.assemble import build_learner, build_lm
-    from sayso.app.config import load_config
+    from sayso.app.assemble import build_learner, build_lm, config_of
     from sayso.training.checkpoint import load_checkpoint
 
     run = Run.open(path)
-    config = load_config(run.config(), source=f"{path}/config.toml")
+    config = config_of(run)
     if checkpoint not in {"last", "best", "base"} and not checkpoint.isdigit():
         raise CheckpointError(
             where="--checkpoint",

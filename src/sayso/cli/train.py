@@ -6,11 +6,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sayso.cli import recipes
 from sayso.errors import ConfigError
-from sayso.runs.run import Run, next_name
+from sayso.runs.run import Run
 
 if TYPE_CHECKING:
     from sayso.app.config import RunConfig
@@ -42,7 +42,9 @@ def run(
                 fix="Start a new run to change them.",
             )
         opened = Run.open(resume)
-        config = _config_of(opened)
+        from sayso.app.assemble import config_of
+
+        config = config_of(opened)
     else:
         config = recipes.config(str(recipe), overrides, seed=seed)
         opened = None
@@ -88,8 +90,7 @@ def execute(
     env = env_source(config.env)
     require_sound(env, seed=config.seed)
     if opened is None:
-        where = path or next_name(Path("runs"), config.name)
-        opened = create_run(config, where, command=sys.argv)
+        opened = create_run(config, path, command=sys.argv)
     callbacks: list[Callback] = [TerminalView()]
     if tensorboard:
         callbacks.append(TensorBoard())
@@ -98,9 +99,3 @@ def execute(
         result = train(assemble(config, opened, learner=learner, env=env, callbacks=callbacks))
     return result, opened.path
 
-
-def _config_of(opened: Run) -> RunConfig:
-    from sayso.app.config import load_config
-
-    table: dict[str, Any] = opened.config()
-    return load_config(table, source=f"{opened.path}/config.toml")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 
@@ -41,7 +41,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
 
     observation_space: gymnasium.Space[Any] = Utterance()
     action_space: gymnasium.Space[Any] = Utterance()
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012  # Gymnasium's own type
     max_turns: int | None = None
     timeout_s: float | None = None
 

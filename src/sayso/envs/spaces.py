@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ class Utterance(Space[str]):
         """True for a string that is not too long."""
         return isinstance(x, str) and len(x) <= self.max_length
 
-    def to_jsonable(self, sample_n: Sequence[str]) -> list[Any]:
+    def to_jsonable(self, sample_n: Iterable[str]) -> list[Any]:
         """Strings are JSON already."""
         return list(sample_n)
 
@@ -124,7 +124,7 @@ class Chat(Space[tuple[Message, ...]]):
             )
         )
 
-    def to_jsonable(self, sample_n: Sequence[tuple[Message, ...]]) -> list[Any]:
+    def to_jsonable(self, sample_n: Iterable[tuple[Message, ...]]) -> list[Any]:
         """Messages as mappings."""
         return [[{"role": m.role, "content": m.content} for m in chat] for chat in sample_n]
 

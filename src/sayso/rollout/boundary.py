@@ -156,7 +156,7 @@ def _reward(value: Any, name: str, max_reward: float) -> float | None:
 def _observation(value: Any, max_chars: int) -> Observation:
     if isinstance(value, str):
         return _cut(value, max_chars)
-    is_chat = isinstance(value, tuple) and value and all(isinstance(m, Message) for m in value)
+    is_chat = isinstance(value, tuple) and len(value) > 0 and all(isinstance(m, Message) for m in value)
     if is_chat:
         return tuple(Message(m.role, _cut(m.content, max_chars)) for m in value)
     raise _BreachError(

@@ -97,24 +97,24 @@ class TensorBoard(Callback):
                 problem="tensorboard is not installed.",
                 fix="Run: pip install 'sayso[track]'",
             ) from error
-        self._writer = SummaryWriter(  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(
             str(context.run.path / "tensorboard"), purge_step=context.progress.step + 1
         )
 
     def on_step(self, context: TrainingContext, report: StepReport) -> bool | None:
         """One point per metric."""
         for name, value in report.metrics.items():
-            self._writer.add_scalar(name, value, report.step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, report.step)
         return None
 
     def on_evaluation(self, context: TrainingContext, report: EvalReport) -> bool | None:
         """The mean and its interval."""
         for name in ("mean", "low", "high"):
-            self._writer.add_scalar(  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(
                 f"eval/{name}", getattr(report.mean, name), context.progress.step
             )
         return None
 
     def on_training_end(self, context: TrainingContext) -> None:
         """Flush."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
