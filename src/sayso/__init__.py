@@ -1,1 +1,68 @@
-"""sayso: train language models with reinforcement learning. The reward has the say-so."""
+"""sayso: train language models with reinforcement learning. The reward has the say-so.
+
+``import sayso`` loads no torch, opens no socket and writes no file; names load when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sayso.envs import registry as _registry
+
+if TYPE_CHECKING:
+    from sayso.app.facade import (
+        A2C as A2C,
+        GRPO as GRPO,
+        PPO as PPO,
+        RLOO as RLOO,
+        Agent as Agent,
+        Reinforce as Reinforce,
+        ReinforcePP as ReinforcePP,
+        evaluate as evaluate,
+    )
+    from sayso.envs.base import TextEnv as TextEnv
+    from sayso.envs.check import check_text_env as check_text_env
+    from sayso.envs.prompts import PromptEnv as PromptEnv
+    from sayso.envs.registry import register as register
+    from sayso.envs.spaces import Chat as Chat, Message as Message, Utterance as Utterance
+    from sayso.training.callbacks import Callback as Callback, StopOnReward as StopOnReward
+    from sayso.types import Episode as Episode, Task as Task
+
+_HOMES = {
+    "A2C": "app.facade",
+    "Agent": "app.facade",
+    "GRPO": "app.facade",
+    "PPO": "app.facade",
+    "RLOO": "app.facade",
+    "Reinforce": "app.facade",
+    "ReinforcePP": "app.facade",
+    "evaluate": "app.facade",
+    "Callback": "training.callbacks",
+    "StopOnReward": "training.callbacks",
+    "Chat": "envs.spaces",
+    "Message": "envs.spaces",
+    "Utterance": "envs.spaces",
+    "TextEnv": "envs.base",
+    "PromptEnv": "envs.prompts",
+    "check_text_env": "envs.check",
+    "register": "envs.registry",
+    "Episode": "types",
+    "Task": "types",
+}
+
+__version__ = "0.1.0"
+__all__ = sorted(_HOMES)
+
+_registry.register_all()
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from where it is defined."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sayso' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"sayso.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -26,7 +26,8 @@ from sayso.config.load import to_table
 from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
 from sayso.errors import ModelMissingError, UnknownOptionError
-from sayso.evaluation.evaluate import EvalReport, evaluate
+from sayso.evaluation.evaluate import EvalReport
+from sayso.evaluation.evaluate import evaluate as measure
 from sayso.models.lm import LanguageModel
 from sayso.models.saving import CardData, save
 from sayso.sampling.base import Request
@@ -154,14 +155,7 @@ class Agent:
         self, *, split: str = "held_out", num_episodes: int = 100, seed: int = 0
     ) -> EvalReport:
         """Mean return with its interval, per reward part; changes nothing."""
-        self.last_report = evaluate(
-            self.learner.policy(),
-            self.source,
-            split=split,
-            num_episodes=num_episodes,
-            seed=seed,
-            limits=rollout_limits(self.config.env),
-        )
+        self.last_report = evaluate(self, split=split, num_episodes=num_episodes, seed=seed)
         return self.last_report
 
     def save(self, directory: str | Path) -> None:
@@ -336,3 +330,25 @@ def export_policy(
         ),
     )
     (directory / SAVED_CONFIG).write_text(json.dumps(to_table(config), indent=1))
+
+
+def evaluate(
+    model: Agent, env: Any = None, *, split: str = "held_out", num_episodes: int = 100, seed: int = 0
+) -> EvalReport:
+    """Mean return of an agent with its 95 % interval, per part of the reward.
+
+    Args:
+        model: What ``GRPO(...)`` and its relatives make.
+        env: Another environment than the one it was made with, for example to see how it transfers.
+        split: ``"train"``, ``"held_out"`` or ``"unseen"``.
+        num_episodes: How many.
+        seed: Same seed, same weights: same report.
+    """
+    return measure(
+        model.learner.policy(),
+        model.source if env is None else source(env),
+        split=split,
+        num_episodes=num_episodes,
+        seed=seed,
+        limits=rollout_limits(model.config.env),
+    )

@@ -65,6 +65,8 @@ def register_all() -> None:
 
 def ids() -> list[str]:
     """Registered names."""
+    if not _ENTRY_POINTS:
+        register_all()
     return sorted(_ENTRY_POINTS)
 
 
