@@ -144,6 +144,7 @@ FAILS = [
     ({"kind": "ending", "mark": "!"}, "Run!!"),
     ({"kind": "ending", "mark": "!"}, "Run."),
     ({"kind": "ending", "mark": "?"}, "A silent clock?"),
+    ({"kind": "ending", "mark": "?"}, "?"),
     ({"kind": "ending", "mark": "?"}, "When the night came to the sea?"),
     ({"kind": "first_word", "word": "When"}, "Whenever it rains."),
     ({"kind": "first_word", "word": "When"}, "Tell me when."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,8 +108,15 @@ def test_the_reward_range_is_declared() -> None:
     assert (WritingEnv.reward_low, WritingEnv.reward_high) == (0.0, 1.0)
 
 
+MARKS_AND_WORDS = st.lists(
+    st.sampled_from(
+        [*"?!.,;:\"'-()\n ", "\u201c", "\u2019", "...", "lantern", "The", "When", "12", "is", "a"]
+    )
+).map(" ".join)
+
+
 @settings(max_examples=150, deadline=None)
-@given(st.text(max_size=300), st.integers(min_value=0, max_value=999))
+@given(st.text(max_size=300) | MARKS_AND_WORDS, st.integers(min_value=0, max_value=999))
 def test_any_text_earns_a_finite_reward_in_range(text: str, index: int) -> None:
     for split in ("held_out", "unseen"):
         value, parts = score(text, WritingEnv().tasks(split)[index].payload)
@@ -121,3 +129,18 @@ def test_lone_surrogates_and_nulls_are_graded_too() -> None:
     payload = WritingEnv().tasks("train")[0].payload
     for odd in ("\ud800 \udfff", "\x00" * 10, "\u202e" * 50, "a" * 100_000):
         assert score(odd, payload)[0] < 0.1
+
+
+def test_gymnasiums_checker_accepts_it() -> None:
+    check_env(WritingEnv(), skip_render_check=True)
+
+
+def test_copying_the_prompt_stuffing_keywords_and_endless_text_score_low_on_every_task() -> None:
+    env = WritingEnv()
+    for split in ("train", "held_out", "unseen"):
+        for task in env.tasks(split)[:150]:
+            prompt = task.payload["prompt"]
+            keys = [w for c in task.payload["constraints"] for w in (*c.get("words", ()),)[:4]]
+            stuffed = " ".join([*keys, *keys, *keys]) + "."
+            for text in ("", ".", prompt, prompt * 30, stuffed, " ".join(keys).title() + "?"):
+                assert score(text, task.payload)[0] <= 0.3, (prompt, text)

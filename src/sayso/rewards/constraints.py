@@ -85,7 +85,7 @@ def ends_with(text: str, *, mark: str) -> float:
     A question mark after what is not built like a question earns 0.4.
     """
     ending = text.rstrip().rstrip("\"\u201d\u2019'")
-    if not ending.endswith(mark) or re.search(r"[.!?…,;:]{2,}$", ending):
+    if not words(ending) or not ending.endswith(mark) or re.search(r"[.!?…,;:]{2,}$", ending):
         return 0.0
     return 1.0 if mark != "?" or is_question(sentences(ending)[-1]) else 0.4
 
