@@ -87,8 +87,9 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     config = attempt(
         "options", lambda: recipes.config(recipe, overrides), lambda c: f"{c.algorithm.type}, valid"
     )
-    if config is None or attempt("unused options", lambda: refuse_unused(config), lambda _: "none"):
+    if config is None:
         return findings
+    attempt("unused options", lambda: (refuse_unused(config), "none")[1], str)
     env = attempt("environment", lambda: env_source(config.env), lambda e: e.id)
     if env is None:
         return findings

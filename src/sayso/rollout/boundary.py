@@ -74,7 +74,7 @@ def reset_env(
     del max_reward
     where = f"{task.env}, task {task.id}, reset with seed {seed}"
     try:
-        answer = env.reset(seed=seed, options={"task": task.id, "split": task.split})
+        answer: Any = env.reset(seed=seed, options={"task": task.id, "split": task.split})
         if not isinstance(answer, tuple) or len(answer) != 2:  # noqa: PLR2004  # (obs, info)
             raise _BreachError(
                 "contract", f"reset returned {_short(answer)}, not (observation, info)"
@@ -95,7 +95,7 @@ def step_env(
     """Play one action."""
     where = f"{task.env}, task {task.id}, action {_short(action)}"
     try:
-        answer = env.step(action)
+        answer: Any = env.step(action)
         if not isinstance(answer, tuple) or len(answer) != 5:  # noqa: PLR2004  # the 5-tuple
             raise _BreachError(
                 "contract",
