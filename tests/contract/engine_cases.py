@@ -89,6 +89,16 @@ def language_model(
     return lm
 
 
+class Fed:
+    """Shapes of all passes of a network, rows by columns."""
+
+    def __init__(self, net: Any) -> None:
+        self.shapes: list[tuple[int, int]] = []
+        net.get_input_embeddings().register_forward_pre_hook(
+            lambda _, inputs: self.shapes.append(tuple(inputs[0].shape))
+        )
+
+
 def prompts(count: int, *, seed: int = 0, num_tokens: int = NUM_TOKENS) -> list[tuple[int, ...]]:
     """Prompts of very different lengths, 1 to 29 tokens."""
     generator = torch.Generator().manual_seed(seed)

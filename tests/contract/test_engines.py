@@ -13,6 +13,7 @@ from engine_cases import (
     EOS,
     KINDS,
     NUM_TOKENS,
+    Fed,
     drain,
     language_model,
     network,
@@ -238,7 +239,9 @@ def test_few_slots_refilled_give_the_same_tokens_as_all_at_once(make: Any, kind:
         request(str(i), ids, seed=i, budget=3 + i % 9) for i, ids in enumerate(prompts(17, seed=3))
     ]
     wide = drain(make(lm, PLAIN, max_rows=17), requests)
+    fed = Fed(lm.network)
     narrow = drain(make(lm, PLAIN, max_rows=3), requests)
+    assert max(rows for rows, _ in fed.shapes) == 3
     assert {n: c.ids for n, c in wide.items()} == {n: c.ids for n, c in narrow.items()}
 
 

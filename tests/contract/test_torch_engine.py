@@ -13,6 +13,7 @@ from engine_cases import (
     EOS,
     KINDS,
     NUM_TOKENS,
+    Fed,
     drain,
     language_model,
     network,
@@ -30,20 +31,6 @@ from sayso.sampling.make import make_engine
 from sayso.sampling.torch_engine import TorchEngine
 
 PLAIN = Distribution()
-
-
-class Fed:
-    """Shapes of all passes of a network, rows by columns."""
-
-    def __init__(self, net: Any) -> None:
-        self.shapes: list[tuple[int, int]] = []
-        net.get_input_embeddings().register_forward_pre_hook(
-            lambda _, inputs: self.shapes.append(tuple(inputs[0].shape))
-        )
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(rows * columns for rows, columns in self.shapes)
 
 
 def test_a_prompt_shared_by_a_group_is_prefilled_once() -> None:
@@ -243,7 +230,8 @@ def test_eager_attention_gives_the_same_tokens(kind: str) -> None:
 
 def test_a_network_that_always_gives_all_logits_is_sampled_rightly() -> None:
     net = network("llama")
-    complete, requests = type(net).forward, [request("a", (1, 2, 3)), request("b", (4,))]
+    complete = type(net).forward
+    requests = [request(str(i), ids, seed=i) for i, ids in enumerate(prompts(5))]
     usual = drain(TorchEngine(language_model(net), PLAIN, max_rows=2), requests)
 
     class Complete(type(net)):  # type: ignore[misc]
@@ -274,6 +262,14 @@ def test_make_engine_takes_ours_for_models_it_can_drive(
         make_engine(language_model(network(kind)), SamplingOptions(engine="hf")), HFEngine
     )
     assert caplog.records == []
+
+
+def test_a_network_is_probed_once() -> None:
+    lm = language_model(network("llama"))
+    make_engine(lm, SamplingOptions())
+    fed = Fed(lm.network)
+    make_engine(lm, SamplingOptions(top_k=1))
+    assert fed.shapes == []
 
 
 def _sliding() -> Any:

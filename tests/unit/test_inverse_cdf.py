@@ -47,6 +47,14 @@ def test_a_number_on_a_boundary_draws_the_token_after_it() -> None:
     assert drawn == [0, 0, 2, 2, 3, 3]
 
 
+def test_a_total_that_is_off_one_changes_no_draw() -> None:
+    logprobs = torch.tensor([0.3, 0.2, 0.5], dtype=torch.float64).log().expand(50, -1)
+    uniform = torch.linspace(0, 0.999, 50, dtype=torch.float64)
+    drawn = inverse_cdf(logprobs, uniform)
+    assert drawn.unique().tolist() == [0, 1, 2]
+    assert torch.equal(inverse_cdf(logprobs - 0.5, uniform), drawn)
+
+
 def test_one_token_with_all_the_mass_is_always_drawn() -> None:
     logprobs = torch.full((9, 700), -torch.inf)
     logprobs[:, 511] = 0.0

@@ -32,6 +32,17 @@ def test_the_first_token_that_completes_a_stop_string_is_found(text: str, stop: 
     assert first_hit(ids, stop) == expected
 
 
+def test_a_space_that_only_shows_after_another_token_counts() -> None:
+    """As SentencePiece decodes: the space of a piece is dropped when the piece comes first."""
+    pieces = ["▁so", "▁on", "ly", "▁no"]
+
+    def decode(ids: Sequence[int]) -> str:
+        return "".join(pieces[i] for i in ids).replace("▁", " ").removeprefix(" ")
+
+    matcher = StopMatcher(decode, [" no"])
+    assert [matcher.hit(i) for i in (0, 1, 2, 3)] == [False, False, False, True]
+
+
 def test_bytes_that_are_no_text_do_not_hide_a_stop_string() -> None:
     assert first_hit(b"\xff\xf0\x9f\n\nab", ["\n\n"]) == 4
 
