@@ -137,7 +137,7 @@ def gspo_row() -> dict[str, Tensor]:
         "logprob_sampled": vector(0.0, 0.0, 0.0, 0.0),
         "advantage": vector(2.0, 99.0, 2.0, -1.0),
         "is_action": torch.tensor([True, False, True, True]),
-        "sequence": torch.tensor([0, 77, 0, 2]),
+        "sequence": torch.tensor([0, -1, 0, 2]),
     }
 
 

@@ -181,8 +181,6 @@ def sequence_clipped_surrogate(  # noqa: PLR0913  # nine symbols of one formula
     mean = _per_sequence(log_ratio.detach() * share, segment)
     # The same number for every token of a sequence, differentiable through its own log-prob only.
     ratio = bounded_exp(mean[segment] + log_ratio - log_ratio.detach())
-    # Masked again: position 0's sequence lends its ratio, which may be NaN, to masked positions.
-    ratio = torch.where(is_action, ratio, 0.0)
     objective, is_clipped = _pessimistic(ratio, credit, clip_low, clip_high, None)
     value = -(share * objective).sum() / num_episodes_in_step
     metrics = _ratio_metrics(log_ratio, ratio, is_clipped, is_action)
