@@ -6,6 +6,7 @@ import pytest
 import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 
 from sayso.envs.spaces import Message
 from sayso.errors import ModelError
@@ -38,6 +39,7 @@ EMPTY_THOUGHTS = tiny_models.CHATML.replace(
 LAST_ONLY = (
     "Q: {{ messages[-1]['content'] }}{% if add_generation_prompt %} A: {% endif %}<|im_end|>"
 )
+COUNTS = "{{ messages | length }} messages\n" + tiny_models.CHATML
 NO_SYSTEM = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system messages') }}{% endif %}"
     + tiny_models.CHATML
@@ -114,8 +116,9 @@ def test_text_of_an_observation_cannot_forge_a_turn(chatml: ChatFormat) -> None:
 
 def test_runs_of_spaces_that_are_tokens_of_the_vocabulary_are_left_alone() -> None:
     tokenizer = tiny_models.tiny_chat()[1]
-    tokenizer.add_tokens(["   ", "<tool>"])
+    tokenizer.add_tokens(["   ", "<tool>", "\n"])
     format_ = ChatFormat(tokenizer)
+    assert "a\nb" in decoded(format_, format_.prompt("a\nb"))  # though the template has it too
     assert "a   b <tool> < |im_end|>" in decoded(format_, format_.prompt("a   b <tool> <|im_end|>"))
 
 
@@ -129,6 +132,7 @@ def test_a_template_that_prints_the_date_gives_the_same_prompt_every_day() -> No
         (DROPS_THINKING, "thinking out of earlier answers"),
         (EMPTY_THOUGHTS, "'<think></think>' before earlier answers"),
         (LAST_ONLY, "drops or repeats earlier answers"),
+        (COUNTS, "changes what stood before an answer"),
     ],
 )
 def test_a_template_that_rewrites_the_past_serves_one_turn_and_is_refused_for_more(
@@ -159,6 +163,17 @@ def test_plain_format_is_text_and_line_breaks(plain: ChatFormat) -> None:
     )
     for closed in (True, False):
         assert decoded(plain, plain.reply("R", closed=closed)) == "\nR\n"
+
+
+def test_a_tokenizer_that_adds_its_begin_token_to_every_text_adds_it_nowhere_else() -> None:
+    tokenizer = tiny_tokenizer(())
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<end> $A", special_tokens=[("<end>", 256)]
+    )
+    assert tokenizer("x").input_ids[0] == 256
+    format_ = ChatFormat(tokenizer)
+    assert decoded(format_, format_.prompt("Q")) == "<end>Q\n"
+    assert decoded(format_, format_.reply("R", closed=True)) == "\nR\n"
 
 
 def test_an_empty_prompt_is_the_begin_token_alone() -> None:

@@ -87,7 +87,9 @@ def test_row_25_the_reference_does_not_move_when_the_policy_does(options: ModelO
     trained(lm)
     lm.freeze_reference()  # a second call must not take the policy of now
     with lm.reference():
+        assert not torch.is_grad_enabled()
         reference = logits(lm)
+    assert torch.is_grad_enabled()
     assert torch.equal(reference, start)
     assert not reference.requires_grad
     after = logits(lm)
@@ -127,6 +129,12 @@ def test_the_policy_is_back_after_an_error_inside_reference() -> None:
             raise RuntimeError("oops")
         assert torch.equal(logits(lm).detach(), now)
         assert set(lm.trainable()) == names
+
+
+def test_a_network_in_training_mode_is_put_into_evaluation_mode() -> None:
+    model, tokenizer = tiny_models.tiny_gpt2(dropout=0.5)
+    lm = LanguageModel(model.train(), tokenizer, name="test")
+    assert not any(module.training for module in lm.network.modules())
 
 
 def test_without_adapter_or_copy_there_is_no_reference() -> None:
