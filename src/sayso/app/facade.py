@@ -30,6 +30,7 @@ from sayso.evaluation.evaluate import EvalReport
 from sayso.evaluation.evaluate import evaluate as measure
 from sayso.models.lm import LanguageModel
 from sayso.models.saving import CardData, save
+from sayso.runs.failpoints import Failpoint, fp
 from sayso.sampling.base import Request
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
@@ -329,6 +330,7 @@ def export_policy(
             run=run.name if run is not None else "",
         ),
     )
+    fp(Failpoint.EXPORT)
     (directory / SAVED_CONFIG).write_text(json.dumps(to_table(config), indent=1))
 
 

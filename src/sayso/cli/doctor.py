@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from sayso.cli import recipes
 from sayso.errors import SaysoError
+
+if TYPE_CHECKING:
+    from sayso.app.config import RunConfig
 
 MIN_FREE_GB = 2
 T = TypeVar("T")
@@ -69,7 +72,7 @@ def _machine() -> list[Finding]:
 
 def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     """Options, environment, model, one rollout, one update; nothing is kept."""
-    from sayso.app.assemble import build_learner, build_lm, env_source, refuse_unused
+    from sayso.app.assemble import build_learner, build_lm, env_source
     from sayso.rollout.preflight import preflight
     from sayso.training.check import check_rollout, check_update
 
@@ -89,7 +92,7 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     )
     if config is None:
         return findings
-    attempt("unused options", lambda: (refuse_unused(config), "none")[1], str)
+    attempt("unused options", lambda: _none_unused(config), str)
     env = attempt("environment", lambda: env_source(config.env), lambda e: e.id)
     if env is None:
         return findings
@@ -112,3 +115,10 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     if episodes:
         attempt("update", lambda: check_update(learner, episodes), lambda sentence: sentence)
     return findings
+
+
+def _none_unused(config: RunConfig) -> str:
+    from sayso.app.assemble import refuse_unused
+
+    refuse_unused(config)
+    return "none"

@@ -9,6 +9,7 @@ from sayso.envs.registry import EnvSource
 from sayso.rollout.boundary import Outcome
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import EnvPool, Result, pool_for
+from sayso.runs.failpoints import Failpoint, fp
 from sayso.sampling.base import Completion, Policy, Request
 from sayso.seeds import derive
 from sayso.types import EndReason, Episode, Failure, FinishReason, Task, Turn
@@ -87,6 +88,7 @@ class _Collector:
         """Play the actions that were sampled, then queue what follows, in the order of sampling."""
         played = [(attempts[c.session], c, self.action_text(c)) for c in completions]
         results = self.pool.step([(attempt.key, text) for attempt, _, text in played])
+        fp(Failpoint.REWARD_DONE)
         for (attempt, completion, text), result in zip(played, results, strict=True):
             self.record(attempt, completion, text, result)
 

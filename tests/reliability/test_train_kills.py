@@ -1,0 +1,125 @@
+"""SIGKILL at random moments and at every failpoint: the resumed run is the unbroken run, bit for bit.
+
+The unbroken run's digest covers weights, optimiser, cursors, metrics without clocks, episodes and
+evaluations. A control without the optimiser's moments must fail, or the test could not tell.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from kill_harness import (
+    STORE_POINTS,
+    TRAINER_POINTS,
+    Outcome,
+    first_and_last,
+    kill_at,
+    run_forked,
+    start_forked,
+)
+from train_scenarios import SCENARIOS, run_training
+
+from sayso.algorithms.optim import Optimiser
+from sayso.runs.digest import digest_run
+from sayso.runs.failpoints import Failpoint
+
+POINTS = [
+    point
+    for point in (*STORE_POINTS, *TRAINER_POINTS)
+    if point not in (Failpoint.EXPORT, Failpoint.CHECKPOINT_REPLACED_MOVED)
+]
+"""Those that a training run passes. EXPORT is killed in tests/system; a checkpoint is replaced only
+when a run is interrupted, which ``test_store_kills`` covers."""
+
+
+@lru_cache(maxsize=8)
+def unbroken(scenario: str, base: Path) -> tuple[dict[str, str], Outcome, float]:
+    """Digest, failpoint counts and seconds of a run that nobody disturbed."""
+    path = base / f"unbroken-{scenario}"
+    start = time.monotonic()
+    outcome = run_forked(lambda: run_training(path, scenario))
+    assert outcome.exit_code == 0, outcome.error
+    return digest_run(path), outcome, time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("unbroken")
+
+
+def finish(path: Path, scenario: str) -> dict[str, str]:
+    outcome = run_forked(lambda: run_training(path, scenario))
+    assert outcome.exit_code == 0, outcome.error
+    return digest_run(path)
+
+
+def kill_at_random(path: Path, scenario: str, rng: random.Random, seconds: float) -> bool:
+    """Start or resume, kill after a random time; True if the run was still going."""
+    child = start_forked(lambda: run_training(path, scenario))
+    time.sleep(rng.uniform(0.0, seconds))
+    os.kill(child.pid, signal.SIGKILL)
+    return child.wait().is_killed
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_two_unbroken_runs_have_the_same_digest(
+    scenario: str, base: Path, tmp_path: Path
+) -> None:
+    expected, _, _ = unbroken(scenario, base)
+    assert finish(tmp_path / "again", scenario) == expected
+
+
+def test_another_seed_has_another_digest(base: Path, tmp_path: Path) -> None:
+    expected, _, _ = unbroken("reinforce", base)
+    outcome = run_forked(lambda: run_training(tmp_path / "run", "reinforce", seed=1))
+    assert outcome.exit_code == 0, outcome.error
+    assert digest_run(tmp_path / "run")["weights"] != expected["weights"]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_row_31_random_kills_change_no_bit(scenario: str, base: Path, tmp_path: Path) -> None:
+    """Twenty kills per algorithm, three of them in a row on one run where it lives that long."""
+    expected, _, seconds = unbroken(scenario, base)
+    rng = random.Random(f"kills of {scenario}")
+    num_kills, attempt = 0, 0
+    while num_kills < 20:
+        attempt += 1
+        path = tmp_path / f"run-{attempt}"
+        num_kills += sum(kill_at_random(path, scenario, rng, seconds) for _ in range(3))
+        assert finish(path, scenario) == expected, f"attempt {attempt}"
+        assert attempt < 60, f"only {num_kills} kills landed"
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.value)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_kill_at_each_failpoint_changes_no_bit(
+    scenario: str, point: Failpoint, base: Path, tmp_path: Path
+) -> None:
+    expected, counted, _ = unbroken(scenario, base)
+    for hit in first_and_last(point, counted):
+        path = tmp_path / f"hit-{hit}"
+        assert kill_at(point, hit, lambda path=path: run_training(path, scenario)).is_killed
+        assert finish(path, scenario) == expected, f"{point.value}, hit {hit}"
+
+
+@pytest.mark.medium
+def test_the_control_without_optimiser_moments_fails(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _, _ = unbroken("grpo", base)
+    assert kill_at(
+        Failpoint.BACKWARD, 20, lambda: run_training(tmp_path / "run", "grpo")
+    ).is_killed
+    load = Optimiser.load_tensors
+    monkeypatch.setattr(
+        Optimiser, "load_tensors", lambda self, _, num_steps: load(self, {}, num_steps=num_steps)
+    )
+    assert finish(tmp_path / "run", "grpo")["weights"] != expected["weights"]

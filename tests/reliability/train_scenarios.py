@@ -1,0 +1,91 @@
+"""Small whole runs for kill and resume tests: three algorithms, single-turn and multi-turn."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sayso.app.assemble import assemble, build_learner, build_lm, config_of, create_run
+from sayso.app.config import load_config
+from sayso.runs.run import Run
+from sayso.training.callbacks import Callback
+from sayso.training.loop import TrainResult, train
+
+TINYLANG: dict[str, Any] = {
+    "model": {"name": "tiny", "tiny": {"tokens": ["a", "b"], "width": 16, "layers": 1, "heads": 2}},
+    "env": {"id": "sayso/TinyLang-v0"},
+    "sampling": {"max_new_tokens": 3},
+    "optim": {"lr": 3e-3},
+    "train": {
+        "total_episodes": 48,
+        "checkpoint_every": 2,
+        "eval_every": 3,
+        "eval_split": "train",
+        "eval_episodes": 4,
+    },
+}
+SMALL_MAZE: dict[str, Any] = {
+    "model": {
+        "name": "tiny",
+        "tiny": {
+            "tokens": ["move up", "move down", "move left", "move right", "Goal: ", "You: ",
+                       "Walls: ", "above", "below", "left", "right", "none", "Success.", ", ", ". ",
+                       ".", "\n", "0", "1", "2", "3", "4"],
+            "width": 16, "layers": 1, "heads": 2, "context": 128,
+        },
+    },
+    "env": {
+        "id": "sayso/Maze-v0",
+        "kwargs": {"layout": ["11111", "10001", "11011", "11111"], "goal": [2, 2], "starts": "all"},
+        "max_turns": 4,
+    },
+    "sampling": {"max_new_tokens": 1},
+    "optim": {"lr": 3e-3},
+    "train": {
+        "total_episodes": 36,
+        "checkpoint_every": 2,
+        "eval_every": 3,
+        "eval_split": "train",
+        "eval_episodes": 3,
+    },
+}  # fmt: skip
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "reinforce": {
+        **TINYLANG,
+        "algorithm": {"type": "reinforce", "tasks_per_step": 1, "group_size": 8},
+    },
+    "grpo": {
+        **TINYLANG,
+        "algorithm": {
+            "type": "grpo", "tasks_per_step": 1, "group_size": 8, "epochs": 2, "minibatches": 2,
+        },
+        "kl": {"coef": 0.1, "target": 0.05},
+    },
+    "ppo": {
+        **SMALL_MAZE,
+        "algorithm": {
+            "type": "ppo", "tasks_per_step": 3, "group_size": 2, "epochs": 2, "minibatches": 2,
+        },
+    },
+}  # fmt: skip
+
+
+def run_training(
+    path: Path, scenario: str, *, seed: int = 0, callbacks: tuple[Callback, ...] = ()
+) -> TrainResult:
+    """Start the run, or go on with it from whatever a kill left behind."""
+    torch.set_num_threads(1)
+    if (path / "meta.json").is_file():
+        run = Run.open(path)
+        config = config_of(run)
+    else:
+        config = load_config({**SCENARIOS[scenario], "seed": seed}, source=scenario)
+        if path.exists():  # killed while it was being made: nothing is lost yet
+            shutil.rmtree(path)
+        run = create_run(config, path)
+    with run.lock():
+        learner = build_learner(config, build_lm(config))
+        return train(assemble(config, run, learner=learner, callbacks=callbacks))
