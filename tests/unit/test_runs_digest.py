@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 from sayso.errors import CheckpointError, LogError, RunError
 from sayso.runs import commit
-from sayso.runs.digest import digest_run, without_clocks
+from sayso.runs.digest import _sha256, digest_run, without_clocks
 from sayso.runs.jsonl import JsonlLog
 from sayso.runs.ledger import EpisodeLog
 from sayso.runs.run import Run
@@ -167,3 +167,7 @@ def test_what_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
     commit.commit(run.checkpoints, 9, {"learner.safetensors": b"junk", "state.json": b"{}"})
     with pytest.raises(CheckpointError, match="does not parse"):
         digest_run(run.path)
+
+
+def test_where_one_piece_ends_and_the_next_begins_counts() -> None:
+    assert _sha256([b"a", b"bc"]) != _sha256([b"ab", b"c"])
