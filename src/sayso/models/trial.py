@@ -8,7 +8,6 @@ not known here would train on wrong numbers without a word.
 from __future__ import annotations
 
 import inspect
-import math
 
 import torch
 from torch import Tensor
@@ -92,7 +91,7 @@ def _difference(lm: LanguageModel) -> float:
         visible[token, path] = True
     position = torch.tensor([len(path) - 1 for path in paths], device=device)
     packed = _logprobs(lm.logits(lm.hidden(ids[None], position[None], visible[None])[0]))
-    gaps: list[float] = []
+    gaps: list[Tensor] = []
     for leaf in _LEAVES:
         alone = ids[paths[leaf]][None]
         output = lm.causal_lm(
@@ -100,8 +99,8 @@ def _difference(lm: LanguageModel) -> float:
         )
         expected = _logprobs(output.logits[0])
         gap = (packed[paths[leaf]] - expected).abs().max() / expected.abs().max().clamp(min=1.0)
-        gaps.append(float(gap))
-    return max(gaps, key=lambda gap: (math.isnan(gap), gap))
+        gaps.append(gap)
+    return float(torch.stack(gaps).max())  # NaN, if there is one
 
 
 def _path(leaf: int) -> list[int]:
