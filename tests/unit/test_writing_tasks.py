@@ -151,6 +151,18 @@ def test_a_rendered_prompt_reads_like_this() -> None:
     )
 
 
+def test_a_rendered_poem_reads_like_this() -> None:
+    listed = [
+        {"kind": "length", "low": 9, "high": 13},
+        {"kind": "lines", "count": 2},
+        {"kind": "time", "label": "in winter", "words": ["snow"]},
+        {"kind": "first_word", "word": "They"},
+    ]
+    assert render("poem", listed) == (
+        'Write a poem set in winter in two lines that starts with "They", 9 to 13 words.'
+    )
+
+
 def test_prompts_are_short_and_answers_fit_forty_tokens() -> None:
     for split in NUM_TASKS:
         assert max(len(task.payload["prompt"].split()) for task in tasks(split)) <= 36

@@ -26,9 +26,9 @@ Constraint = dict[str, Any]
 
 GENRES = ("story", "story", "poem", "news")
 EXTRAS = {
-    "story": ("use", "use", "avoid", "ending", "first_word", "setting", "setting"),
-    "poem": ("use", "use", "avoid", "ending", "first_word", "setting", "setting"),
-    "news": ("use", "use", "avoid", "first_word", "setting", "setting"),
+    "story": ("use", "use", "use", "avoid", "ending", "first_word", "setting", "setting"),
+    "poem": ("use", "use", "use", "avoid", "first_word", "setting", "setting"),
+    "news": ("use", "use", "use", "avoid", "first_word", "setting", "setting"),
 }
 """Kinds beyond the length, as often as they are listed."""
 UNSEEN_KINDS = ("last_word", "number", "name", "two_sentences", "three_lines")
@@ -130,23 +130,28 @@ def _quote(listed: Sequence[str]) -> str:
 
 
 def _opening(genre: str, by_kind: Mapping[str, Constraint]) -> str:
-    """The first sentence of the prompt: genre, setting, length."""
+    """The first sentence of the prompt: genre, setting, first word, length.
+
+    The wording was chosen among several by how often the untrained SmolLM2 follows it: "a poem in
+    two lines" gets a second line 84 times in 100, "a two-line poem" 22.
+    """
     length = by_kind["length"]
     tone = by_kind["tone"]["label"] + " " if "tone" in by_kind else ""
     where = "".join(
         f" set {by_kind[kind]['label']}" for kind in ("place", "time") if kind in by_kind
     )
+    start = (
+        f' that starts with "{by_kind["first_word"]["word"]}"' if "first_word" in by_kind else ""
+    )
     if genre == "poem":
         count = {2: "two", 3: "three"}[by_kind["lines"]["count"]]
-        return f"Write a {tone}{count}-line poem{where}, {length['low']} to {length['high']} words."
-    two = by_kind["sentences"]["count"] == 2
-    thing = {
-        ("story", False): f"one sentence of a {tone}story",
-        ("story", True): f"two sentences of a {tone}story",
-        ("news", False): "a news item in one sentence",
-        ("news", True): "a news item in two sentences",
-    }[genre, two]
-    return f"Write {thing}{where}, {length['low']} to {length['high']} words."
+        thing = f"a {tone}poem{where} in {count} lines"
+    else:
+        count = {1: "one sentence", 2: "two sentences"}[by_kind["sentences"]["count"]]
+        thing = f"{count} of a {tone}story{where}"
+        if genre == "news":
+            thing = f"a news item{where} in {count}"
+    return f"Write {thing}{start}, {length['low']} to {length['high']} words."
 
 
 def render(genre: str, constraints: Sequence[Constraint]) -> str:
@@ -163,8 +168,6 @@ def render(genre: str, constraints: Sequence[Constraint]) -> str:
                 said.append(f"Do not use the word {_quote(words)}.")
             case {"kind": "ending", "mark": mark}:
                 said.append(f"End with {'an' if mark == '!' else 'a'} {MARKS[mark]}.")
-            case {"kind": "first_word", "word": word}:
-                said.append(f'Start with "{word}".')
             case {"kind": "last_word", "word": word}:
                 said.append(f'End with the word "{word}".')
             case {"kind": "name", "words": [name]}:
