@@ -13,21 +13,39 @@ from sayso.envs import registry as _registry
 if TYPE_CHECKING:
     from sayso.app.facade import (
         A2C as A2C,
+    )
+    from sayso.app.facade import (
         GRPO as GRPO,
+    )
+    from sayso.app.facade import (
         PPO as PPO,
+    )
+    from sayso.app.facade import (
         RLOO as RLOO,
+    )
+    from sayso.app.facade import (
         Agent as Agent,
+    )
+    from sayso.app.facade import (
         Reinforce as Reinforce,
+    )
+    from sayso.app.facade import (
         ReinforcePP as ReinforcePP,
+    )
+    from sayso.app.facade import (
         evaluate as evaluate,
     )
     from sayso.envs.base import TextEnv as TextEnv
     from sayso.envs.check import check_text_env as check_text_env
     from sayso.envs.prompts import PromptEnv as PromptEnv
     from sayso.envs.registry import register as register
-    from sayso.envs.spaces import Chat as Chat, Message as Message, Utterance as Utterance
-    from sayso.training.callbacks import Callback as Callback, StopOnReward as StopOnReward
-    from sayso.types import Episode as Episode, Task as Task
+    from sayso.envs.spaces import Chat as Chat
+    from sayso.envs.spaces import Message as Message
+    from sayso.envs.spaces import Utterance as Utterance
+    from sayso.training.callbacks import Callback as Callback
+    from sayso.training.callbacks import StopOnReward as StopOnReward
+    from sayso.types import Episode as Episode
+    from sayso.types import Task as Task
 
 _HOMES = {
     "A2C": "app.facade",
@@ -52,7 +70,7 @@ _HOMES = {
 }
 
 __version__ = "0.1.0"
-__all__ = sorted(_HOMES)
+__all__ = sorted(_HOMES)  # noqa: PLE0605  # one list of names, not two
 
 _registry.register_all()
 

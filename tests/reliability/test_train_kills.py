@@ -1,4 +1,4 @@
-"""SIGKILL at random moments and at every failpoint: the resumed run is the unbroken run, bit for bit.
+"""SIGKILL at random moments and at every failpoint: the resumed run is the unbroken one.
 
 The unbroken run's digest covers weights, optimiser, cursors, metrics without clocks, episodes and
 evaluations. A control without the optimiser's moments must fail, or the test could not tell.
@@ -68,9 +68,7 @@ def kill_at_random(path: Path, scenario: str, rng: random.Random, seconds: float
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_two_unbroken_runs_have_the_same_digest(
-    scenario: str, base: Path, tmp_path: Path
-) -> None:
+def test_two_unbroken_runs_have_the_same_digest(scenario: str, base: Path, tmp_path: Path) -> None:
     expected, _, _ = unbroken(scenario, base)
     assert finish(tmp_path / "again", scenario) == expected
 
@@ -115,9 +113,7 @@ def test_the_control_without_optimiser_moments_fails(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, _, _ = unbroken("grpo", base)
-    assert kill_at(
-        Failpoint.BACKWARD, 20, lambda: run_training(tmp_path / "run", "grpo")
-    ).is_killed
+    assert kill_at(Failpoint.BACKWARD, 20, lambda: run_training(tmp_path / "run", "grpo")).is_killed
     load = Optimiser.load_tensors
     monkeypatch.setattr(
         Optimiser, "load_tensors", lambda self, _, num_steps: load(self, {}, num_steps=num_steps)

@@ -71,9 +71,9 @@ class A2C:
     .. math:: -\frac{1}{N} \sum_{i,t} A_{i,t} \log \pi(y_{i,t})
         + c_V \frac{1}{2T} \sum_{i,t} (V_{i,t} - \hat R_{i,t})^2
 
-    with generalised advantages A, λ-returns R̂ as targets, N episodes and T action tokens. The critic
-    is a head on the policy's own trunk. With λ = 1 and no discount the gradient is unbiased whatever
-    the critic says; smaller λ trades bias for variance.
+    with generalised advantages A, λ-returns R̂ as targets, N episodes and T action tokens. The
+    critic is a head on the policy's own trunk. With λ = 1 and no discount the gradient is unbiased
+    whatever the critic says; smaller λ trades bias for variance.
 
     When to use it: episodes of many turns, where one number for a whole episode says too little.
 

@@ -103,7 +103,7 @@ class Learner(Protocol):
         ...
 
     def state(self) -> LearnerState:
-        """Everything ``load_state`` needs. Tensors are the live ones, not copies: read, don't keep."""
+        """Everything ``load_state`` needs. Tensors are the live ones: read them, keep none."""
         ...
 
     def load_state(self, state: LearnerState) -> None:

@@ -67,9 +67,7 @@ def experience(core: Core, episodes: list[Episode]) -> Experience:
             kl_in_reward(reward, sampled_logprobs(e), ref, coef=core.kl.coef)
             for reward, e, ref in zip(rewards, episodes, by_episode, strict=True)
         ]
-    return Experience(
-        episodes=episodes, rewards=rewards, logprob_ref=by_episode, metrics=metrics
-    )
+    return Experience(episodes=episodes, rewards=rewards, logprob_ref=by_episode, metrics=metrics)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +207,5 @@ def _split(count: int, passes: Passes, seed: int, epoch: int) -> list[list[int]]
         return [list(range(count))]
     order = generator(seed, "minibatches", epoch).permutation(count)
     return [
-        [int(i) for i in part]
-        for part in np.array_split(order, min(passes.minibatches, count))
+        [int(i) for i in part] for part in np.array_split(order, min(passes.minibatches, count))
     ]

@@ -79,14 +79,14 @@ def graded(episodes: Sequence[Episode], *, min_group: int = 1) -> Graded:
     warnings = []
     if too_small:
         warnings.append(
-            f"Groups with fewer than {min_group} graded attempts were left out ({len(too_small)} in "
-            "this step): a lone attempt has nothing to be compared with. Raise group_size, or look "
-            "at why attempts fail."
+            f"Groups with fewer than {min_group} graded attempts were left out: "
+            f"{len(too_small)} in this step. A lone attempt has nothing to be compared with. Raise "
+            "group_size, or look at why attempts fail."
         )
     if groups and min_group > 1 and dead == len(groups):
         warnings.append(
-            "All rewards within every group are equal: there is nothing to learn from in this step. "
-            "If that goes on, make the reward finer or the tasks easier."
+            "All rewards within every group are equal: nothing can be learnt from this step. If "
+            "that goes on, make the reward finer or the tasks easier."
         )
     metrics = {"group/ungraded_frac": Mean(len(episodes) - len(usable), max(1, len(episodes)))}
     if groups and min_group > 1:

@@ -93,7 +93,7 @@ class GRPOOptions:
     entropy_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.group_size < 2 or self.tasks_per_step < 1:  # noqa: PLR2004  # others to compare with
+        if self.group_size < 2 or self.tasks_per_step < 1:  # others to compare with
             raise ValueError(
                 f"group_size must be at least 2 and tasks_per_step 1, got {self.group_size} and "
                 f"{self.tasks_per_step}"

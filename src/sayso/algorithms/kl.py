@@ -1,4 +1,4 @@
-"""Keeping the policy near a reference: in the reward or in the loss, with a fixed or adaptive weight."""
+"""Keeping the policy near a reference: in the reward or in the loss, fixed or adaptive."""
 
 from __future__ import annotations
 
@@ -80,9 +80,7 @@ class KLController:
 
 
 @torch.no_grad()
-def reference_logprobs(
-    lm: LanguageModel, batch: Batch, distribution: Distribution
-) -> list[Tensor]:
+def reference_logprobs(lm: LanguageModel, batch: Batch, distribution: Distribution) -> list[Tensor]:
     """Log-probability of each action token under the reference, per row."""
     found = []
     with lm.reference():

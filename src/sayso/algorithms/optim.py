@@ -94,10 +94,13 @@ class Optimiser:
                 scales them alike.
         """
         self.parameters, self.options, self.num_steps = dict(parameters), options, 0
+        own = own_lr or {}
         self._scale = {
-            name: next((lr / options.lr for p, lr in (own_lr or {}).items() if name.startswith(p)), 1.0)
+            name: next(
+                (lr / options.lr for start, lr in own.items() if name.startswith(start)), 1.0
+            )
             for name in self.parameters
-        }  # fmt: skip
+        }
         groups = [
             {"params": [parameter], "lr": options.lr * self._scale[name]}
             for name, parameter in self.parameters.items()

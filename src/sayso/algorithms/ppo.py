@@ -96,11 +96,11 @@ class PPO:
     .. math:: -\frac{1}{T} \sum_{i,t} \min(\rho A,\; \mathrm{clip}(\rho, 1-c_{low}, 1+c_{high}) A)
         + c_V L_V
 
-    over T action tokens, with generalised advantages that are carried across observation tokens, end
-    in 0 where the task ended and bootstrap from the critic where it was cut off.
+    over T action tokens, with generalised advantages that are carried across observation tokens,
+    end in 0 where the task ended and bootstrap from the critic where it was cut off.
 
-    When to use it: many turns, rewards on the way, or few attempts per task; it uses a batch several
-    times. With λ = 1, no whitening and one epoch its gradient is A2C's, divided by tokens.
+    When to use it: many turns, rewards on the way, or few attempts per task; it uses a batch
+    several times. With λ = 1, no whitening and one epoch its gradient is A2C's, divided by tokens.
 
     Source:
         Schulman et al. 2017, arXiv:1707.06347, eq. 7 and 9; arXiv:1506.02438, eq. 16.

@@ -57,7 +57,7 @@ class ReinforcePPOptions:
     entropy_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.group_size * self.tasks_per_step < 2:  # noqa: PLR2004  # one has no spread
+        if self.group_size * self.tasks_per_step < 2:  # one has no spread
             raise ValueError("a step needs at least 2 episodes to whiten advantages over")
         Passes(epochs=self.epochs, minibatches=self.minibatches)
 

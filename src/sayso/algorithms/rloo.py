@@ -46,7 +46,7 @@ class RLOOOptions:
     entropy_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.group_size < 2 or self.tasks_per_step < 1:  # noqa: PLR2004  # others to compare with
+        if self.group_size < 2 or self.tasks_per_step < 1:  # others to compare with
             raise ValueError(
                 f"group_size must be at least 2 and tasks_per_step 1, got {self.group_size} and "
                 f"{self.tasks_per_step}"
@@ -109,9 +109,7 @@ class RLOO:
 
         def row_loss_of(minibatch: Minibatch) -> RowLoss:
             advantage = minibatch.align(credit)
-            extra = extra_terms(
-                self.core, minibatch, exp, entropy_coef=self.options.entropy_coef
-            )
+            extra = extra_terms(self.core, minibatch, exp, entropy_coef=self.options.entropy_coef)
 
             def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
                 loss = reinforce(

@@ -12,7 +12,7 @@ from sayso.algorithms.core import Core
 from sayso.algorithms.parity import ParityMeter
 from sayso.data.batch import Batch, PackedRow
 from sayso.losses.loss import Loss
-from sayso.metrics import Mean, merge, mean_of
+from sayso.metrics import Mean, mean_of, merge
 from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import Scores, score

@@ -133,7 +133,7 @@ def open_or_create_run(config: RunConfig, path: Path, *, command: Sequence[str] 
             differing.append("train")
         raise RunError(
             where=str(path),
-            problem=f"holds a run with other options (in {', '.join(differing) or 'some section'}).",
+            problem=f"holds a run with other options (in {', '.join(differing)}).",
             fix="Name another run directory, or resume it with its own options.",
         )
     return run

@@ -113,9 +113,7 @@ class Agent:
             callbacks = [TerminalView(), *callbacks]
         with opened.lock():
             self.last_result: TrainResult = train(
-                assemble(
-                    config, opened, learner=self.learner, env=self.source, callbacks=callbacks
-                )
+                assemble(config, opened, learner=self.learner, env=self.source, callbacks=callbacks)
             )
         self.run_path = opened.path
         self._num_learns += 1
@@ -177,11 +175,9 @@ class Agent:
             raise ModelMissingError(
                 where=str(target),
                 problem=f"holds no {SAVED_CONFIG}, so it was not written by save().",
-                fix="Pass the directory given to save(), or use it as a model: GRPO(directory, env).",
+                fix="Pass the directory given to save(), or use it as a model: GRPO(it, env).",
             )
-        config = load_config(
-            json.loads((target / SAVED_CONFIG).read_text()), source=SAVED_CONFIG
-        )
+        config = load_config(json.loads((target / SAVED_CONFIG).read_text()), source=SAVED_CONFIG)
         own_class = AGENTS[config.algorithm.type] if cls is Agent else cls
         agent = object.__new__(own_class)
         agent.config = dataclasses.replace(
@@ -190,7 +186,7 @@ class Agent:
         agent.source = source(env) if env is not None else env_source(config.env)
         agent.lm = build_lm(agent.config)
         agent.learner = build_learner(agent.config, agent.lm)
-        agent.last_report, agent._num_learns = None, 0  # noqa: SLF001  # its own class
+        agent.last_report, agent._num_learns = None, 0  # its own class
         return agent
 
 
@@ -287,9 +283,7 @@ def _names(algorithm: str) -> dict[str, list[str]]:
         "optim": OptimOptions,
         "kl": KLOptions,
         "train": TrainOptions,
-        "algorithm": next(
-            o for o in AlgorithmOptions.__args__ if _type_of(o) == algorithm
-        ),
+        "algorithm": next(o for o in AlgorithmOptions.__args__ if _type_of(o) == algorithm),
     }
     return {
         section: [f.name for f in dataclasses.fields(record) if f.name not in {"type", "name"}]
@@ -314,7 +308,7 @@ def card(config: RunConfig, report: EvalReport | None) -> CardData:
 def export_policy(
     config: RunConfig, lm: LanguageModel, directory: Path, *, run: Path | None = None
 ) -> None:
-    """Write a run's policy as a plain Hugging Face directory; its last evaluation goes on the card."""
+    """Write a run's policy as a Hugging Face directory; its last evaluation goes on the card."""
     report = None
     if run is not None:
         evaluations = sorted((run / "eval").glob("step-*.json"))
@@ -335,7 +329,12 @@ def export_policy(
 
 
 def evaluate(
-    model: Agent, env: Any = None, *, split: str = "held_out", num_episodes: int = 100, seed: int = 0
+    model: Agent,
+    env: Any = None,
+    *,
+    split: str = "held_out",
+    num_episodes: int = 100,
+    seed: int = 0,
 ) -> EvalReport:
     """Mean return of an agent with its 95 % interval, per part of the reward.
 

@@ -63,7 +63,9 @@ def _machine() -> list[Finding]:
             findings.append(Finding(package, bool(extra), fix if extra else "not installed"))
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     findings.append(
-        Finding("device", True, f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+        Finding(
+            "device", True, f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+        )
     )
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
     findings.append(Finding("disk", free_gb > MIN_FREE_GB, f"{free_gb:.0f} GB free here"))

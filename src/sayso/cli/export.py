@@ -13,9 +13,7 @@ def run(path: Path, directory: Path, *, checkpoint: str) -> None:
     from sayso.app.facade import export_policy
 
     if directory.exists() and any(directory.iterdir()):
-        raise RunError(
-            where=str(directory), problem="is not empty.", fix="Name a new directory."
-        )
+        raise RunError(where=str(directory), problem="is not empty.", fix="Name a new directory.")
     config, learner, step = restore(path, checkpoint)
     export_policy(config, learner.lm, directory, run=path)
     print(f"Step {step} of {path} written to {directory}.")

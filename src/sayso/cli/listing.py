@@ -70,6 +70,8 @@ def _recipes() -> Rows:
     rows: Rows = []
     for name in recipes.names():
         table, _ = recipes.read(name)
-        about = f"{table['algorithm']['type']} on {table['env']['id']} with {table['model']['name']}"
+        about = (
+            f"{table['algorithm']['type']} on {table['env']['id']} with {table['model']['name']}"
+        )
         rows.append({"name": name, "about": about})
     return rows

@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-BAD_INPUT, GUARD = 2, 3
+BAD_INPUT, GUARD, CTRL_C = 2, 3, 130
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Set = Annotated[
@@ -36,11 +36,14 @@ Set = Annotated[
 @app.command()
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A recipe's name or a TOML file (see `sayso list recipes`).")
+        str | None,
+        typer.Argument(help="A recipe's name or a TOML file (see `sayso list recipes`)."),
     ] = None,
     set_: Set = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Run directory; unset: runs/<recipe>-<n>.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run directory; unset: runs/<recipe>-<n>.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")] = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files.")] = False,
     json_: Json = False,
@@ -152,24 +155,19 @@ def call(command: Callable[..., object]) -> int:
     """Run a command; the exit code it deserves."""
     try:
         command(standalone_mode=False)
-    except GuardError as error:
+    except (SaysoError, Interrupted) as error:
         print(error, file=sys.stderr)
-        return GUARD
-    except SaysoError as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
-    except Interrupted as error:
-        print(f"{error}; the last whole step is saved.", file=sys.stderr)
-        return error.exit_code
+        if isinstance(error, Interrupted):
+            return error.exit_code
+        return GUARD if isinstance(error, GuardError) else BAD_INPUT
     except typer.Exit as error:
         return error.exit_code
-    except BrokenPipeError:
-        return 0
     except (KeyboardInterrupt, typer.Abort):
-        return 130
+        return CTRL_C
     except Exception as error:
-        if type(error).__module__.startswith(("click", "typer")):  # bad flags and arguments
-            getattr(error, "show", lambda: print(error, file=sys.stderr))()
-            return BAD_INPUT
-        raise
+        if not type(error).__module__.startswith(("click", "typer")):
+            raise
+        show = getattr(error, "show", None)  # bad flags and arguments explain themselves
+        _ = show() if show is not None else print(error, file=sys.stderr)
+        return BAD_INPUT
     return 0

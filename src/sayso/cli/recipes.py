@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def names() -> list[str]:
     """Recipes that come with sayso."""
     folder = resources.files("sayso.cli") / "recipe_files"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+    return sorted(
+        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
+    )
 
 
 def read(recipe: str) -> tuple[dict[str, Any], str]:
@@ -38,7 +40,9 @@ def read(recipe: str) -> tuple[dict[str, Any], str]:
         near = difflib.get_close_matches(recipe, names(), n=1)
         fix = f"Did you mean `{near[0]}`?" if near else f"Recipes: {', '.join(names())}."
         raise UnknownNameError(where=recipe, problem="no such recipe.", fix=fix)
-    with resources.as_file(resources.files("sayso.cli") / "recipe_files" / f"{recipe}.toml") as path:
+    with resources.as_file(
+        resources.files("sayso.cli") / "recipe_files" / f"{recipe}.toml"
+    ) as path:
         return {"name": recipe, **load_toml(path)}, f"{recipe}.toml"
 
 

@@ -38,7 +38,7 @@ def run(
         if overrides or seed is not None or path is not None:
             raise ConfigError(
                 where="--resume",
-                problem="a run goes on with its own options, so --set, --seed and --run are refused.",
+                problem="a run goes on with its own options: --set, --seed, --run are refused.",
                 fix="Start a new run to change them.",
             )
         opened = Run.open(resume)
@@ -98,4 +98,3 @@ def execute(
         learner = build_learner(config, build_lm(config))
         result = train(assemble(config, opened, learner=learner, env=env, callbacks=callbacks))
     return result, opened.path
-

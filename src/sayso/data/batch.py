@@ -58,7 +58,7 @@ class PackedRow:
         return torch.ones_like(self.target, dtype=torch.bool)
 
     def visible(self) -> Bool[Tensor, "t t"]:
-        """Entry [i, j]: token i may look at token j, which is earlier in the same text, or itself."""
+        """Entry [i, j]: token i may look at token j: itself, or earlier in the same text."""
         order = torch.arange(len(self.ids), device=self.ids.device)
         same_tree = self.tree[:, None] == self.tree
         same_text = (self.branch == 0) | (self.branch[:, None] == self.branch)

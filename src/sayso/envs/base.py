@@ -1,4 +1,4 @@
-"""The contract of a text environment: a ``gymnasium.Env`` whose observations and actions are text."""
+"""The contract: a ``gymnasium.Env`` whose observations and actions are text."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ class TextEnv(gymnasium.Env[Observation, str]):
         raise UnknownNameError(
             where=f"{type(self).__name__}, task {task_id!r}",
             problem="does not exist.",
-            fix=f"Did you mean {near[0]!r}?" if near else f"Ids look like {self.tasks(split)[0].id!r}.",
+            fix=f"Did you mean {near[0]!r}?"
+            if near
+            else f"Ids look like {self.tasks(split)[0].id!r}.",
         )
 
     def _index(self, split: str) -> dict[str, int]:

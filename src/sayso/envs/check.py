@@ -45,8 +45,8 @@ def check_text_env(
     """Check everything that training relies on; list all that is wrong at once.
 
     Cheap tricks (an empty answer, the prompt copied back, its words repeated, endless output) are
-    held against the range of the reward: ``reward_low`` and ``reward_high`` of the environment, if it
-    names them. None may earn more than half of it.
+    held against the range of the reward: ``reward_low`` and ``reward_high`` of the environment, if
+    it names them. None may earn more than half of it.
 
     Args:
         env: Anything that ``sayso.GRPO`` takes as an environment.
@@ -143,14 +143,13 @@ def _spaces(opened: EnvSource, num_seeds: int, seed: int) -> list[str]:
 
 
 def _determinism(opened: EnvSource, num_seeds: int, seed: int) -> list[str]:
-    one, two, problems = opened.open(), opened.open(), []
-    for task in _some(one, num_seeds, seed):
-        if _transcript(one, task, seed) != _transcript(two, task, seed):
-            problems.append(
-                f"task {task.id}: the same seed and actions gave two different episodes; draw from "
-                "self.np_random after super().reset(seed=seed)"
-            )
-    return problems
+    one, two = opened.open(), opened.open()
+    return [
+        f"task {task.id}: the same seed and actions gave two different episodes; draw from "
+        "self.np_random after super().reset(seed=seed)"
+        for task in _some(one, num_seeds, seed)
+        if _transcript(one, task, seed) != _transcript(two, task, seed)
+    ]
 
 
 def _episodes(opened: EnvSource, num_seeds: int, seed: int) -> list[str]:
@@ -175,7 +174,7 @@ def _episodes(opened: EnvSource, num_seeds: int, seed: int) -> list[str]:
         else:
             if env.max_turns is None:
                 problems.append(
-                    f"task {task.id} did not end within {MAX_TURNS} turns; truncate, or set max_turns"
+                    f"task {task.id} has no end after {MAX_TURNS} turns; truncate, or set max_turns"
                 )
     return problems
 

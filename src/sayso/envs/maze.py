@@ -42,13 +42,13 @@ class MazeEnv(TextEnv):
     episode is truncated.
 
     Args:
-        observation: ``"full"`` says where the goal, the player and the walls are; ``"partial"`` only
-            which walls are next to the player.
+        observation: ``"full"`` says where the goal, the player and the walls are; ``"partial"``
+            only which walls are next to the player.
         layout: Rows of ``0`` (free) and ``1`` (wall), walled in on all sides.
         goal: Row and column of the goal, from 0.
         max_moves: Actions of one episode.
-        starts: ``"split"`` divides the free cells into the three splits by a hash of their position;
-            ``"all"`` trains on all of them, as LMRL-Gym does, and holds out none.
+        starts: ``"split"`` divides the free cells into the three splits by a hash of their
+            position; ``"all"`` trains on all of them, as LMRL-Gym does, and holds out none.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class MazeEnv(TextEnv):
         if self.starts == "all":
             return "train"
         place = derive(0, "maze start", *cell) % 10
-        return "train" if place < 6 else "held_out" if place < 8 else "unseen"  # noqa: PLR2004
+        return "train" if place < 6 else "held_out" if place < 8 else "unseen"
 
     def _check(self) -> None:
         problem = ""

@@ -12,7 +12,7 @@ from sayso.envs.base import TextEnv
 from sayso.errors import EnvContractError
 from sayso.types import Task
 
-Reward = Callable[..., float | None | Mapping[str, float | None]]
+Reward = Callable[..., float | Mapping[str, float | None] | None]
 HELD_OUT_PERCENT = 10
 
 
@@ -23,8 +23,8 @@ class PromptEnv(TextEnv):
         prompts: Strings, or mappings with the key ``prompt`` and any others, which the reward gets
             as keyword arguments.
         reward: Called as ``reward(prompt, completion, **columns)``. Returns a float, ``None`` for
-            "not graded", or a mapping of parts, whose sum is the reward (a part of ``None`` does not
-            apply). Or a string ``"module:function"``, which a process of its own can import.
+            "not graded", or a mapping of parts, whose sum is the reward (a part of ``None`` does
+            not apply). Or a string ``"module:function"``, which a process of its own can import.
         held_out: Prompts to evaluate on; unset: a tenth of ``prompts``, chosen by content.
         timeout_s: Judge in a process of its own and give each call this many seconds.
 

@@ -39,7 +39,9 @@ def evaluate(
     tasks = source.open().tasks(split)
     if not len(tasks):
         raise EnvContractError(
-            where=f"{source.id}, split {split!r}", problem="has no tasks.", fix="Name another split."
+            where=f"{source.id}, split {split!r}",
+            problem="has no tasks.",
+            fix="Name another split.",
         )
     episodes: list[Episode] = []
     sample = 0

@@ -54,9 +54,7 @@ class Outcome:
         """Undo ``to_json``."""
         shown = record["observation"]
         observation = shown if isinstance(shown, str) else messages(shown)
-        return cls(
-            **{**record, "observation": observation, "choices": tuple(record["choices"])}
-        )
+        return cls(**{**record, "observation": observation, "choices": tuple(record["choices"])})
 
 
 class _BreachError(Exception):
@@ -75,14 +73,12 @@ def reset_env(
     where = f"{task.env}, task {task.id}, reset with seed {seed}"
     try:
         answer: Any = env.reset(seed=seed, options={"task": task.id, "split": task.split})
-        if not isinstance(answer, tuple) or len(answer) != 2:  # noqa: PLR2004  # (obs, info)
+        if not isinstance(answer, tuple) or len(answer) != 2:  # (obs, info)
             raise _BreachError(
                 "contract", f"reset returned {_short(answer)}, not (observation, info)"
             )
         observation, info = answer
-        return Outcome(
-            observation=_observation(observation, max_chars), choices=_choices(info)
-        )
+        return Outcome(observation=_observation(observation, max_chars), choices=_choices(info))
     except _BreachError as breach:
         return Failure(kind=breach.kind, message=f"{where}: {breach}")
     except Exception as error:  # noqa: BLE001  # the boundary where user code may raise anything
@@ -96,7 +92,7 @@ def step_env(
     where = f"{task.env}, task {task.id}, action {_short(action)}"
     try:
         answer: Any = env.step(action)
-        if not isinstance(answer, tuple) or len(answer) != 5:  # noqa: PLR2004  # the 5-tuple
+        if not isinstance(answer, tuple) or len(answer) != 5:  # the 5-tuple
             raise _BreachError(
                 "contract",
                 f"step returned {_short(answer)}, not (observation, reward, terminated, "
@@ -107,9 +103,7 @@ def step_env(
         return Outcome(
             observation=_observation(observation, max_chars),
             reward=_reward(reward, "reward", max_reward),
-            parts={
-                str(k): _reward(v, f"reward part {k!r}", max_reward) for k, v in named.items()
-            },
+            parts={str(k): _reward(v, f"reward part {k!r}", max_reward) for k, v in named.items()},
             terminated=bool(terminated),
             truncated=bool(truncated),
             choices=_choices(info),
@@ -143,9 +137,7 @@ def _reward(value: Any, name: str, max_reward: float) -> float | None:
         )
     number = float(value.item() if hasattr(value, "item") else value)
     if not math.isfinite(number):
-        raise _BreachError(
-            "reward_not_finite", f"{name} is {number}; only None means 'not graded'"
-        )
+        raise _BreachError("reward_not_finite", f"{name} is {number}; only None means 'not graded'")
     if abs(number) > max_reward:
         raise _BreachError(
             "reward_too_large", f"{name} is {number:g}, beyond ±{max_reward:g}; rescale it"
@@ -156,7 +148,9 @@ def _reward(value: Any, name: str, max_reward: float) -> float | None:
 def _observation(value: Any, max_chars: int) -> Observation:
     if isinstance(value, str):
         return _cut(value, max_chars)
-    is_chat = isinstance(value, tuple) and len(value) > 0 and all(isinstance(m, Message) for m in value)
+    is_chat = (
+        isinstance(value, tuple) and len(value) > 0 and all(isinstance(m, Message) for m in value)
+    )
     if is_chat:
         return tuple(Message(m.role, _cut(m.content, max_chars)) for m in value)
     raise _BreachError(

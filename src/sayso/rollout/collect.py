@@ -47,10 +47,7 @@ class _Collector:
     def start(self, attempts: Sequence[_Attempt]) -> None:
         """Pose the tasks. All attempts at a task get the same seed: the same problem."""
         results = self.pool.reset(
-            [
-                (a.key, a.task, derive(self.seed, *a.seed_path[:-1], "env"))
-                for a in attempts
-            ]
+            [(a.key, a.task, derive(self.seed, *a.seed_path[:-1], "env")) for a in attempts]
         )
         for attempt, result in zip(attempts, results, strict=True):
             if isinstance(result, Failure):
@@ -99,9 +96,7 @@ class _Collector:
             text = text.split(stop, 1)[0]
         return text
 
-    def record(
-        self, attempt: _Attempt, completion: Completion, text: str, result: Result
-    ) -> None:
+    def record(self, attempt: _Attempt, completion: Completion, text: str, result: Result) -> None:
         """Append the turn; go on, or end the episode."""
         asked = attempt.pending or Outcome(observation="")
         graded = isinstance(result, Outcome)

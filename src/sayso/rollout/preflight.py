@@ -33,9 +33,11 @@ def preflight(
     problems: list[str] = []
     for task in chosen:
         first, second = (_play(pool, task, seed, attempt) for attempt in range(2))
-        for result in first:
-            if isinstance(result, Failure):
-                problems.append(f"{result.kind}: {result.message}\n{result.detail}".rstrip())
+        problems += [
+            f"{result.kind}: {result.message}\n{result.detail}".rstrip()
+            for result in first
+            if isinstance(result, Failure)
+        ]
         if not problems and first != second:
             problems.append(
                 f"{source.id}, task {task.id}: the same seed and actions gave two different "

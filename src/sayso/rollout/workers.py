@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import selectors
@@ -105,10 +106,8 @@ class _Worker:
                 ended = self.process.wait(0.05)
             except subprocess.TimeoutExpired:
                 ended = None
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
@@ -138,9 +137,7 @@ class WorkerPool:
     must be deterministic for its task and seed; ``check_text_env`` checks that.
     """
 
-    def __init__(
-        self, spec: Mapping[str, Any], limits: RolloutLimits, *, timeout_s: float
-    ) -> None:
+    def __init__(self, spec: Mapping[str, Any], limits: RolloutLimits, *, timeout_s: float) -> None:
         setup = {
             "spec": dict(spec), "max_reward": limits.max_reward, "path": list(sys.path),
             "max_chars": limits.max_observation_chars,

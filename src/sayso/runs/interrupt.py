@@ -44,7 +44,7 @@ class _State:
 
 
 def hold() -> None:
-    """From here on state changes: a signal waits for ``release``. Nothing happens if not listening."""
+    """From here on state changes: a signal waits for ``release``."""
     _State.held = True
 
 

@@ -47,7 +47,9 @@ def check_update(learner: Learner, episodes: Sequence[Episode]) -> str:
     update = learner.update(episodes, seed=0)
     if update.skipped:
         raise GuardError(
-            where="update", problem=f"refused: {update.skipped[0].reason}.", fix="Look at the rewards."
+            where="update",
+            problem=f"refused: {update.skipped[0].reason}.",
+            fix="Look at the rewards.",
         )
     moved = sum(not torch.equal(before[n], t) for n, t in learner.lm.trainable().items())
     returns = {e.return_ for e in episodes}

@@ -61,8 +61,8 @@ class Saver:
         if self._saved == (progress.step, progress.eval_step):
             return
         interrupt.hold()
-        logs.flush()
         try:
+            logs.flush()
             self._commit(progress, logs.offsets())
         except OSError as error:
             self.num_failed_in_a_row += 1
@@ -70,7 +70,7 @@ class Saver:
             if self.num_failed_in_a_row >= MAX_FAILED_SAVES:
                 raise GuardError(
                     where=f"step {progress.step}",
-                    problem=f"{MAX_FAILED_SAVES} checkpoints in a row could not be written: {error}.",
+                    problem=f"{MAX_FAILED_SAVES} checkpoints in a row were not written: {error}.",
                     fix="Free some disk space, then `sayso train --resume`.",
                 ) from error
             return
@@ -121,8 +121,8 @@ def load_checkpoint(run: Run, learner: Learner, *, step: int | None = None) -> R
     found = commit.newest(run.checkpoints) if step is None else commit.at(run.checkpoints, step)
     if found is None:
         return None
-    values: dict[str, Any] = json.loads((found.path / VALUES).read_bytes())
-    tensors = load_tensors((found.path / TENSORS).read_bytes())
+    values: dict[str, Any] = json.loads(found.read(VALUES))
+    tensors = load_tensors(found.read(TENSORS))
     learner.load_state(LearnerState(tensors=tensors, values=values["learner"]))
     return Restored(
         progress=Progress.from_json(values["progress"]),

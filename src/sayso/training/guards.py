@@ -71,7 +71,7 @@ def check_skips(progress: Progress, reason: str) -> None:
                 f"refused, {in_a_row} in a row: {reason}."
             ),
             fix=(
-                "The offending episodes are saved in the run's bad/ folder and the weights are those "
-                "of the last good checkpoint. Lower `optim.lr` or look at the rewards."
+                "The offending episodes are saved in the run's bad/ folder; the last good "
+                "checkpoint is kept. Lower `optim.lr` or look at the rewards."
             ),
         )

@@ -28,9 +28,7 @@ class RunLogs:
         self.episodes = EpisodeLog(run.episodes)
         self.truncate({"metrics": 0, "episodes": 0, **offsets})
 
-    def append(
-        self, step: int, metrics: Mapping[str, float], episodes: Sequence[Episode]
-    ) -> None:
+    def append(self, step: int, metrics: Mapping[str, float], episodes: Sequence[Episode]) -> None:
         """One line of metrics and one per episode."""
         self.metrics.append({"step": step, **metrics})
         if episodes:
@@ -46,9 +44,13 @@ class RunLogs:
         self.episodes.truncate(offsets["episodes"])
 
     def flush(self) -> None:
-        """Put everything on the disk: a checkpoint must not know more than its logs."""
-        self.metrics.flush()
-        self.episodes.flush()
+        """Put everything on the disk: a checkpoint must not know more than its logs.
+
+        Raises:
+            OSError: If the disk refuses; the lines stay in memory and are tried again.
+        """
+        if not (self.metrics.flush() and self.episodes.flush()):
+            raise OSError("the logs could not be written to the disk")
 
     def close(self) -> None:
         """Flush and close."""

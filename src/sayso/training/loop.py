@@ -102,9 +102,7 @@ def train(training: Training) -> TrainResult:
     return TrainResult(stopped_by=stopped_by, progress=progress, train_s=time.monotonic() - start)
 
 
-def _run(
-    training: Training, context: TrainingContext, logs: RunLogs, saver: Saver
-) -> StoppedBy:
+def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Saver) -> StoppedBy:
     """Step until the end; on a signal, checkpoint the last whole step and pass the signal on."""
     learner, progress = training.learner, context.progress
     tasks = training.source.open().tasks(training.options.split)

@@ -41,7 +41,7 @@ class TrainOptions:
         for name in ("eval_every", "patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 (off) or positive, got {getattr(self, name)}")
-        if self.keep_checkpoints < 2:  # noqa: PLR2004  # one damaged file must not end a run
+        if self.keep_checkpoints < 2:  # one damaged file must not end a run
             raise ValueError(
                 f"keep_checkpoints must be at least 2, got {self.keep_checkpoints}: "
                 "if the only one is damaged, nothing can be resumed"

@@ -73,11 +73,15 @@ def step_warnings(
                 "unfinished text. Raise `sampling.max_new_tokens`, or ask for shorter texts."
             )
     if useful and all(e.return_ is None for e in useful):
-        found.append("No episode was graded (every reward is None): there is nothing to learn from.")
+        found.append(
+            "No episode was graded (every reward is None): there is nothing to learn from."
+        )
     if episodes and not useful:
         found.append("Nothing to train on in this step: every episode failed or every group tied.")
-    for skip in update.skipped:
-        found.append(f"An optimiser step was refused and nothing changed: {skip.reason}.")
+    found += [
+        f"An optimiser step was refused and nothing changed: {skip.reason}."
+        for skip in update.skipped
+    ]
     fresh = []
     for sentence in found:
         kind = sentence.split(":", 1)[0].translate({ord(c): None for c in "0123456789%."})
@@ -92,7 +96,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _std(values: Sequence[float]) -> float:
-    if len(values) < 2:  # noqa: PLR2004  # one value has no spread
+    if len(values) < 2:  # one value has no spread
         return math.nan
     mean = _mean(values)
     return math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
