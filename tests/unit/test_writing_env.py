@@ -9,6 +9,7 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sayso.envs.check import check_text_env
 from sayso.envs.writing import WritingEnv
 from sayso.envs.writing_score import BASE, WEIGHTS, score
 from sayso.errors import EnvContractError, OptionValueError, UnknownNameError
@@ -131,8 +132,12 @@ def test_lone_surrogates_and_nulls_are_graded_too() -> None:
         assert score(odd, payload)[0] < 0.1
 
 
-def test_gymnasiums_checker_accepts_it() -> None:
+def test_both_checkers_accept_it_and_find_no_exploit() -> None:
     check_env(WritingEnv(), skip_render_check=True)
+    report = check_text_env("sayso/Writing-v0")
+    assert not report.problems
+    assert len(report.exploits) == 4
+    assert max(report.exploits.values()) <= 0.1
 
 
 def test_copying_the_prompt_stuffing_keywords_and_endless_text_score_low_on_every_task() -> None:
