@@ -150,7 +150,8 @@ class TerminalView(Callback):
 
 SHOWN = (
     ("reward/mean", "reward"), ("reward/std", "spread"), ("kl/mean", "KL"),
-    ("policy/entropy", "entropy"), ("action/tokens", "tokens/action"),
+    ("policy/entropy", "entropy"), ("policy/surprisal", "surprisal"),
+    ("action/tokens", "tokens/action"),
     ("action/cut_frac", "cut"), ("policy/ratio", "ratio"), ("policy/clipped_frac", "clipped"),
     ("optim/grad_norm", "grad norm"), ("time/rollout_tokens_per_s", "rollout tok/s"),
     ("time/update_tokens_per_s", "update tok/s"), ("group/dead_frac", "dead groups"),
