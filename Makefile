@@ -1,5 +1,6 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+STARTED := $(shell date +%s)
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -37,7 +38,7 @@ install: $(VENV)/.base $(VENV)/.model ## Make .venv with sayso and the default m
 
 .PHONY: demo
 demo: install ## Train SmolLM2 on two cores in minutes: before, after, what to type next
-	@SAYSO_DEMO_START=$${SAYSO_DEMO_START:-$$(date +%s)} $(BIN)/sayso demo $(ARGS)
+	@SAYSO_DEMO_START=$(STARTED) $(BIN)/sayso demo $(ARGS)
 
 .PHONY: dev
 dev: install $(VENV)/.dev ## Add the development tools to .venv
