@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.core import Core
 from sayso.algorithms.critic import check_discounts, judge
 from sayso.algorithms.epochs import (
@@ -123,6 +123,8 @@ class A2C:
             self.core, exp, gamma_token=options.gamma_token, gamma_turn=options.gamma_turn,
             lam=options.lam,
         )  # fmt: skip
+        if isinstance(judged, Skipped):
+            return nothing_to_learn(kept, judged)
 
         def row_loss_of(minibatch: Minibatch) -> RowLoss:
             advantage = minibatch.align(judged.advantage)

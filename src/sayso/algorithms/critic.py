@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
+from sayso.algorithms.base import Skipped
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import Experience
 from sayso.algorithms.grading import Numbers, turn_ends
@@ -30,14 +32,17 @@ class Judgement:
 
 def judge(
     core: Core, exp: Experience, *, gamma_token: float, gamma_turn: float, lam: float
-) -> Judgement:
+) -> Judgement | Skipped:
     """Values before the update, and GAE over each episode's action tokens.
 
     A cut-off episode bootstraps from the value of its final context, one that ended from 0.
-    Observation tokens are carried across: they are no decisions.
+    Observation tokens are carried across: they are no decisions. A critic whose values are not
+    finite judges nothing: the step is skipped.
     """
     batch = core.pack(exp.episodes)
     values, final = _values(core, batch)
+    if not np.isfinite([*np.concatenate(values), *final.values()]).all():
+        return Skipped(reason="a value of the critic is not finite")
     judgement = Judgement(advantage=[], target=[], value=values)
     for index, (episode, rewards) in enumerate(zip(exp.episodes, exp.rewards, strict=True)):
         credit = gae(

@@ -166,9 +166,11 @@ def run_passes(
     )
 
 
-def nothing_to_learn(graded: Graded) -> Update:
-    """The update of a step in which no episode could be used."""
-    return Update(metrics=graded.metrics, num_optimiser_steps=0, warnings=graded.warnings)
+def nothing_to_learn(graded: Graded, *skipped: Skipped) -> Update:
+    """The update of a step in which no episode could be used, or which was given up at once."""
+    return Update(
+        metrics=graded.metrics, num_optimiser_steps=0, skipped=skipped, warnings=graded.warnings
+    )
 
 
 def extra_terms(

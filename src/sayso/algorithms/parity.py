@@ -32,9 +32,16 @@ class ParityMeter:
     num_tokens: int = 0
 
     def add(self, logprob: Tensor, logprob_sampled: Tensor) -> None:
-        """Take in the first pass over one row, before any optimiser step."""
-        gap = (logprob.detach().double() - logprob_sampled.double()).abs()
-        ratio = (logprob.detach().double() - logprob_sampled.double()).exp()
+        """Take in the first pass over one row, before any optimiser step.
+
+        Where the trainer's own number is not finite there is nothing to compare: the step's guard
+        refuses such a step, and one bad batch must not pass for a sampler that disagrees.
+        """
+        is_known = logprob.detach().isfinite()
+        if not bool(is_known.any()):
+            return
+        signed = (logprob.detach().double() - logprob_sampled.double())[is_known]
+        gap, ratio = signed.abs(), signed.exp()
         self.total_gap += float(gap.sum())
         self.max_gap = max(self.max_gap, float(gap.max()))
         self.num_outside += int(((ratio < RATIO_LOW) | (ratio > RATIO_HIGH)).sum())

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.core import Core
 from sayso.algorithms.critic import check_discounts, judge
 from sayso.algorithms.epochs import (
@@ -147,6 +147,8 @@ class PPO:
             self.core, exp, gamma_token=options.gamma_token, gamma_turn=options.gamma_turn,
             lam=options.lam,
         )  # fmt: skip
+        if isinstance(judged, Skipped):
+            return nothing_to_learn(kept, judged)
         credit = _whitened(judged.advantage) if options.whiten == "batch" else judged.advantage
 
         def row_loss_of(minibatch: Minibatch) -> RowLoss:

@@ -93,7 +93,7 @@ def accumulate(
             core.optimiser.zero_grad()
             names = ", ".join(batch.episodes[e].task.id for e in row.episodes[:4])
             return StepOutcome(
-                skipped=Skipped(reason=f"the loss is {float(value)} (tasks {names}, …)")
+                skipped=Skipped(reason=f"the loss is {value.item()} (tasks {names}, …)")
             )
         if value.requires_grad:
             value.backward()  # type: ignore[no-untyped-call]
