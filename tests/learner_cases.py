@@ -49,7 +49,7 @@ CRITICS = ("a2c", "ppo")
 
 def tiny_lm(
     *, seed: int = 0, dtype: Any = "float64", lora: LoraOptions | None = None, width: int = 8,
-    heads: int = 2, context: int = 64, loud: float = 4.0,
+    heads: int = 2, context: int = 64, loud: float = 20.0,
 ) -> LanguageModel:  # fmt: skip
     """A one-layer Llama over a, b, end, whose distributions are far from uniform."""
     tiny = TinyOptions(tokens="ab", width=width, layers=1, heads=heads, context=context)
@@ -170,11 +170,14 @@ def gradient_of(made: Any, episodes: Sequence[Episode], *, seed: int = 0) -> dic
         return {}, Skipped(reason="only the gradient was wanted")
 
     coef, optimiser.step = made.core.kl.coef, refuse
+    average = made.average.state() if hasattr(made, "average") else None
     try:
         update: Update = made.update(episodes, seed=seed)
     finally:
         del optimiser.step
         made.core.kl.coef = coef
+        if average is not None:
+            made.average.load_state(average)
     assert found, update.warnings
     return found[0]
 

@@ -145,10 +145,8 @@ def test_ppo_first_epoch_follows_the_gradient_divided_by_the_tokens_of_the_batch
     randomise_critic(made.lm)
     exact = exact_gradient(made.lm)
     assert relative_error(expected_gradient(made, factor="tokens"), exact) < 1e-8
-    # Without the factor short texts weigh more than they should, but it still points upwards.
-    plain = expected_gradient(made)
-    assert relative_error(plain, exact) > 0.01
-    assert torch.dot(plain, exact) > 0
+    # Without the factor short texts weigh more than they should, and a critic is no mere baseline.
+    assert relative_error(expected_gradient(made), exact) > 0.01
 
 
 def test_ppo_is_a2c_divided_by_tokens_on_any_batch() -> None:

@@ -1,0 +1,173 @@
+"""Row 36: no option does nothing. Every field of every options record, changed, is felt.
+
+The probe is three updates on stale data. A field that is not in the tables below fails the test:
+who adds an option says here what it changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+from learner_cases import mixed_batch, perturb, randomise_critic, tiny_lm, weights
+
+from sayso.algorithms.a2c import A2COptions
+from sayso.algorithms.grpo import GRPOOptions
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.ppo import PPOOptions
+from sayso.algorithms.registry import ALGORITHMS
+from sayso.algorithms.reinforce import ReinforceOptions
+from sayso.algorithms.reinforce_pp import ReinforcePPOptions
+from sayso.algorithms.rloo import RLOOOptions
+from sayso.app.config import RunConfig
+from sayso.sampling.base import SamplingOptions
+from sayso.sampling.make import make_engine
+
+Case = tuple[dict[str, Any], list[Any]]
+"""Options that make the field matter, and values that must differ from it and from each other."""
+
+SEVERAL_PASSES = {"epochs": 4}
+CLIPS: dict[str, Case] = {
+    "clip_low": (SEVERAL_PASSES, [0.2, 0.01]),
+    "clip_high": (SEVERAL_PASSES, [0.2, 0.01]),
+}
+GROUPS: dict[str, Case] = {
+    "tasks_per_step": ({}, [2, 3]),
+    "group_size": ({}, [2, 3]),
+    "entropy_coef": ({}, [0.0, 0.1, 0.2]),
+}
+PASSES: dict[str, Case] = {"epochs": ({}, [1, 2]), "minibatches": ({}, [1, 2, 3])}
+CRITIC: dict[str, Case] = {
+    "gamma_token": ({}, [1.0, 0.9]),
+    "gamma_turn": ({}, [1.0, 0.9]),
+    "lam": ({}, [1.0, 0.9, 0.0]),
+    "value_coef": ({}, [0.0, 0.5, 1.0]),
+    "critic_lr": ({}, [1e-3, 1e-2]),
+}
+ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
+    GRPOOptions: GROUPS | PASSES | CLIPS | {
+        "variant": ({}, ["grpo", "dr_grpo", "dapo", "gspo", "cispo"]),
+        "resample_rounds": ({}, [None, 1, 2]),
+        "clip_low": (SEVERAL_PASSES, [None, 0.01]),
+        "clip_high": (SEVERAL_PASSES, [None, 0.01]),
+    },
+    RLOOOptions: GROUPS,
+    ReinforceOptions: GROUPS | {
+        "baseline": ({}, ["none", "batch_mean", "moving_average"]),
+        "decay": ({}, [0.9, 0.1]),
+        "gamma_turn": ({}, [1.0, 0.5]),
+    },
+    ReinforcePPOptions: GROUPS | PASSES | CLIPS,
+    A2COptions: GROUPS | CRITIC,
+    PPOOptions: GROUPS | PASSES | CLIPS | CRITIC | {
+        "value_clip": (SEVERAL_PASSES, [None, 0.01]),
+        "target_kl": (SEVERAL_PASSES, [None, 1e-6]),
+        "whiten": ({}, ["batch", "none"]),
+    },
+}  # fmt: skip
+OPTIM_TABLE: dict[str, Case] = {
+    "lr": ({}, [1e-3, 1e-2]),
+    "weight_decay": ({}, [0.0, 0.1]),
+    "beta1": ({}, [0.9, 0.5]),
+    "beta2": ({}, [0.999, 0.9]),
+    "eps": ({}, [1e-8, 1e-3]),
+    "max_grad_norm": ({"eps": 1e-3}, [1.0, 0.01]),
+    "schedule": ({"total_steps": 4}, ["linear", "cosine"]),
+    "warmup_steps": ({}, [0, 4]),
+    "total_steps": ({"schedule": "linear"}, [3, 10]),
+    "micro_batch_tokens": ({}, [1, 20, 1024]),
+}
+KL_TABLE: dict[str, Case] = {
+    "coef": ({}, [0.0, 0.1, 0.5]),
+    "place": ({"coef": 0.5}, ["reward", "loss"]),
+    "estimator": ({"coef": 0.5, "place": "loss"}, ["k2", "k3"]),
+    "target": ({"coef": 0.5}, [None, 0.01, 0.2]),
+    "horizon": ({"coef": 0.5, "target": 0.01}, [1000, 10]),
+}
+
+
+def felt(options: Any, *, optim: OptimOptions, kl: KLOptions) -> tuple[Any, ...]:
+    """All that three updates leave behind, and what the learner asks of the environment."""
+    torch.set_num_threads(1)
+    lm = tiny_lm()
+    sampling = SamplingOptions(max_new_tokens=3)
+    made = ALGORITHMS[options.type](
+        lm, make_engine(lm, sampling), options, sampling=sampling, optim=optim, kl=kl, seed=0
+    )
+    perturb(lm, scale=0.05, seed=1)  # away from the reference,
+    episodes = mixed_batch(lm)
+    perturb(lm, scale=0.1)  # and away from the policy that sampled
+    if lm.value_head is not None:
+        randomise_critic(lm)
+    num_rows = len(made.core.pack(episodes).rows)
+    for seed, batch in enumerate((episodes, episodes[:3], episodes)):
+        made.update(batch, seed=seed)
+    numbers = torch.cat([w.flatten() for w in weights(made).values()])
+    return made.plan, num_rows, tuple(numbers.tolist())
+
+
+def all_differ(found: list[tuple[Any, ...]]) -> bool:
+    return all(one != other for i, one in enumerate(found) for other in found[:i])
+
+
+def cases(table: dict[str, Case]) -> list[Any]:
+    return [pytest.param(name, *case, id=name) for name, case in table.items()]
+
+
+ALGORITHM_CASES = [
+    pytest.param(record, name, *case, id=f"{record.__name__}.{name}")
+    for record, table in ALGORITHM_TABLES.items()
+    for name, case in table.items()
+]
+
+
+@pytest.mark.parametrize(("record", "name", "more", "values"), ALGORITHM_CASES)
+def test_row_36_every_option_of_every_algorithm_is_felt(
+    record: type[Any], name: str, more: dict[str, Any], values: list[Any]
+) -> None:
+    optim = OptimOptions(lr=1e-2)
+    found = [felt(record(**{**more, name: value}), optim=optim, kl=KLOptions()) for value in values]
+    assert all_differ(found)
+
+
+@pytest.mark.parametrize("record", [RLOOOptions, PPOOptions])
+@pytest.mark.parametrize(("name", "more", "values"), cases(OPTIM_TABLE))
+def test_row_36_every_option_of_the_optimiser_is_felt(
+    record: type[Any], name: str, more: dict[str, Any], values: list[Any]
+) -> None:
+    found = [
+        felt(record(), optim=OptimOptions(**{"lr": 1e-2, **more, name: value}), kl=KLOptions())
+        for value in values
+    ]
+    assert all_differ(found)
+
+
+@pytest.mark.parametrize("record", list(ALGORITHM_TABLES))
+@pytest.mark.parametrize(("name", "more", "values"), cases(KL_TABLE))
+def test_row_36_every_kl_option_is_felt_by_every_algorithm(
+    record: type[Any], name: str, more: dict[str, Any], values: list[Any]
+) -> None:
+    def options(value: Any) -> KLOptions:
+        table = {**more, name: value}
+        if table.get("place") == "loss":
+            table.setdefault("estimator", "k3")
+        return KLOptions(**table)
+
+    optim = OptimOptions(lr=1e-2)
+    assert all_differ([felt(record(), optim=optim, kl=options(value)) for value in values])
+
+
+@pytest.mark.parametrize(
+    ("record", "table"),
+    [*ALGORITHM_TABLES.items(), (OptimOptions, OPTIM_TABLE), (KLOptions, KL_TABLE)],
+)
+def test_row_36_a_new_option_needs_an_entry_here(record: type[Any], table: dict[str, Case]) -> None:
+    assert {f.name for f in fields(record)} - {"type"} == table.keys()
+
+
+def test_row_36_a_new_algorithm_needs_a_table_here() -> None:
+    assert {record().type for record in ALGORITHM_TABLES} == ALGORITHMS.keys()
+    assert {"algorithm", "optim", "kl"} <= {f.name for f in fields(RunConfig)}
