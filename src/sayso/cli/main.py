@@ -171,3 +171,7 @@ def call(command: Callable[..., object]) -> int:
         _ = show() if show is not None else print(error, file=sys.stderr)
         return BAD_INPUT
     return 0
+
+
+if __name__ == "__main__":
+    main()
