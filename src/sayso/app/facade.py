@@ -31,6 +31,7 @@ from sayso.evaluation.evaluate import evaluate as measure
 from sayso.models.lm import LanguageModel
 from sayso.models.saving import CardData, save
 from sayso.runs.failpoints import Failpoint, fp
+from sayso.runs.interrupt import Interrupted
 from sayso.sampling.base import Request
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext

@@ -154,14 +154,12 @@ def main() -> None:
 def call(command: Callable[..., object]) -> int:
     """Run a command; the exit code it deserves."""
     try:
-        command(standalone_mode=False)
+        code = command(standalone_mode=False)
     except (SaysoError, Interrupted) as error:
         print(error, file=sys.stderr)
         if isinstance(error, Interrupted):
             return error.exit_code
         return GUARD if isinstance(error, GuardError) else BAD_INPUT
-    except typer.Exit as error:
-        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return CTRL_C
     except Exception as error:
@@ -170,7 +168,7 @@ def call(command: Callable[..., object]) -> int:
         show = getattr(error, "show", None)  # bad flags and arguments explain themselves
         _ = show() if show is not None else print(error, file=sys.stderr)
         return BAD_INPUT
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ from types import FrameType
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-class Interrupted(KeyboardInterrupt):
+class Interrupted(BaseException):  # noqa: N818  # like KeyboardInterrupt, it is no error
     """A signal asked the run to stop.
+
+    Not a ``KeyboardInterrupt``: command-line libraries turn that into an exit code of their own.
 
     Attributes:
         exit_code: 130 for SIGINT, 143 for SIGTERM.
