@@ -112,10 +112,14 @@ class Agent:
             from sayso.training.view import TerminalView
 
             callbacks = [TerminalView(), *callbacks]
-        with opened.lock():
-            self.last_result: TrainResult = train(
-                assemble(config, opened, learner=self.learner, env=self.source, callbacks=callbacks)
-            )
+        training = assemble(
+            config, opened, learner=self.learner, env=self.source, callbacks=callbacks
+        )
+        try:
+            with opened.lock():
+                self.last_result: TrainResult = train(training)
+        except Interrupted as stopped:
+            raise KeyboardInterrupt(f"{stopped}; the run in {opened.path} can go on") from stopped
         self.run_path = opened.path
         self._num_learns += 1
         return self

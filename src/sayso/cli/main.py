@@ -156,9 +156,10 @@ def call(command: Callable[..., object]) -> int:
     try:
         code = command(standalone_mode=False)
     except (SaysoError, Interrupted) as error:
-        print(error, file=sys.stderr)
         if isinstance(error, Interrupted):
+            print(f"{error}; the last whole step is saved.", file=sys.stderr)
             return error.exit_code
+        print(error, file=sys.stderr)
         return GUARD if isinstance(error, GuardError) else BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         return CTRL_C

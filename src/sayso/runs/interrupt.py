@@ -17,7 +17,7 @@ from types import FrameType
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-class Interrupted(BaseException):  # noqa: N818  # like KeyboardInterrupt, it is no error
+class Interrupted(BaseException):
     """A signal asked the run to stop.
 
     Not a ``KeyboardInterrupt``: command-line libraries turn that into an exit code of their own.
