@@ -46,12 +46,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.medium
 def test_train_prints_one_json_object(tmp_path: Path) -> None:
-    done = sayso("train", "tinylang", *SMALL, "--seed", "3", "--run", "mine", "--json", cwd=tmp_path)
+    options = [*SMALL, "--seed", "3", "--run", "mine", "--json"]
+    done = sayso("train", "tinylang", *options, cwd=tmp_path)
     told = json.loads(done.stdout)
     assert told["run"] == "mine"
     assert (told["steps"], told["episodes"], told["stopped_by"]) == (4, 64, "done")
     assert told["best_step"] in {0, 2, 4}
-    assert 'seed = 3' in (tmp_path / "mine/config.toml").read_text()
+    assert "seed = 3" in (tmp_path / "mine/config.toml").read_text()
 
 
 @pytest.mark.medium

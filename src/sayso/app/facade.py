@@ -186,7 +186,7 @@ class Agent:
         own_class = AGENTS[config.algorithm.type] if cls is Agent else cls
         agent = object.__new__(own_class)
         agent.config = dataclasses.replace(
-            config, model=dataclasses.replace(config.model, name=str(target))
+            config, model=dataclasses.replace(config.model, name=str(target), tiny=None)
         )
         agent.source = source(env) if env is not None else env_source(config.env)
         agent.lm = build_lm(agent.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -69,9 +70,10 @@ class Progress:
         self.recent_skips = (self.recent_skips + [0] * taken + [1] * skipped)[-WINDOW:]
 
     def note_evaluation(self, mean_return: float) -> bool:
-        """True when this evaluation is the best so far."""
+        """True when this evaluation is the best so far; one that graded nothing (NaN) never is."""
         self.eval_step = self.step
-        if self.best_step < 0 or mean_return > self.best_return:
+        is_better = self.best_step < 0 or mean_return > self.best_return
+        if is_better and math.isfinite(mean_return):
             self.best_step, self.best_return, self.num_stale_evals = self.step, mean_return, 0
             return True
         self.num_stale_evals += 1

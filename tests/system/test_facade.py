@@ -1,0 +1,132 @@
+"""The façade: Stable-Baselines3's verbs on a language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+import sayso
+from sayso.envs.tinylang import TinyLangEnv
+from sayso.errors import ModelMissingError, RunError, UnknownOptionError
+
+TINY: dict[str, Any] = {
+    "tiny": {"tokens": ["a", "b"], "width": 16, "layers": 1, "heads": 2},
+    "max_new_tokens": 3,
+    "tasks_per_step": 1,
+    "group_size": 8,
+    "lr": 3e-3,
+}
+
+
+def agent(**options: Any) -> sayso.Agent:
+    return sayso.RLOO("tiny", "sayso/TinyLang-v0", **{**TINY, **options})
+
+
+def weights(model: sayso.Agent) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone() for n, p in model.lm.trainable().items()}
+
+
+@pytest.mark.parametrize("kind", ["GRPO", "RLOO", "Reinforce", "ReinforcePP", "A2C", "PPO"])
+def test_every_algorithm_learns_saves_and_loads(kind: str, tmp_path: Path) -> None:
+    model = getattr(sayso, kind)("tiny", "sayso/TinyLang-v0", **TINY)
+    before = weights(model)
+    returned = model.learn(32, run=tmp_path / "run", progress_bar=False)
+    assert returned is model
+    assert any(not torch.equal(before[n], t) for n, t in weights(model).items())
+    model.save(tmp_path / "saved")
+    loaded = getattr(sayso, kind).load(tmp_path / "saved")
+    assert loaded.predict("", deterministic=True) == model.predict("", deterministic=True)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "saved").config.vocab_size == 3
+
+
+def test_a_run_goes_on_where_it_stopped_and_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+    halves = agent()
+    halves.learn(16, run=tmp_path / "halves", progress_bar=False)
+    again = agent()
+    again.learn(32, run=tmp_path / "halves", progress_bar=False)
+    whole = agent().learn(32, run=tmp_path / "whole", progress_bar=False)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(weights(again)[name], tensor)
+
+
+def test_a_run_with_other_options_is_refused(tmp_path: Path) -> None:
+    agent().learn(8, run=tmp_path / "run", progress_bar=False)
+    with pytest.raises(RunError, match="other options"):
+        agent(lr=1e-3).learn(8, run=tmp_path / "run", progress_bar=False)
+
+
+def test_an_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(UnknownOptionError, match="Did you mean `group_size`"):
+        agent(grup_size=3)
+
+
+def test_a_function_stops_training_by_returning_false(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def callback(context: Any, report: Any) -> bool:
+        seen.append(report.step)
+        return report.step < 2
+
+    model = agent().learn(800, callback, run=tmp_path / "run", progress_bar=False)
+    assert seen == [1, 2]
+    assert model.last_result.stopped_by == "callback"
+
+
+def test_stop_on_reward_and_its_order_of_calls(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    class Spy(sayso.Callback):
+        def on_training_start(self, context: Any) -> None:
+            calls.append("start")
+
+        def on_rollout_end(self, context: Any, episodes: Any) -> None:
+            calls.append(f"rollout {len(episodes)}")
+
+        def on_evaluation(self, context: Any, report: Any) -> None:
+            calls.append("evaluation")
+
+        def on_training_end(self, context: Any) -> None:
+            calls.append("end")
+
+    agent().learn(
+        800,
+        [Spy(), sayso.StopOnReward(-1.0)],
+        run=tmp_path / "run",
+        progress_bar=False,
+        eval_every=2,
+        eval_split="train",
+        eval_episodes=4,
+    )
+    assert calls == ["start", "evaluation", "end"]
+
+
+@pytest.mark.parametrize("env", [TinyLangEnv, TinyLangEnv(), lambda: TinyLangEnv()])
+def test_environments_come_as_class_object_or_function(env: Any, tmp_path: Path) -> None:
+    model = sayso.GRPO("tiny", env, **TINY)
+    model.learn(8, run=tmp_path / "run", progress_bar=False)
+    assert model.evaluate(split="train", num_episodes=4).mean.n == 4
+
+
+def test_a_model_and_tokenizer_of_ones_own(tmp_path: Path) -> None:
+    base = agent()
+    pair = (base.lm.causal_lm, base.lm.tokenizer)
+    model = sayso.RLOO(pair, "sayso/TinyLang-v0", **{k: v for k, v in TINY.items() if k != "tiny"})
+    model.learn(8, run=tmp_path / "run", progress_bar=False)
+    assert model.predict("", deterministic=True) is not None
+
+
+def test_loading_what_was_not_saved_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelMissingError, match=r"holds no sayso\.json"):
+        sayso.Agent.load(tmp_path)
+
+
+def test_tensorboard_files_are_written(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra `track` is not installed")
+    from sayso.training.callbacks import TensorBoard
+
+    agent().learn(16, TensorBoard(), run=tmp_path / "run", progress_bar=False)
+    assert list((tmp_path / "run/tensorboard").glob("events*"))
