@@ -45,6 +45,14 @@ class TextEnv(gymnasium.Env[Observation, str]):
     max_turns: int | None = None
     timeout_s: float | None = None
 
+    @property
+    def process_spec(self) -> dict[str, Any] | None:
+        """How a process of its own makes the same environment, as ``EnvSource.spec``.
+
+        ``None``: only this process can. Asked when an object, not an id or a class, is passed.
+        """
+        return None
+
     @abstractmethod
     def tasks(self, split: str) -> Sequence[Task]:
         """Tasks of a split, in a fixed order. May be lazy; empty if the split does not exist."""

@@ -44,6 +44,7 @@ class PromptEnv(TextEnv):
     ) -> None:
         self.reward = _function(reward)
         self.timeout_s = timeout_s
+        self._made_from = (reward, prompts, held_out)
         rows = _unique(prompts)
         if held_out is None:
             self._rows = {
@@ -63,6 +64,20 @@ class PromptEnv(TextEnv):
                 fix="Pass prompts that are not all in held_out.",
             )
         self._task: Task | None = None
+
+    @property
+    def process_spec(self) -> dict[str, Any] | None:
+        """How a process of its own makes the same one; None if it cannot import the reward."""
+        reward, prompts, held_out = self._made_from
+        if not isinstance(reward, str):
+            module, name = getattr(reward, "__module__", ""), getattr(reward, "__qualname__", "")
+            if not module or module == "__main__" or not name.isidentifier():
+                return None
+            reward = f"{module}:{name}"
+        kept = None if held_out is None else list(held_out)
+        kwargs: dict[str, Any] = {"prompts": list(prompts), "reward": reward, "held_out": kept}
+        kwargs["timeout_s"] = self.timeout_s
+        return {"env": f"{__name__}:PromptEnv", "kwargs": kwargs}
 
     def tasks(self, split: str) -> Sequence[Task]:
         """One task per prompt; the id is a hash of its content."""

@@ -99,7 +99,8 @@ def source(env: Any, **kwargs: Any) -> EnvSource:
                 fix="Pass the class, or give them to its constructor.",
             )
         name = env.spec.id if env.spec is not None else type(env).__name__
-        return EnvSource(id=name, opener=lambda: adapted(copy.deepcopy(env), name))
+        again = getattr(env, "process_spec", None)
+        return EnvSource(id=name, opener=lambda: adapted(copy.deepcopy(env), name), spec=again)
     if callable(env):
         name = getattr(env, "__name__", type(env).__name__)
         spec = None
@@ -139,6 +140,8 @@ def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
         name = rest
     if name in _ENTRY_POINTS:
         entry_point, defaults = _ENTRY_POINTS[name]
+        if spec["env"] == name and name not in BUILT_IN:  # another process has not registered it
+            spec = {"env": entry_point, "kwargs": {**defaults, **kwargs}}
         module, _, attribute = entry_point.partition(":")
 
         def open_registered() -> TextEnv:

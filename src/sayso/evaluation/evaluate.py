@@ -22,20 +22,28 @@ def evaluate(
     num_episodes: int,
     seed: int,
     limits: RolloutLimits,
+    group_size: int = 1,
 ) -> EvalReport:
-    """Play the first tasks of a split, in order, once each; then once more each, and so on.
+    """Play the first tasks of a split, in order; then all of them once more, and so on.
 
     Args:
-        policy: Who acts.
+        policy: Who acts, at its own temperature.
         source: Opens the environment.
         split: Which tasks.
         num_episodes: How many episodes; with fewer tasks than that, tasks repeat with other draws.
         seed: Same seed, same policy: same report.
         limits: Where episodes are cut off.
+        group_size: Attempts at a task before the next one is taken.
 
     Raises:
+        ValueError: If ``num_episodes`` is no positive multiple of ``group_size``.
         EnvContractError: If the split has no tasks.
     """
+    if group_size < 1 or num_episodes < 1 or num_episodes % group_size:
+        raise ValueError(
+            f"num_episodes must be a positive multiple of group_size, got {num_episodes} and "
+            f"{group_size}"
+        )
     tasks = source.open().tasks(split)
     if not len(tasks):
         raise EnvContractError(
@@ -44,26 +52,39 @@ def evaluate(
             fix="Name another split.",
         )
     episodes: list[Episode] = []
-    sample = 0
+    first_sample = 0
     while len(episodes) < num_episodes:
-        count = min(len(tasks), num_episodes - len(episodes))
+        count = min(len(tasks), (num_episodes - len(episodes)) // group_size)
         episodes += collect(
             policy,
             [tasks[i] for i in range(count)],
             source,
-            group_size=1,
+            group_size=group_size,
             seed=seed,
             path=("eval", split),
             limits=limits,
-            first_sample=sample,
+            first_sample=first_sample,
         )
-        sample += 1
+        first_sample += group_size
     return report_of(split, episodes)
 
 
 def paired(before: EvalReport, after: EvalReport) -> Interval:
-    """Interval of the mean difference over the tasks that both reports graded."""
+    """Interval of the mean difference over the episodes that both reports graded.
+
+    Its ``n`` tells how many those are: an episode that failed in either is in neither mean.
+
+    Raises:
+        ValueError: If the two share no episode, or are of different splits.
+    """
+    if before.split != after.split:
+        raise ValueError(f"cannot pair the split {before.split!r} with {after.split!r}")
     keys = [key for key in before.returns if key in after.returns]
+    if not keys:
+        raise ValueError(
+            f"nothing to pair: of {len(before.returns)} and {len(after.returns)} graded episodes, "
+            "no task and sample are the same"
+        )
     return paired_difference(
         [before.returns[key] for key in keys], [after.returns[key] for key in keys]
     )

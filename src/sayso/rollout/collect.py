@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource
+from sayso.errors import EnvContractError, SamplingError
 from sayso.rollout.boundary import Outcome
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import EnvPool, Result, pool_for
 from sayso.runs.failpoints import Failpoint, fp
 from sayso.sampling.base import Completion, Policy, Request
 from sayso.seeds import derive
-from sayso.types import EndReason, Episode, Failure, FinishReason, Task, Turn
+from sayso.types import EndReason, Episode, Failure, Task, Turn
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,37 +36,36 @@ class _Attempt:
 class _Collector:
     """State of one call of ``collect``."""
 
-    def __init__(
-        self, policy: Policy, pool: EnvPool, limits: RolloutLimits, *, max_turns: int | None,
-        seed: int,
-    ) -> None:  # fmt: skip
-        self.policy, self.pool, self.seed, self.max_turns = policy, pool, seed, max_turns
-        self.max_context = min(
-            policy.engine.max_context, limits.max_context_tokens or policy.engine.max_context
-        )
-        self.stop_ids = policy.chat.stop_ids
+    def __init__(self, policy: Policy, pool: EnvPool, limits: RolloutLimits, *, seed: int) -> None:
+        self.policy, self.pool, self.seed, self.strict = policy, pool, seed, limits.strict
+        self.max_turns = pool.max_turns if limits.max_turns is None else limits.max_turns
+        self.max_context = policy.engine.max_context
+        if limits.max_context_tokens is not None:
+            self.max_context = min(self.max_context, limits.max_context_tokens)
 
     def start(self, attempts: Sequence[_Attempt]) -> None:
-        """Pose the tasks. All attempts at a task get the same seed: the same problem."""
-        results = self.pool.reset(
-            [(a.key, a.task, derive(self.seed, *a.seed_path[:-1], "env")) for a in attempts]
-        )
+        """Pose the tasks."""
+        results = self.pool.reset([(a.key, a.task, self.env_seed(a)) for a in attempts])
         for attempt, result in zip(attempts, results, strict=True):
             if isinstance(result, Failure):
-                self.finish(attempt, EndReason.FAILED, failure=result)
+                self.fail(attempt, result)
                 continue
             ids = self.policy.chat.prompt(result.observation)
             if len(ids) + 1 > self.max_context:
-                failure = Failure(
-                    kind="context_too_long",
-                    message=(
-                        f"{attempt.task.env}, task {attempt.task.id}: the first prompt has "
-                        f"{len(ids)} tokens and leaves no room in a context of {self.max_context}"
-                    ),
+                problem = (
+                    f"{attempt.task.env}, task {attempt.task.id}: the first prompt has {len(ids)} "
+                    f"tokens and leaves no room in a context of {self.max_context}; shorten it"
                 )
-                self.finish(attempt, EndReason.FAILED, failure=failure)
+                self.fail(attempt, Failure(kind="context_too_long", message=problem))
                 continue
             self.ask(attempt, result, ids)
+
+    def env_seed(self, attempt: _Attempt) -> int:
+        """All attempts at a task get the same seed: the same problem.
+
+        Below 2**31, because generators that environments use take no more.
+        """
+        return derive(self.seed, *attempt.seed_path[:-1], "env") & 0x7FFF_FFFF
 
     def ask(self, attempt: _Attempt, outcome: Outcome, ids: tuple[int, ...]) -> None:
         """Queue the next decision."""
@@ -83,7 +84,14 @@ class _Collector:
 
     def answer(self, attempts: dict[str, _Attempt], completions: Sequence[Completion]) -> None:
         """Play the actions that were sampled, then queue what follows, in the order of sampling."""
-        played = [(attempts[c.session], c, self.action_text(c)) for c in completions]
+        played = []
+        for completion in completions:
+            attempt = attempts[completion.session]
+            if completion.ids:
+                played.append((attempt, completion, self.action_text(completion)))
+            else:
+                problem = f"{attempt.task.env}, task {attempt.task.id}: the engine drew no token"
+                self.fail(attempt, Failure(kind="nothing_sampled", message=problem))
         results = self.pool.step([(attempt.key, text) for attempt, _, text in played])
         fp(Failpoint.REWARD_DONE)
         for (attempt, completion, text), result in zip(played, results, strict=True):
@@ -99,27 +107,23 @@ class _Collector:
     def record(self, attempt: _Attempt, completion: Completion, text: str, result: Result) -> None:
         """Append the turn; go on, or end the episode."""
         asked = attempt.pending or Outcome(observation="")
-        graded = isinstance(result, Outcome)
-        shown = asked.observation
+        answered = result if isinstance(result, Outcome) else Outcome(observation="")
         attempt.turns.append(
             Turn(
                 observation_ids=attempt.pending_ids,
                 action_ids=completion.ids,
                 action_logprobs=completion.logprobs,
                 finish=completion.finish,
-                reward=result.reward if isinstance(result, Outcome) else None,
-                reward_parts=dict(result.parts) if isinstance(result, Outcome) else {},
-                observation=shown
-                if isinstance(shown, str)
-                else "\n".join(f"{m.role}: {m.content}" for m in shown),
+                reward=answered.reward,
+                reward_parts=dict(answered.parts),
+                observation=_as_text(asked.observation),
                 action=text,
                 choices=asked.choices,
             )
         )
         attempt.num_tokens += len(completion.ids)
-        if not graded or isinstance(result, Failure):
-            failure = result if isinstance(result, Failure) else None
-            self.finish(attempt, EndReason.FAILED, failure=failure)
+        if isinstance(result, Failure):
+            self.fail(attempt, result)
         elif result.terminated:
             self.finish(attempt, EndReason.TERMINATED)
         else:
@@ -127,7 +131,7 @@ class _Collector:
 
     def go_on(self, attempt: _Attempt, completion: Completion, result: Outcome) -> None:
         """The next decision, unless a limit cuts the episode off."""
-        closed = completion.ids[-1] in self.stop_ids and completion.finish is FinishReason.STOP
+        closed = completion.ids[-1] in self.policy.chat.stop_ids
         ids = self.policy.chat.reply(result.observation, closed=closed)
         room = self.max_context - attempt.num_tokens - len(ids)
         out_of_turns = self.max_turns is not None and len(attempt.turns) >= self.max_turns
@@ -136,10 +140,33 @@ class _Collector:
         else:
             self.ask(attempt, result, ids)
 
+    def fail(self, attempt: _Attempt, failure: Failure) -> None:
+        """End an invalid episode; say where it was, so that it can be played again.
+
+        Raises:
+            EnvContractError: If the limits are strict.
+        """
+        place = (
+            f"sample {attempt.sample_index}, turn {len(attempt.turns)}, "
+            f"environment seed {self.env_seed(attempt)}"
+        )
+        failure = replace(failure, message=f"{failure.message} ({place})")
+        self.finish(attempt, EndReason.FAILED, failure=failure)
+        if self.strict:
+            raise EnvContractError(
+                where=f"episode {attempt.key}",
+                problem=f"{failure.kind}: {failure.message}.\n{failure.detail}",
+                fix="Mend the environment or reward; without `strict` the episode is left out.",
+            )
+
     def finish(
-        self, attempt: _Attempt, end: EndReason, *, failure: Failure | None = None,
+        self,
+        attempt: _Attempt,
+        end: EndReason,
+        *,
+        failure: Failure | None = None,
         final_ids: tuple[int, ...] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Make the record and free what it held."""
         attempt.episode = Episode(
             task=attempt.task,
@@ -170,7 +197,8 @@ def collect(
 
     Every random number is derived from ``(seed, *path, task id, sample, turn)``, and rows go on in
     a fixed order: those that finish together are played together, then queued in that order. So a
-    resumed run or another number of environment processes gets the same episodes.
+    resumed run or another number of environment processes gets the same episodes. The seed of the
+    environment has no sample in it: attempts at a task meet the same problem.
 
     Args:
         policy: Source of actions; its version is stamped on every episode.
@@ -186,14 +214,16 @@ def collect(
         Episodes in the order of ``tasks``, attempts at one task adjacent, failed ones included.
 
     Raises:
-        ValueError: If two tasks have the same id.
+        ValueError: If two tasks have the same id, or there is less than one attempt per task.
+        EnvContractError: If the environment cannot be opened; with strict limits, if one failed.
         GuardError: If environment processes keep dying.
     """
+    if group_size < 1:
+        raise ValueError(f"group_size must be at least 1, got {group_size}")
     if len({task.id for task in tasks}) != len(tasks):
         raise ValueError(f"task ids must differ, got {[task.id for task in tasks]}")
     pool = pool_for(source, limits)
-    max_turns = limits.max_turns or source.open().max_turns
-    collector = _Collector(policy, pool, limits, max_turns=max_turns, seed=seed)
+    collector = _Collector(policy, pool, limits, seed=seed)
     attempts = [
         _Attempt(
             key="/".join(map(str, (*path, task.id, sample))),
@@ -209,13 +239,25 @@ def collect(
         collector.start(attempts)
         while completions := policy.engine.poll():
             collector.answer(by_key, completions)
+        return [_finished(attempt) for attempt in attempts]
     finally:
         for attempt in attempts:
             if attempt.episode is None:
                 policy.engine.close(attempt.key)
                 pool.close(attempt.key)
-    episodes = [attempt.episode for attempt in attempts]
-    missing = [a.key for a in attempts if a.episode is None]
-    if missing:
-        raise RuntimeError(f"the engine never finished {missing[:3]}")
-    return [episode for episode in episodes if episode is not None]
+
+
+def _finished(attempt: _Attempt) -> Episode:
+    if attempt.episode is None:
+        raise SamplingError(
+            where=f"session {attempt.key!r}",
+            problem="was queued, but the engine has nothing left to do.",
+            fix="This is a defect of the engine: poll() must return every request it took.",
+        )
+    return attempt.episode
+
+
+def _as_text(observation: Observation) -> str:
+    if isinstance(observation, str):
+        return observation
+    return "\n".join(f"{message.role}: {message.content}" for message in observation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 from sayso.envs.registry import EnvSource
 from sayso.errors import EnvContractError, SaysoError
 from sayso.rollout.boundary import Outcome
@@ -16,34 +18,44 @@ MAX_TURNS = 3
 def preflight(
     source: EnvSource, *, seed: int, split: str = "train", limits: RolloutLimits | None = None
 ) -> list[str]:
-    """Play two short episodes twice with dummy actions.
+    """Play two short episodes twice with dummy actions; stop at the first that is not sound.
+
+    The second time is on the same object: an environment that carries something over from one
+    episode to the next shows here, as does one that ignores its seed.
 
     Returns:
         What is wrong, in sentences; empty when nothing is.
     """
     try:
-        env = source.open()
-        tasks = env.tasks(split)
+        tasks = source.open().tasks(split)
         if not len(tasks):
             return [f"{source.id}: the split {split!r} has no tasks"]
         chosen = [tasks[0], tasks[len(tasks) - 1]]
+        listed: list[object] = [*chosen]
+        for task in listed:
+            if not isinstance(task, Task):
+                return [f"{source.id}: tasks({split!r}) holds {task!r}, which is no sayso.Task"]
         pool = pool_for(source, limits or RolloutLimits())
     except SaysoError as error:
         return [str(error)]
-    problems: list[str] = []
+    except Exception:  # noqa: BLE001  # the user's constructor or list of tasks
+        return [f"{source.id} cannot be opened:\n{traceback.format_exc()}".rstrip()]
     for task in chosen:
-        first, second = (_play(pool, task, seed, attempt) for attempt in range(2))
-        problems += [
+        first = _play(pool, task, seed, 0)
+        problems = [
             f"{result.kind}: {result.message}\n{result.detail}".rstrip()
             for result in first
             if isinstance(result, Failure)
         ]
-        if not problems and first != second:
+        if not problems and _play(pool, task, seed, 1) != first:
             problems.append(
                 f"{source.id}, task {task.id}: the same seed and actions gave two different "
-                f"episodes; draw from self.np_random after super().reset(seed=seed)"
+                "episodes; draw from self.np_random after super().reset(seed=seed), and let "
+                "nothing remain from the episode before"
             )
-    return problems
+        if problems:
+            return problems
+    return []
 
 
 def require_sound(
