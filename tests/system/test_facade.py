@@ -104,7 +104,11 @@ def test_stop_on_reward_and_its_order_of_calls(tmp_path: Path) -> None:
     assert calls == ["start", "evaluation", "end"]
 
 
-@pytest.mark.parametrize("env", [TinyLangEnv, TinyLangEnv(), lambda: TinyLangEnv()])
+def make_env() -> TinyLangEnv:
+    return TinyLangEnv()
+
+
+@pytest.mark.parametrize("env", [TinyLangEnv, TinyLangEnv(), make_env])
 def test_environments_come_as_class_object_or_function(env: Any, tmp_path: Path) -> None:
     model = sayso.GRPO("tiny", env, **TINY)
     model.learn(8, run=tmp_path / "run", progress_bar=False)
