@@ -226,6 +226,15 @@ def test_a_budget_as_large_as_everything_makes_one_row_and_one_token_less_makes_
     assert len(pack(episodes, max_tokens=len(row.ids) - 1).rows) == 2
 
 
+def test_a_group_is_cut_only_when_it_exceeds_the_budget_and_then_repeats_its_prompt() -> None:
+    lm = tiny_lm()
+    group = [written(lm, [([END, 0, 1], [0, END], 1.0)], sample=i) for i in range(3)]
+    whole = 3 + 3 * 2
+    (row,) = pack(group, max_tokens=whole).rows
+    assert len(row.ids) == whole
+    assert [len(row.ids) for row in pack(group, max_tokens=whole - 1).rows] == [7, 5]
+
+
 @given(seed=st.integers(0, 50), max_tokens=st.integers(1, 120), cut=st.integers(0, 720))
 @settings(max_examples=40, deadline=None)
 def test_align_and_by_episode_are_inverse(seed: int, max_tokens: int, cut: int) -> None:
