@@ -64,6 +64,15 @@ def test_an_unknown_option_names_the_nearest() -> None:
         agent(grup_size=3)
 
 
+def test_limits_of_the_environment_are_options_like_any_other(tmp_path: Path) -> None:
+    maze = sayso.PPO(
+        "tiny", "sayso/Maze-v0", tasks_per_step=2, max_new_tokens=2, max_turns=3, epochs=1
+    ).learn(2, run=tmp_path / "run", progress_bar=False)
+    report = maze.evaluate(split="held_out", num_episodes=2)
+    assert report.num_truncated == 2
+    assert report.mean.mean == -12.0
+
+
 def test_a_function_stops_training_by_returning_false(tmp_path: Path) -> None:
     seen: list[int] = []
 

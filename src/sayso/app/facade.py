@@ -21,7 +21,13 @@ from sayso.app.assemble import (
     open_or_create_run,
     rollout_limits,
 )
-from sayso.app.config import SECTIONS, AlgorithmOptions, RunConfig, load_config
+from sayso.app.config import (
+    SECTIONS,
+    AlgorithmOptions,
+    EnvOptions,
+    RunConfig,
+    load_config,
+)
 from sayso.config.load import to_table
 from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
@@ -49,7 +55,7 @@ class Agent:
         env: A registered id, an environment, or a function that makes one.
         seed: Everything random is derived from it.
         **options: Any option of the run by its name (``group_size=8``, ``lr=1e-5``,
-            ``max_new_tokens=40``), or a whole section as a dictionary
+            ``max_new_tokens=40``, ``max_turns=5``), or a whole section as a dictionary
             (``kl={"coef": 0.05}``). An unknown name is refused with the nearest valid one.
     """
 
@@ -288,10 +294,15 @@ def _names(algorithm: str) -> dict[str, list[str]]:
         "optim": OptimOptions,
         "kl": KLOptions,
         "train": TrainOptions,
+        "env": EnvOptions,
         "algorithm": next(o for o in AlgorithmOptions.__args__ if _type_of(o) == algorithm),
     }
     return {
-        section: [f.name for f in dataclasses.fields(record) if f.name not in {"type", "name"}]
+        section: [
+            f.name
+            for f in dataclasses.fields(record)
+            if f.name not in {"type", "name", "id", "kwargs"}
+        ]
         for section, record in records.items()
     }
 
