@@ -44,9 +44,12 @@ def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) else None
     monkeypatch.chdir(tmp_path)
     blocks = python_blocks("README.md")
-    code = blocks[0].replace("total_episodes=64", "total_episodes=8").replace(
-        "num_episodes=32", "num_episodes=4"
-    ).replace("group_size=8", "group_size=4, tasks_per_step=2")
+    code = (
+        blocks[0]
+        .replace("total_episodes=64", "total_episodes=8")
+        .replace("num_episodes=32", "num_episodes=4")
+        .replace("group_size=8", "group_size=4, tasks_per_step=2")
+    )
     namespace: dict[str, object] = {"__name__": "readme"}
     exec(compile(code, "README.md", "exec"), namespace)  # noqa: S102
     exec(compile(blocks[1], "README.md", "exec"), namespace)  # noqa: S102
