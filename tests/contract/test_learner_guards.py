@@ -14,6 +14,7 @@ from learner_cases import (
     perturb,
     same_bits,
     tiny_lm,
+    weights,
     written,
 )
 from torch import Tensor
@@ -66,6 +67,7 @@ def test_fault_15_a_step_that_is_not_finite_is_refused_and_changes_no_bit(
     assert update.num_optimiser_steps == 0
     assert update.fatal is None  # one bad batch is skipped, it does not stop the run
     assert update.skipped
+    assert ("the loss is nan" if where == "loss" else "") in update.skipped[0].reason
     assert "finite" in update.skipped[0].reason or "nan" in update.skipped[0].reason
     assert same_bits(dict(made.state().tensors), before)
     assert (made.core.version, made.core.kl.coef) == (version, coef)
@@ -73,6 +75,28 @@ def test_fault_15_a_step_that_is_not_finite_is_refused_and_changes_no_bit(
     again = made.update(episodes, seed=2)
     assert again.num_optimiser_steps >= 1
     assert not again.skipped
+
+
+@every_learner
+def test_a_gradient_that_somebody_left_behind_does_not_enter_the_step(name: str) -> None:
+    left = []
+    for stale in (False, True):
+        made = learner(name)
+        if stale:
+            for parameter in made.lm.trainable().values():
+                parameter.grad = torch.ones_like(parameter)
+        made.update(mixed_batch(made.lm), seed=0)
+        left.append(weights(made))
+    assert same_bits(*left)
+
+
+@every_learner
+def test_the_engine_is_told_of_every_optimiser_step(name: str) -> None:
+    made = learner(name)
+    calls: list[int] = []
+    made.core.engine.sync = lambda: calls.append(made.core.version)
+    update = made.update(mixed_batch(made.lm), seed=0)
+    assert calls == list(range(1, update.num_optimiser_steps + 1))
 
 
 def test_recorded_log_probabilities_that_are_not_a_number_are_fatal_not_overlooked() -> None:

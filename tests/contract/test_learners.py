@@ -268,6 +268,26 @@ def test_row_21_terminated_and_truncated_differ_by_exactly_the_discounted_value(
     assert judged.target[1][-1] == 0.5 + gamma_turn * value
 
 
+@critics
+def test_a_cut_off_episode_bootstraps_from_the_context_after_its_last_observation(
+    name: str,
+) -> None:
+    made = learner(name)
+    randomise_critic(made.lm)
+    turns = [([END], [0, 1], 1.0), ([1], [0, 1], 0.5)]
+    seen = written(made.lm, turns, end=EndReason.TRUNCATED, final_ids=[0, 1, 1])
+    unseen = written(made.lm, turns, sample=1, end=EndReason.TRUNCATED)
+    judged = judge(made.core, experience(made.core, [seen, unseen]), gamma_token=1.0,
+                   gamma_turn=1.0, lam=1.0)  # fmt: skip
+    assert isinstance(judged, Judgement)
+    for episode, target in zip((seen, unseen), judged.target, strict=True):
+        ids = torch.tensor([episode.ids()])
+        with torch.no_grad():
+            hidden = made.lm.network(input_ids=ids, output_hidden_states=True).hidden_states[-1]
+            value = float(made.lm.values(hidden[0])[-1])
+        assert target[-1] == pytest.approx(0.5 + value, abs=1e-12)
+
+
 @every_learner
 def test_row_26_after_a_step_weights_differ_and_the_engine_samples_from_the_new_ones(
     name: str,
