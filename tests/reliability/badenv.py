@@ -69,6 +69,7 @@ ACTS: dict[str, Callable[[], object]] = {
     "hold_gil": _sleep_holding_the_interpreter,
     "regex": _regex_that_backtracks_for_ever,
     "power_tower": _power_tower,
+    "nap": lambda: time.sleep(1.5),
     "raise": _raise,
     "raise_rudely": _raise_rudely,
     "sys_exit": lambda: sys.exit(0),
@@ -189,9 +190,9 @@ class BadEnv(TextEnv):
 
 
 def reward_that_hangs(prompt: str, completion: str, **columns: Any) -> float:
-    """Hangs on prompts that ask for it."""
+    """Hangs on prompts that say how."""
     if columns.get("hang"):
-        _regex_that_backtracks_for_ever()
+        ACTS[columns["hang"]]()
     return 1.0
 
 

@@ -170,7 +170,7 @@ def _reward(value: Any, name: str, max_reward: float) -> float | None:
     try:
         number = float(number)
     except OverflowError:
-        number = math.copysign(math.inf, number)
+        number = math.inf if number > 0 else -math.inf
     if not math.isfinite(number):
         raise _BreachError(
             "reward_not_finite",
