@@ -9,6 +9,8 @@ import torch
 from learner_cases import (
     END,
     VARIANTS,
+    flat,
+    gradient_of,
     learner,
     mixed_batch,
     perturb,
@@ -177,6 +179,35 @@ def test_kl_pulls_the_policy_back_to_the_reference(name: str, kl: KLOptions) -> 
         ]
         made.update(episodes, seed=step)
     assert distance() < 0.7 * start
+
+
+@every_learner
+@pytest.mark.parametrize("estimator", ["k2", "k3"])
+def test_kl_in_the_loss_weighs_as_much_as_the_controller_says_now(
+    name: str, estimator: str
+) -> None:
+    lm = tiny_lm()
+    made = learner(name, lm, kl=KLOptions(coef=1.0, place="loss", estimator=estimator))
+    episodes = mixed_batch(lm)
+    perturb(lm, scale=0.05)
+    found = {}
+    for coef in (0.0, 0.1, 0.3):
+        made.core.kl.coef = coef
+        found[coef] = flat(gradient_of(made, episodes))
+    small, large = found[0.1] - found[0.0], found[0.3] - found[0.0]
+    assert small.abs().max() > 1e-6
+    assert torch.allclose(large, 3 * small, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["ppo", "grpo", "reinforce_pp"])
+def test_parity_is_measured_before_the_first_step_and_only_there(name: str) -> None:
+    made = learner(name, epochs=3, minibatches=2, optim=OptimOptions(lr=0.05))
+    episodes = mixed_batch(made.lm)
+    update = made.update(episodes, seed=0)
+    assert update.num_optimiser_steps == 6
+    assert update.metrics["parity/max_gap"].value <= 1e-12
+    tokens = [e.num_action_tokens for e in episodes]
+    assert min(tokens) <= update.metrics["parity/mean_gap"].count < sum(tokens)
 
 
 def test_ppo_stops_its_epochs_when_the_policy_has_moved_further_than_the_target() -> None:

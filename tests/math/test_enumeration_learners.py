@@ -7,6 +7,7 @@ weighted by the batch's probability. So a test fails for a factor of 1.0001 as s
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -174,6 +175,28 @@ def test_kl_in_the_reward_gives_the_exact_gradient_of_return_minus_kl(
     exact = exact_gradient(made.lm, ref=ref, beta=beta)
     assert relative_error(exact, exact_gradient(made.lm)) > 0.01  # KL is felt
     assert relative_error(expected_gradient(made, group=group), exact) < 1e-8
+
+
+@pytest.mark.parametrize("estimator", ["k2", "k3"])
+def test_kl_in_the_loss_has_the_same_expected_gradient_on_samples_of_an_older_policy(
+    estimator: str,
+) -> None:
+    """One decision, reward 0: KL alone. The ratio to the policy that sampled corrects the rest."""
+    lm = tiny_lm()
+    made = learner("reinforce_none", lm, kl=KLOptions(coef=1.0, place="loss", estimator=estimator))
+    perturb(lm, seed=1, scale=0.05)
+    older = [written(lm, [([END], [token], 0.0)]) for token in range(3)]
+    perturb(lm, seed=2, scale=0.05)
+    newer = [written(lm, [([END], [token], 0.0)]) for token in range(3)]
+
+    def expected(episodes: Sequence[Episode]) -> Tensor:
+        chances = [math.exp(episode.turns[0].action_logprobs[0]) for episode in episodes]
+        assert sum(chances) == pytest.approx(1, abs=1e-12)
+        parts = [flat(gradient_of(made, [e])) * p for e, p in zip(episodes, chances, strict=True)]
+        return torch.stack(parts).sum(0)
+
+    assert expected(newer).norm() > 1e-3
+    assert relative_error(expected(older), expected(newer)) < 1e-8
 
 
 def coefficients(made: Any, batch: Sequence[str], reward: dict[str, float] | None = None,
