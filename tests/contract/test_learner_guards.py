@@ -27,6 +27,8 @@ from sayso.metrics import Mean
 from sayso.models.scoring import score
 from sayso.types import Episode
 
+pytestmark = pytest.mark.medium
+
 every_learner = pytest.mark.parametrize("name", list(VARIANTS))
 
 

@@ -43,6 +43,8 @@ from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import SamplingOptions
 from sayso.types import EndReason, Episode
 
+pytestmark = pytest.mark.medium
+
 every_learner = pytest.mark.parametrize("name", list(VARIANTS))
 group_methods = pytest.mark.parametrize("name", GROUP_METHODS)
 critics = pytest.mark.parametrize("name", CRITICS)

@@ -15,6 +15,8 @@ from sayso.runs.ledger import EpisodeLog, read_episodes
 from sayso.runs.run import Run
 from sayso.types import EndReason, Episode, Task, Turn
 
+pytestmark = pytest.mark.medium
+
 NUM_STEPS = 4
 
 

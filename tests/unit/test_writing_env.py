@@ -15,6 +15,8 @@ from sayso.envs.writing_score import BASE, WEIGHTS, score
 from sayso.errors import EnvContractError, OptionValueError, UnknownNameError
 from sayso.rewards.constraints import CONSTRAINTS
 
+pytestmark = pytest.mark.medium
+
 QUALITY = {"form", "spelling", "grammar", "repetition", "own_words", "size", "layout"}
 
 
