@@ -30,11 +30,7 @@ def env_source(options: EnvOptions) -> EnvSource:
 
 def rollout_limits(options: EnvOptions) -> RolloutLimits:
     """Limits of one episode."""
-    return RolloutLimits(
-        max_turns=options.max_turns,
-        max_context_tokens=options.max_context_tokens,
-        env_timeout_s=options.timeout_s,
-    )
+    return options.limits()
 
 
 def build_lm(config: RunConfig, model: Any = None) -> LanguageModel:

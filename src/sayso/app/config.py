@@ -16,6 +16,7 @@ from sayso.algorithms.reinforce_pp import ReinforcePPOptions
 from sayso.algorithms.rloo import RLOOOptions
 from sayso.config.load import build, override
 from sayso.models.options import ModelOptions
+from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import SamplingOptions
 from sayso.training.options import TrainOptions
 
@@ -31,6 +32,9 @@ class EnvOptions:
         max_context_tokens: Context length at which an episode is cut off; unset: the model's.
         timeout_s: Run the environment in a process of its own and give each call this many
             seconds; unset: what the environment asks for.
+        num_workers: Processes at work at the same time, where it runs in processes of its own.
+        max_reward: Largest absolute reward that is believed; beyond it an episode is invalid.
+        strict: Stop at the first invalid episode, instead of leaving it out and going on.
     """
 
     id: str
@@ -38,6 +42,23 @@ class EnvOptions:
     max_turns: int | None = None
     max_context_tokens: int | None = None
     timeout_s: float | None = None
+    num_workers: int = 4
+    max_reward: float = 1e6
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        self.limits()
+
+    def limits(self) -> RolloutLimits:
+        """Limits of one episode."""
+        return RolloutLimits(
+            max_turns=self.max_turns,
+            max_context_tokens=self.max_context_tokens,
+            env_timeout_s=self.timeout_s,
+            num_workers=self.num_workers,
+            max_reward=self.max_reward,
+            strict=self.strict,
+        )
 
 
 AlgorithmOptions = (

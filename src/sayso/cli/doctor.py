@@ -74,7 +74,7 @@ def _machine() -> list[Finding]:
 
 def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     """Options, environment, model, one rollout, one update; nothing is kept."""
-    from sayso.app.assemble import build_learner, build_lm, env_source
+    from sayso.app.assemble import build_learner, build_lm, env_source, rollout_limits
     from sayso.rollout.preflight import preflight
     from sayso.training.check import check_rollout, check_update
 
@@ -98,7 +98,8 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     env = attempt("environment", lambda: env_source(config.env), lambda e: e.id)
     if env is None:
         return findings
-    problems = preflight(env, seed=config.seed)
+    limits = rollout_limits(config.env)
+    problems = preflight(env, seed=config.seed, split=config.train.split, limits=limits)
     findings.append(Finding("environment check", not problems, "; ".join(problems) or "sound"))
     lm = attempt("model", lambda: build_lm(config), lambda m: f"{m.name}, context {m.max_context}")
     if lm is None or problems:

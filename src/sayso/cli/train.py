@@ -80,6 +80,7 @@ def execute(
         create_run,
         env_source,
         refuse_unused,
+        rollout_limits,
     )
     from sayso.rollout.preflight import require_sound
     from sayso.training.callbacks import Callback, TensorBoard
@@ -88,7 +89,8 @@ def execute(
 
     refuse_unused(config)
     env = env_source(config.env)
-    require_sound(env, seed=config.seed)
+    limits = rollout_limits(config.env)
+    require_sound(env, seed=config.seed, split=config.train.split, limits=limits)
     if opened is None:
         opened = create_run(config, path, command=sys.argv)
     callbacks: list[Callback] = [TerminalView()]

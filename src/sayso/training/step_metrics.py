@@ -63,6 +63,11 @@ def step_warnings(
 ) -> list[str]:
     """Sentences for the user, each given once a run; the count of each is kept in ``progress``."""
     found = list(update.warnings)
+    causes = {e.failure.kind: e.failure.message for e in episodes[::-1] if e.failure is not None}
+    found += [
+        f"Invalid episodes are left out, kind {kind}: for example {message}"
+        for kind, message in causes.items()
+    ]
     actions = [turn for e in useful for turn in e.turns]
     cut = _mean([turn.finish is FinishReason.LENGTH for turn in actions])
     if len(actions) >= MIN_ACTIONS_TO_WARN and cut >= CUT_FRAC_TO_WARN:
