@@ -84,6 +84,7 @@ def test_export_loads_with_transformers_alone(workplace: Path) -> None:
     card = (workplace / "model/README.md").read_text()
     assert "sayso/TinyLang-v0" in card
     assert "| return |" in card
+    assert "| reward | Say a word of up to three letters" in card
     refused = sayso("export", "runs/tinylang-1", "model", cwd=workplace)
     assert refused.returncode == 2
     assert "[RUN-001] model: is not empty." in refused.stderr

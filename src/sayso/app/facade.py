@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -171,7 +172,8 @@ class Agent:
     def save(self, directory: str | Path) -> None:
         """Write a plain Hugging Face directory, with a model card and sayso's options."""
         target = Path(directory)
-        save(self.lm, target, card=card(self.config, self.last_report))
+        told = reward_in_words(self.source)
+        save(self.lm, target, card=card(self.config, self.last_report, reward=told))
         (target / SAVED_CONFIG).write_text(json.dumps(to_table(self.config), indent=1))
 
     @classmethod
@@ -311,12 +313,18 @@ def _type_of(options: Any) -> str:
     return str(next(f.default for f in dataclasses.fields(options) if f.name == "type"))
 
 
-def card(config: RunConfig, report: EvalReport | None) -> CardData:
+def reward_in_words(env: EnvSource) -> str:
+    """What an environment pays for: the first line of its class's docstring."""
+    return (inspect.getdoc(type(env.open())) or "").split("\n")[0]
+
+
+def card(config: RunConfig, report: EvalReport | None, *, reward: str) -> CardData:
     """What the model card says."""
     return CardData(
         base_model=config.model.name,
         env=config.env.id,
         algorithm=config.algorithm.type,
+        reward=reward,
         report=report.to_json() if report else None,
     )
 
@@ -336,6 +344,7 @@ def export_policy(
             base_model=config.model.name,
             env=config.env.id,
             algorithm=config.algorithm.type,
+            reward=reward_in_words(env_source(config.env)),
             report=report,
             run=run.name if run is not None else "",
         ),

@@ -31,6 +31,7 @@ def run(*, seed: int, path: Path | None, overrides: Sequence[str]) -> None:
         rollout_limits,
     )
     from sayso.evaluation.evaluate import evaluate, paired
+    from sayso.training.logs import write_evaluation
     from sayso.training.loop import train
     from sayso.training.view import TerminalView
 
@@ -56,6 +57,7 @@ def run(*, seed: int, path: Path | None, overrides: Sequence[str]) -> None:
         )
     print(f"Measuring it on the same {NUM_EVAL_TASKS} tasks again ...")
     after = measure()
+    write_evaluation(opened, result.progress.step, after.to_json())
     difference = paired(before, after)
     _show_texts(before, after)
     print(f"\nMean reward on held-out tasks (0 to 1), with 95 % intervals, n = {before.mean.n}:")
