@@ -63,7 +63,8 @@ class Failure:
     Attributes:
         kind: Short class for counting: ``env_raised``, ``env_timeout``, ``env_died``,
             ``reward_not_finite``, ``reward_type``, ``reward_too_large``,
-            ``observation_type``, ``context_too_long``, ``nothing_sampled``.
+            ``observation_type``, ``contract`` (an answer of the wrong shape), ``context_too_long``,
+            ``nothing_sampled``, ``not_deterministic``.
         message: One line: what happened, with the value.
         detail: Traceback or longer text; may be empty.
     """

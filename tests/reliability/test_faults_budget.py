@@ -137,6 +137,17 @@ def test_limits_reach_the_rollout_and_wrong_ones_are_refused() -> None:
             config(**wrong)
 
 
+def test_fault_12_cut_observations_are_told_and_counted(tmp_path: Path) -> None:
+    listener = Listener()
+    kwargs = {"fault": "text", "at": 1, "text": "a", "text_size": 101, "bad_tasks": ["t7"],
+              "num_tasks": NUM_TASKS}  # fmt: skip
+    _, result = trained(tmp_path / "run", listener, kwargs=kwargs, max_observation_chars=50)
+    assert isinstance(result, TrainResult)
+    assert [w for w in listener.warnings if "2 in this step" in w]
+    assert result.progress.warnings["Observations were too long and cut"] == 1
+    assert result.progress.num_invalid == {}
+
+
 def test_the_environment_of_these_tests_is_sound_without_a_fault(tmp_path: Path) -> None:
     listener = Listener()
     _, result = trained(tmp_path / "run", listener, kwargs={"num_tasks": NUM_TASKS})

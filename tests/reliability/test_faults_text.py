@@ -25,6 +25,7 @@ from rollout_fakes import scripted_policy
 
 from sayso.envs.prompts import PromptEnv
 from sayso.envs.registry import EnvSource
+from sayso.rollout.boundary import was_cut
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import shutdown_pools
@@ -49,7 +50,7 @@ def test_fault_12_a_huge_observation_is_cut_and_says_so(at: int) -> None:
     episodes = collect(
         policy, env.open().tasks("train"), env, group_size=1, seed=3, path=(), limits=limits
     )
-    cut = [t for e in episodes for t in e.turns if "[cut:" in t.observation]
+    cut = [t for e in episodes for t in e.turns if was_cut(t.observation)]
     assert len(cut) == 1
     assert cut[0].observation == "0123456789" * 5 + "\n[cut: 10,000,000 characters in all]"
     assert cut[0] is episodes[1].turns[at]

@@ -171,6 +171,33 @@ def test_prompts_split_by_content_and_keep_their_columns() -> None:
     assert info["reward_parts"] == {"right": 1.0, "no": None}
 
 
+def test_the_same_prompt_with_other_columns_is_never_in_both_splits() -> None:
+    rows = [{"prompt": f"Say {i}", "style": style} for i in range(100) for style in "abc"]
+    env = sayso.PromptEnv(prompts=rows, reward=lambda prompt, completion, style: 0.0)
+    asked = {
+        split: {t.payload["prompt"] for t in env.tasks(split)} for split in ("train", "held_out")
+    }
+    assert len(env.tasks("train")) + len(env.tasks("held_out")) == 300
+    assert len(asked["held_out"]) >= 2
+    assert not asked["train"] & asked["held_out"]
+    named = sayso.PromptEnv(
+        prompts=rows, held_out=[{"prompt": "Say 1", "style": "z"}], reward=lambda **_: 0.0
+    )
+    assert "Say 1" not in {t.payload["prompt"] for t in named.tasks("train")}
+
+
+def test_prompts_that_can_be_earned_by_copying_are_found_by_the_checker() -> None:
+    words = ("river", "winter", "violin", "bridge")
+    env = sayso.PromptEnv(
+        prompts=[{"prompt": f"Write about a {w}.", "word": w} for w in words],
+        reward=lambda prompt, completion, word: float(word in completion),
+        reward_low=0.0,
+        reward_high=1.0,
+    )
+    with pytest.raises(EnvContractError, match="prompt copied back earns 1"):
+        sayso.check_text_env(env)
+
+
 def test_prompts_can_name_their_held_out_part_and_nothing_is_in_both() -> None:
     env = sayso.PromptEnv(prompts=["a", "b", "c"], held_out=["b"], reward=words)
     assert [t.payload["prompt"] for t in env.tasks("train")] == ["a", "c"]

@@ -34,6 +34,7 @@ class EnvOptions:
             seconds; unset: what the environment asks for.
         num_workers: Processes at work at the same time, where it runs in processes of its own.
         max_reward: Largest absolute reward that is believed; beyond it an episode is invalid.
+        max_observation_chars: Of a longer observation the beginning is kept, with a warning.
         strict: Stop at the first invalid episode, instead of leaving it out and going on.
     """
 
@@ -44,6 +45,7 @@ class EnvOptions:
     timeout_s: float | None = None
     num_workers: int = 4
     max_reward: float = 1e6
+    max_observation_chars: int = 100_000
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +59,7 @@ class EnvOptions:
             env_timeout_s=self.timeout_s,
             num_workers=self.num_workers,
             max_reward=self.max_reward,
+            max_observation_chars=self.max_observation_chars,
             strict=self.strict,
         )
 

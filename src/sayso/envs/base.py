@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
 
 from sayso.envs.spaces import Chat, Message, Utterance
+from sayso.envs.tasks import LazyTasks
 from sayso.errors import EnvContractError, UnknownNameError
 from sayso.seeds import generator
 from sayso.types import Task
 
 SPLITS = ("train", "held_out", "unseen")
 Observation = str | tuple[Message, ...]
+NUM_NEAR = 5_000
+"""Most ids that are compared to find the nearest one."""
 
 
 class TextEnv(gymnasium.Env[Observation, str]):
@@ -37,13 +41,19 @@ class TextEnv(gymnasium.Env[Observation, str]):
         timeout_s: Ask for a process of its own: each reset and step gets this many seconds,
             then the process is killed, the episode is invalid and the run goes on. ``None``
             runs in the trainer's process.
+        reward_low, reward_high: Least and greatest return of an episode, if known; what
+            ``check_text_env`` measures cheap tricks against.
+        parts_are_summed: The reward is the sum of its parts; ``check_text_env`` then adds up.
     """
 
     observation_space: gymnasium.Space[Any] = Utterance()
     action_space: gymnasium.Space[Any] = Utterance()
-    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012  # Gymnasium's own type
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # Gymnasium's own type
     max_turns: int | None = None
     timeout_s: float | None = None
+    reward_low: float | None = None
+    reward_high: float | None = None
+    parts_are_summed: bool = False
 
     @property
     def process_spec(self) -> dict[str, Any] | None:
@@ -66,16 +76,9 @@ class TextEnv(gymnasium.Env[Observation, str]):
 
         Raises:
             UnknownNameError: If the split or the task does not exist.
-            EnvContractError: If there is an option of another name.
+            EnvContractError: If there is an option of another name, or one is no string.
         """
-        given = dict(options or {})
-        split, wanted = given.pop("split", "train"), given.pop("task", None)
-        if given:
-            raise EnvContractError(
-                where=f"{type(self).__name__}.reset",
-                problem=f"got the options {sorted(given)}.",
-                fix='Use options={"task": id, "split": name}.',
-            )
+        split, wanted = self._read(options)
         tasks = self.tasks(split)
         if not len(tasks):
             known = [name for name in SPLITS if len(self.tasks(name))]
@@ -97,24 +100,45 @@ class TextEnv(gymnasium.Env[Observation, str]):
             UnknownNameError: With the nearest ids.
         """
         for name in (split, *(s for s in SPLITS if s != split)):
-            index = self._index(name)
-            if task_id in index:
-                return self.tasks(name)[index[task_id]]
-        near = difflib.get_close_matches(task_id, list(self._index(split))[:5000], n=1)
+            place = self._place(task_id, name)
+            if place is not None:
+                return self.tasks(name)[place]
+        some = [task.id for task in itertools.islice(self.tasks(split), NUM_NEAR)]
+        near = difflib.get_close_matches(task_id, some, n=1)
         raise UnknownNameError(
             where=f"{type(self).__name__}, task {task_id!r}",
             problem="does not exist.",
             fix=f"Did you mean {near[0]!r}?"
             if near
-            else f"Ids look like {self.tasks(split)[0].id!r}.",
+            else f"Ids look like {some[0]!r}."
+            if some
+            else f"The split {split!r} has no tasks.",
         )
 
-    def _index(self, split: str) -> dict[str, int]:
-        """Place of each task id in a split; made once."""
+    def _read(self, options: Mapping[str, Any] | None) -> tuple[str, str | None]:
+        """The split and the task id of ``reset``'s options."""
+        given = dict(options or {})
+        split, wanted = given.pop("split", "train"), given.pop("task", None)
+        problem = f"the options {sorted(map(str, given))}" if given else ""
+        if not isinstance(split, str) or not isinstance(wanted, str | None):
+            problem = f"split {split!r} and task {wanted!r}, which are not both names"
+        if problem:
+            raise EnvContractError(
+                where=f"{type(self).__name__}.reset",
+                problem=f"got {problem}.",
+                fix='Use options={"task": id, "split": name}.',
+            )
+        return split, wanted
+
+    def _place(self, task_id: str, split: str) -> int | None:
+        """Place of a task in its split; the ids of plain lists are indexed once."""
+        tasks = self.tasks(split)
+        if isinstance(tasks, LazyTasks):
+            return tasks.index_of(task_id)
         cache: dict[str, dict[str, int]] = self.__dict__.setdefault("_task_index", {})
         if split not in cache:
-            cache[split] = {task.id: i for i, task in enumerate(self.tasks(split))}
-        return cache[split]
+            cache[split] = {task.id: i for i, task in enumerate(tasks)}
+        return cache[split].get(task_id)
 
 
 __all__ = ["SPLITS", "Chat", "Message", "Observation", "TextEnv", "Utterance"]

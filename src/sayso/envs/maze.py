@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-from sayso.envs.base import TextEnv
-from sayso.errors import OptionValueError
+from sayso.envs.base import SPLITS, TextEnv
+from sayso.errors import EnvContractError, OptionValueError
 from sayso.seeds import derive
 from sayso.types import Task
 
@@ -32,6 +33,7 @@ MOVES: dict[str, Cell] = {
 }  # fmt: skip
 SIDES = {"move up": "above", "move down": "below", "move left": "left", "move right": "right"}
 STEP_REWARD, GOAL_REWARD, UNREADABLE_REWARD = -1.0, 0.0, -4.0
+HELD_OUT_SHARE = UNSEEN_SHARE = 0.2
 
 
 class MazeEnv(TextEnv):
@@ -47,8 +49,9 @@ class MazeEnv(TextEnv):
         layout: Rows of ``0`` (free) and ``1`` (wall), walled in on all sides.
         goal: Row and column of the goal, from 0.
         max_moves: Actions of one episode.
-        starts: ``"split"`` divides the free cells into the three splits by a hash of their
-            position; ``"all"`` trains on all of them, as LMRL-Gym does, and holds out none.
+        starts: ``"split"``: ``unseen`` are the starts farthest from the goal (whole distances, at
+            most a fifth of all): longer ways than any trained on; of the others a hash of their
+            position holds out a fifth. ``"all"``: train on all, as LMRL-Gym does.
     """
 
     def __init__(
@@ -60,10 +63,11 @@ class MazeEnv(TextEnv):
         max_moves: int = 100,
         starts: Literal["split", "all"] = "split",
     ) -> None:
-        self.layout, self.goal = tuple(layout), (int(goal[0]), int(goal[1]))
+        self.layout, self.goal = tuple(layout), _cell(goal)
         self.observation, self.max_moves, self.starts = observation, max_moves, starts
         self._check()
-        self._cell: Cell = self.goal
+        self.reward_low, self.reward_high = UNREADABLE_REWARD * max_moves, GOAL_REWARD
+        self._at: Cell | None = None
         self._num_moves = 0
 
     @cached_property
@@ -90,19 +94,26 @@ class MazeEnv(TextEnv):
 
     def tasks(self, split: str) -> Sequence[Task]:
         """One task per start of the split."""
-        return [
-            Task(
-                id=f"start-{row}-{column}",
-                env="sayso/Maze-v0",
-                split=split,
-                payload={
-                    "start": [row, column], "goal": list(self.goal), "layout": list(self.layout),
-                    "observation": self.observation,
-                },
+        return self._tasks.get(split, ())
+
+    @cached_property
+    def _tasks(self) -> dict[str, tuple[Task, ...]]:
+        return {
+            split: tuple(
+                Task(
+                    id=f"start-{row}-{column}",
+                    env="sayso/Maze-v0",
+                    split=split,
+                    payload={
+                        "start": [row, column], "goal": list(self.goal),
+                        "layout": list(self.layout), "observation": self.observation,
+                    },
+                )
+                for row, column in self.start_cells
+                if self._split_of((row, column)) == split
             )
-            for row, column in self.start_cells
-            if self._split_of((row, column)) == split
-        ]  # fmt: skip
+            for split in SPLITS
+        }  # fmt: skip
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -110,39 +121,41 @@ class MazeEnv(TextEnv):
         """Stand at the task's start."""
         super().reset(seed=seed)
         row, column = self.choose(seed, options).payload["start"]
-        self._cell, self._num_moves = (row, column), 0
-        return self._describe(), {"choices": list(MOVES)}
+        self._at, self._num_moves = (row, column), 0
+        return self._describe(self._at), {"choices": list(MOVES)}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Try a move."""
+        if self._at is None:
+            raise EnvContractError(
+                where="sayso/Maze-v0, step", problem="came before reset.", fix="Call reset first."
+            )
         move = MOVES.get(" ".join(action.strip().lower().split()))
         self._num_moves += 1
         reward = STEP_REWARD
         if move is None:
             reward = UNREADABLE_REWARD
         else:
-            near = (self._cell[0] + move[0], self._cell[1] + move[1])
+            near = (self._at[0] + move[0], self._at[1] + move[1])
             if self._is_free(near):
-                self._cell = near
-        terminated = self._cell == self.goal
+                self._at = near
+        terminated = self._at == self.goal
         if terminated:
             reward = GOAL_REWARD
         truncated = not terminated and self._num_moves >= self.max_moves
-        text = "Success." if terminated else self._describe()
+        text = "Success." if terminated else self._describe(self._at)
         return text, reward, terminated, truncated, {"choices": list(MOVES)}
 
-    def _describe(self) -> str:
+    def _describe(self, at: Cell) -> str:
         walls = [
             SIDES[name]
             for name, (down, right) in MOVES.items()
-            if not self._is_free((self._cell[0] + down, self._cell[1] + right))
+            if not self._is_free((at[0] + down, at[1] + right))
         ]
         told = f"Walls: {', '.join(walls) or 'none'}."
         if self.observation == "partial":
             return told
-        return (
-            f"Goal: {self.goal[0]}, {self.goal[1]}. You: {self._cell[0]}, {self._cell[1]}. {told}"
-        )
+        return f"Goal: {self.goal[0]}, {self.goal[1]}. You: {at[0]}, {at[1]}. {told}"
 
     def _is_free(self, cell: Cell) -> bool:
         row, column = cell
@@ -150,11 +163,19 @@ class MazeEnv(TextEnv):
         return inside and self.layout[row][column] == "0"
 
     def _split_of(self, cell: Cell) -> str:
-        """By a hash of the position, so that every maze is divided alike: 60, 20, 20 per cent."""
+        """By distance, then by a hash of the position, so that every maze is divided alike."""
         if self.starts == "all":
             return "train"
-        place = derive(0, "maze start", *cell) % 10
-        return "train" if place < 6 else "held_out" if place < 8 else "unseen"
+        if self.distances[cell] > self.longest_trained:
+            return "unseen"
+        is_held_out = derive(0, "maze start", *cell) % 10 >= 10 * (1 - HELD_OUT_SHARE)
+        return "held_out" if is_held_out else "train"
+
+    @cached_property
+    def longest_trained(self) -> int:
+        """Distance beyond which starts are unseen: a fifth of the starts at most lie there."""
+        lengths = sorted(self.distances[cell] for cell in self.start_cells)
+        return lengths[len(lengths) - 1 - int(UNSEEN_SHARE * len(lengths))]
 
     def _check(self) -> None:
         problem = ""
@@ -180,3 +201,14 @@ class MazeEnv(TextEnv):
                 problem=f"got {self.max_moves}.",
                 fix="Allow at least one move.",
             )
+
+
+def _cell(given: Sequence[int]) -> Cell:
+    """A row and a column."""
+    try:
+        row, column = given
+        return operator.index(row), operator.index(column)
+    except (TypeError, ValueError) as error:
+        raise OptionValueError(
+            where="sayso/Maze-v0, goal", problem=f"got {given!r}.", fix="Use a row and a column."
+        ) from error

@@ -25,8 +25,11 @@ class PromptEnv(TextEnv):
         reward: Called as ``reward(prompt, completion, **columns)``. Returns a float, ``None`` for
             "not graded", or a mapping of parts, whose sum is the reward (a part of ``None`` does
             not apply). Or a string ``"module:function"``, which a process of its own can import.
-        held_out: Prompts to evaluate on; unset: a tenth of ``prompts``, chosen by content.
+        held_out: Prompts to evaluate on; unset: a tenth of ``prompts``, chosen by their text.
+            Rows with the same text are never in both splits, whatever their other columns.
         timeout_s: Judge in a process of its own and give each call this many seconds.
+        reward_low, reward_high: Range of the reward, if known: ``check_text_env`` then says
+            whether cheap tricks earn more than half of it.
 
     Raises:
         EnvContractError: If there are no prompts, or one has no text.
@@ -41,9 +44,11 @@ class PromptEnv(TextEnv):
         reward: Reward | str,
         held_out: Sequence[str | Mapping[str, Any]] | None = None,
         timeout_s: float | None = None,
+        reward_low: float | None = None,
+        reward_high: float | None = None,
     ) -> None:
         self.reward = _function(reward)
-        self.timeout_s = timeout_s
+        self.timeout_s, self.reward_low, self.reward_high = timeout_s, reward_low, reward_high
         self._made_from = (reward, prompts, held_out)
         rows = _unique(prompts)
         if held_out is None:
@@ -55,8 +60,8 @@ class PromptEnv(TextEnv):
                 self._rows = {"train": rows, "held_out": []}
         else:
             kept = _unique(held_out)
-            seen = {_digest(row) for row in kept}
-            self._rows = {"train": [r for r in rows if _digest(r) not in seen], "held_out": kept}
+            seen = {row["prompt"] for row in kept}
+            self._rows = {"train": [r for r in rows if r["prompt"] not in seen], "held_out": kept}
         if not self._rows["train"]:
             raise EnvContractError(
                 where="PromptEnv",
@@ -76,7 +81,11 @@ class PromptEnv(TextEnv):
             reward = f"{module}:{name}"
         kept = None if held_out is None else list(held_out)
         kwargs: dict[str, Any] = {"prompts": list(prompts), "reward": reward, "held_out": kept}
-        kwargs["timeout_s"] = self.timeout_s
+        kwargs |= {
+            "timeout_s": self.timeout_s,
+            "reward_low": self.reward_low,
+            "reward_high": self.reward_high,
+        }
         return {"env": f"{__name__}:PromptEnv", "kwargs": kwargs}
 
     def tasks(self, split: str) -> Sequence[Task]:
@@ -145,4 +154,6 @@ def _digest(row: Mapping[str, Any]) -> str:
 
 
 def _is_held_out(row: Mapping[str, Any]) -> bool:
-    return int(_digest(row)[:8], 16) % 100 < HELD_OUT_PERCENT
+    """By the prompt alone: with other columns it is still the same problem."""
+    digest = _digest({"prompt": row["prompt"]})
+    return int(digest[:8], 16) % 100 < HELD_OUT_PERCENT

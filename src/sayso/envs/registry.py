@@ -51,9 +51,27 @@ def register(env_id: str, entry_point: str, **kwargs: Any) -> None:
         env_id: ``"namespace/Name-v0"``. Any change of reward or rules bumps the version.
         entry_point: ``"module:Class"``; imported when first opened.
         **kwargs: Given to the class.
+
+    Raises:
+        EnvContractError: If the entry point is no ``"module:Class"``, or the name stands for
+            something else already. Registering the same again changes nothing.
     """
+    module, _, attribute = entry_point.partition(":")
+    if not module or not attribute:
+        raise EnvContractError(
+            where=f"register({env_id!r})",
+            problem=f"the entry point {entry_point!r} names no module and class.",
+            fix="Use 'module:Class'.",
+        )
+    known = gymnasium.registry.get(env_id)
+    if known is not None and (known.entry_point, known.kwargs) != (entry_point, kwargs):
+        raise EnvContractError(
+            where=f"register({env_id!r})",
+            problem=f"the name stands for {known.entry_point!r} with {known.kwargs} already.",
+            fix="Choose another name or the next version, for example '…-v1'.",
+        )
     _ENTRY_POINTS[env_id] = (entry_point, kwargs)
-    if env_id not in gymnasium.registry:
+    if known is None:
         gymnasium.register(env_id, entry_point=entry_point, kwargs=kwargs, order_enforce=False)
 
 
@@ -100,7 +118,7 @@ def source(env: Any, **kwargs: Any) -> EnvSource:
             )
         name = env.spec.id if env.spec is not None else type(env).__name__
         again = getattr(env, "process_spec", None)
-        return EnvSource(id=name, opener=lambda: adapted(copy.deepcopy(env), name), spec=again)
+        return EnvSource(id=name, opener=lambda: adapted(_copied(env, name), name), spec=again)
     if callable(env):
         name = getattr(env, "__name__", type(env).__name__)
         spec = None
@@ -118,6 +136,30 @@ def source(env: Any, **kwargs: Any) -> EnvSource:
 def from_spec(spec: Mapping[str, Any]) -> TextEnv:
     """Open an environment from ``EnvSource.spec``; what a process of its own does."""
     return source(spec["env"], **spec["kwargs"]).open()
+
+
+def _copied(env: gymnasium.Env[Any, Any], name: str) -> gymnasium.Env[Any, Any]:
+    try:
+        return copy.deepcopy(env)
+    except Exception as error:
+        raise EnvContractError(
+            where=name,
+            problem=f"cannot be copied ({type(error).__name__}: {error}); a rollout needs many.",
+            fix="Pass the class, or a function that makes a fresh one.",
+        ) from error
+
+
+def _maker(module: str, attribute: str, name: str) -> Callable[..., Any]:
+    """What an entry point names, imported now."""
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UnknownNameError(
+            where=f"environment {name!r}",
+            problem=f"its entry point '{module}:{attribute}' cannot be imported ({error}).",
+            fix="Register it as 'module:Class' with a module on the Python path.",
+        ) from error
+    return found
 
 
 def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
@@ -145,7 +187,7 @@ def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
         module, _, attribute = entry_point.partition(":")
 
         def open_registered() -> TextEnv:
-            maker = getattr(importlib.import_module(module), attribute)
+            maker = _maker(module, attribute, name)
             return adapted(maker(**{**defaults, **kwargs}), name)
 
         return EnvSource(id=name, opener=open_registered, spec=spec)

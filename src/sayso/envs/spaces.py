@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from gymnasium import Space
 
+from sayso.errors import OptionValueError
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -37,7 +39,9 @@ class Utterance(Space[str]):
 
     def __init__(self, max_length: int = 65_536, *, seed: int | None = None) -> None:
         if max_length < 1:
-            raise ValueError(f"max_length must be positive, got {max_length}")
+            raise OptionValueError(
+                where="Utterance, max_length", problem=f"got {max_length}.", fix="Use 1 or more."
+            )
         self.max_length = max_length
         super().__init__(shape=None, dtype=None, seed=seed)
 
@@ -48,8 +52,7 @@ class Utterance(Space[str]):
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
         """A few words; masks make no sense here and are refused."""
-        if mask is not None or probability is not None:
-            raise ValueError("Utterance.sample takes no mask")
+        _refuse_mask("Utterance", mask, probability)
         count = int(self.np_random.integers(1, 8))
         words = [str(w) for w in self.np_random.choice(np.array(_SAMPLE_WORDS), count)]
         return " ".join(words)[: self.max_length]
@@ -89,7 +92,9 @@ class Chat(Space[tuple[Message, ...]]):
         self, max_messages: int = 256, max_length: int = 65_536, *, seed: int | None = None
     ) -> None:
         if max_messages < 1:
-            raise ValueError(f"max_messages must be positive, got {max_messages}")
+            raise OptionValueError(
+                where="Chat, max_messages", problem=f"got {max_messages}.", fix="Use 1 or more."
+            )
         self.max_messages, self.text = max_messages, Utterance(max_length)
         super().__init__(shape=None, dtype=None, seed=seed)
 
@@ -107,8 +112,7 @@ class Chat(Space[tuple[Message, ...]]):
 
     def sample(self, mask: Any = None, probability: Any = None) -> tuple[Message, ...]:
         """A short conversation."""
-        if mask is not None or probability is not None:
-            raise ValueError("Chat.sample takes no mask")
+        _refuse_mask("Chat", mask, probability)
         count = int(self.np_random.integers(1, min(4, self.max_messages) + 1))
         roles = ("user", "assistant")
         return tuple(Message(roles[i % 2], self.text.sample()) for i in range(count))
@@ -144,6 +148,15 @@ class Chat(Space[tuple[Message, ...]]):
 
     def __repr__(self) -> str:
         return f"Chat({self.max_messages}, {self.text.max_length})"
+
+
+def _refuse_mask(space: str, mask: Any, probability: Any) -> None:
+    if mask is not None or probability is not None:
+        raise OptionValueError(
+            where=f"{space}.sample",
+            problem="got a mask or probabilities, which text does not have.",
+            fix="Call sample() without them.",
+        )
 
 
 def messages(rows: Sequence[Mapping[str, str]]) -> tuple[Message, ...]:

@@ -15,11 +15,26 @@ class LazyTasks(Sequence[Task]):
     Args:
         count: How many there are.
         make: Index to task; a pure function.
+        find: Task id to index, ``None`` for an unknown one; without it, ids are searched.
     """
 
-    def __init__(self, count: int, make: Callable[[int], Task]) -> None:
-        self._count = count
+    def __init__(
+        self,
+        count: int,
+        make: Callable[[int], Task],
+        find: Callable[[str], int | None] | None = None,
+    ) -> None:
+        self._count, self._find = count, find
         self._make = lru_cache(maxsize=4096)(make)
+        self._places: dict[str, int] | None = None
+
+    def index_of(self, task_id: str) -> int | None:
+        """Where the task with this id is, if it is here."""
+        if self._find is not None:
+            return self._find(task_id)
+        if self._places is None:
+            self._places = {task.id: index for index, task in enumerate(self)}
+        return self._places.get(task_id)
 
     def __len__(self) -> int:
         return self._count
@@ -40,6 +55,7 @@ SEED_SPLITS = {"train": (0, 100_000), "held_out": (100_000, 101_000), "unseen": 
 """First seed and first seed after, per split, of environments whose tasks are seeds."""
 
 
+@lru_cache(maxsize=64)
 def seed_tasks(env: str, split: str) -> LazyTasks:
     """Tasks of an environment that knows nothing but seeds: disjoint ranges per split."""
     first, after = SEED_SPLITS.get(split, (0, 0))
@@ -48,4 +64,9 @@ def seed_tasks(env: str, split: str) -> LazyTasks:
         seed = first + index
         return Task(id=f"seed-{seed}", env=env, split=split, payload={"seed": seed})
 
-    return LazyTasks(after - first, make)
+    def find(task_id: str) -> int | None:
+        number = task_id.removeprefix("seed-")
+        is_ours = number.isdecimal() and task_id == f"seed-{int(number)}"
+        return int(number) - first if is_ours and first <= int(number) < after else None
+
+    return LazyTasks(after - first, make, find)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 import traceback
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from sayso.types import Failure, Task
 
 _SAID_CHARS, _DETAIL_CHARS = 300, 8_000
 _RESET_LENGTH, _STEP_LENGTH = 2, 5
+_CUT = re.compile(r"\n\[cut: [\d,]+ characters in .*all\]$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +240,11 @@ def _cut(text: str, max_chars: int) -> str:
     if len(text) <= max_chars:
         return text
     return f"{text[:max_chars]}\n[cut: {len(text):,} characters in all]"
+
+
+def was_cut(observation: str) -> bool:
+    """Whether an observation, as recorded in a turn, is the beginning of a longer one."""
+    return _CUT.search(observation) is not None
 
 
 def _cut_messages(chat: tuple[Message, ...], max_chars: int) -> tuple[Message, ...]:

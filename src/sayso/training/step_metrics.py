@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sayso.algorithms.base import Update
+from sayso.rollout.boundary import was_cut
 from sayso.training.progress import Progress
 from sayso.types import EndReason, Episode, FinishReason
 
@@ -68,6 +69,12 @@ def step_warnings(
         f"Invalid episodes are left out, kind {kind}: for example {message}"
         for kind, message in causes.items()
     ]
+    num_cut = sum(was_cut(turn.observation) for e in episodes for turn in e.turns)
+    if num_cut:
+        found.append(
+            f"Observations were too long and cut: {num_cut} in this step; the note at the end of "
+            "each tells its full length."
+        )
     actions = [turn for e in useful for turn in e.turns]
     cut = _mean([turn.finish is FinishReason.LENGTH for turn in actions])
     if len(actions) >= MIN_ACTIONS_TO_WARN and cut >= CUT_FRAC_TO_WARN:
