@@ -40,6 +40,10 @@ class ScriptedEngine:
     closed: list[str] = field(default_factory=list)
     _queue: dict[str, tuple[Request, tuple[int, ...]]] = field(default_factory=dict)
 
+    @property
+    def path(self) -> str:
+        return "scripted"
+
     def submit(self, request: Request) -> None:
         assert request.session not in self._queue, "one request at a time"
         assert request.new_ids

@@ -12,10 +12,14 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 from sayso.models.distribution import Distribution
@@ -23,10 +27,21 @@ from sayso.models.lm import LanguageModel
 from sayso.models.tiny import tiny_tokenizer
 from sayso.sampling.base import Completion, Engine, Request
 from sayso.sampling.hf_engine import HFEngine
+from sayso.sampling.native.backend import NativeBackend
+from sayso.sampling.native.probe import why_not_native
 from sayso.sampling.torch_engine import TorchEngine
 
-KINDS = ("llama", "gpt2", "qwen2", "qwen3")
-ENGINES = {"torch": TorchEngine, "hf": HFEngine}
+KINDS = ("llama", "gpt2", "qwen2", "qwen3", "mistral", "smollm3")
+
+
+def native_engine(lm: LanguageModel, how: Distribution, *, max_rows: int, **kwargs: Any) -> Engine:
+    """Our engine over the compiled kernels, exact."""
+    assert why_not_native(lm, is_int8=False) is None
+    backend = NativeBackend(lm, how, is_int8=False)
+    return TorchEngine(lm, how, max_rows=max_rows, backend=backend, **kwargs)
+
+
+ENGINES = {"torch": TorchEngine, "hf": HFEngine, "native": native_engine}
 NUM_TOKENS = 37
 EOS = (3, 5)
 CONTEXT = 160
@@ -45,7 +60,7 @@ def network(kind: str, *, num_tokens: int = NUM_TOKENS, seed: int = 0, dropout: 
         "head_dim": 8,
         "max_position_embeddings": CONTEXT,
         "attention_dropout": dropout,
-        "initializer_range": 0.3,
+        "initializer_range": 0.25,
         "bos_token_id": 0,
         "eos_token_id": EOS[0],
         "tie_word_embeddings": False,
@@ -53,6 +68,12 @@ def network(kind: str, *, num_tokens: int = NUM_TOKENS, seed: int = 0, dropout: 
     built: Any
     if kind == "llama":
         built = LlamaForCausalLM(LlamaConfig(**rotary))
+    elif kind == "mistral":
+        built = MistralForCausalLM(MistralConfig(**rotary, sliding_window=None))
+    elif kind == "smollm3":
+        # Deeper, to have both kinds of layers; milder, or float32 itself is off by 2e-5.
+        sizes = rotary | {"num_hidden_layers": 4, "initializer_range": 0.2, "pad_token_id": 0}
+        built = SmolLM3ForCausalLM(SmolLM3Config(**sizes, no_rope_layer_interval=2))
     elif kind == "qwen2":
         built = Qwen2ForCausalLM(Qwen2Config(**rotary))
     elif kind == "qwen3":

@@ -91,9 +91,9 @@ def test_attention_reads_no_further_than_the_longest_row_being_decoded(
     engine.close("long")
     engine.submit(request("a", (3,), budget=2))
     engine.poll()
-    assert engine._cache.place is not None
-    assert engine._cache.place.num_keys == 6
-    assert engine._cache.place.slots == slice(0, 1)
+    assert engine._backend.cache.place is not None
+    assert engine._backend.cache.place.num_keys == 6
+    assert engine._backend.cache.place.slots == slice(0, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -164,7 +164,7 @@ def test_closing_all_sessions_and_sync_give_the_memory_back() -> None:
     assert engine._slots == []
     assert engine._parking._held_bytes == 0
     assert engine._sessions._sessions == {}
-    cache = weakref.ref(engine._cache)
+    cache = weakref.ref(engine._backend.cache)
     engine.sync()
     gc.collect()
     assert cache() is None
@@ -192,7 +192,7 @@ def test_closing_a_session_while_it_is_decoded_frees_its_slot() -> None:
 def test_memory_not_yet_written_is_zero_so_that_masked_entries_stay_finite() -> None:
     engine = TorchEngine(language_model(network("llama")), PLAIN, max_rows=4)
     drain(engine, [request("a", range(1, 31), budget=40), request("b", (1,), budget=2)])
-    for keys, values in engine._cache._held:
+    for keys, values in engine._backend.cache._held:
         assert keys.shape[2] >= 69
         for held in (keys, values):
             assert not held[:, :, 69:].any()
@@ -256,7 +256,7 @@ def test_make_engine_takes_ours_for_models_it_can_drive(
     options = SamplingOptions(max_rows=3, stop=("X",), top_k=5)
     engine = make_engine(language_model(network(kind)), options)
     assert isinstance(engine, TorchEngine)
-    assert (engine._max_rows, engine._distribution.top_k) == (3, 5)
+    assert (engine._max_rows, engine._backend._distribution.top_k) == (3, 5)
     assert engine._sessions._stop == ("X",)
     assert isinstance(
         make_engine(language_model(network(kind)), SamplingOptions(engine="hf")), HFEngine

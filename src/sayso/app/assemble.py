@@ -107,7 +107,7 @@ def config_of(run: Run) -> RunConfig:
 
 def meta(config: RunConfig, command: Sequence[str]) -> dict[str, Any]:
     """What was run with what: versions, platform, command, seed."""
-    return collect(seed=config.seed, argv=command) | {"engine": config.sampling.engine}
+    return collect(seed=config.seed, argv=command)
 
 
 def open_or_create_run(config: RunConfig, path: Path, *, command: Sequence[str] = ()) -> Run:
@@ -144,6 +144,7 @@ def assemble(
     callbacks: Sequence[Callback] = (),
 ) -> Training:
     """Everything that ``train`` needs."""
+    run.annotate(sampler=learner.sampler().engine.path)
     return Training(
         learner=learner,
         source=env or env_source(config.env),

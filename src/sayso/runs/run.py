@@ -174,6 +174,12 @@ class Run:
             where=str(self.path / "meta.json"), problem=problem, fix="Restore it from a backup."
         )
 
+    def annotate(self, **values: Any) -> None:
+        """Add to ``meta.json`` what is known only once the run is at work."""
+        known = self.meta()
+        if known | values != known:
+            self._write_meta(known | values)
+
     def owner(self) -> Owner | None:
         """Who took the lock last and did not give it back; it may be dead."""
         try:
@@ -229,10 +235,13 @@ class Run:
         fp(Failpoint.RUN_DIRECTORY_MADE, self.path)
         write_new(self.config, dump_toml(config).encode())
         fp(Failpoint.CONFIG_WRITTEN, self.config)
-        data = json.dumps(dict(meta), indent=1, ensure_ascii=True, allow_nan=False) + "\n"
-        replace_file(self.path / "meta.json", data.encode())
+        self._write_meta(meta)
         fp(Failpoint.META_WRITTEN, self.path / "meta.json")
         fsync_directory(self.path.parent)
+
+    def _write_meta(self, meta: Mapping[str, Any]) -> None:
+        data = json.dumps(dict(meta), indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+        replace_file(self.path / "meta.json", data.encode())
 
     def _sign(self) -> None:
         owner = {

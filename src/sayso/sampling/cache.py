@@ -19,8 +19,17 @@ from transformers.cache_utils import Cache
 _LENGTH_STEP = 64
 """Positions are allocated in multiples of this."""
 
-Snapshot = list[tuple[Tensor, Tensor]]
-"""Keys and values of one row in every layer, each ``[h, t, d]``."""
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Keys and values of one row in every layer, each ``[h, t, d]``."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it holds."""
+        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +113,16 @@ class SlotCache(Cache):
 
     def snapshot(self, slot: int, length: int) -> Snapshot:
         """A copy of the first ``length`` positions of one slot."""
-        return [
-            (keys[slot, :, :length].clone(), values[slot, :, :length].clone())
-            for keys, values in self._held
-        ]
+        return Snapshot(
+            tuple(
+                (keys[slot, :, :length].clone(), values[slot, :, :length].clone())
+                for keys, values in self._held
+            )
+        )
 
     def restore(self, slot: int, snapshot: Snapshot) -> None:
         """Write a snapshot into a slot, which must have been reserved."""
-        for (keys, values), (old_keys, old_values) in zip(self._held, snapshot, strict=True):
+        for (keys, values), (old_keys, old_values) in zip(self._held, snapshot.layers, strict=True):
             keys[slot, :, : old_keys.shape[1]] = old_keys
             values[slot, :, : old_values.shape[1]] = old_values
 
@@ -142,8 +153,3 @@ class SlotCache(Cache):
         if num_slots:
             grown[:, :, :length][:num_slots] = held
         return grown
-
-
-def num_bytes(snapshot: Snapshot) -> int:
-    """Memory that a snapshot holds."""
-    return sum(keys.nbytes + values.nbytes for keys, values in snapshot)

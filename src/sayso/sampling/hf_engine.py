@@ -53,6 +53,11 @@ class HFEngine:
         self._queue: dict[str, Session] = {}
 
     @property
+    def path(self) -> str:
+        """How it computes."""
+        return "hf: transformers' generate"
+
+    @property
     def max_context(self) -> int:
         """Most tokens a session may hold."""
         return self._max_context

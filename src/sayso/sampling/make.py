@@ -7,6 +7,8 @@ import logging
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Engine, SamplingOptions
 from sayso.sampling.hf_engine import HFEngine
+from sayso.sampling.native.backend import NativeBackend
+from sayso.sampling.native.probe import why_not_native
 from sayso.sampling.probe import why_not
 from sayso.sampling.torch_engine import TorchEngine
 
@@ -14,21 +16,34 @@ _logger = logging.getLogger("sayso")
 
 
 def make_engine(lm: LanguageModel, options: SamplingOptions) -> Engine:
-    """The engine that ``options`` ask for.
+    """The engine that ``options`` ask for, or the next one that can serve the model.
 
-    A model that ``TorchEngine`` cannot drive (sliding windows, state-space layers, attention
-    biases that need a 2-D mask, …) gets ``HFEngine``: the same samples, slower. One warning
-    says so, with the reason.
+    The kernels know some families of models on a CPU; any other model is decoded by its own
+    forward; one whose cache we cannot drive (sliding windows, state-space layers, attention biases
+    that need a 2-D mask, …) gets ``HFEngine``: the same samples, slower. One line says so, with
+    the reason.
     """
     distribution = options.distribution()
+    rows, stop = options.max_rows, options.stop
+    reason = why_not(lm) if options.engine != "hf" else ""
+    if reason is not None:
+        if reason:
+            _logger.warning(
+                "%s is sampled with transformers' generate, which is slower, because %s. "
+                "Set sampling.engine = 'hf' to silence this.", lm.name, reason,
+            )  # fmt: skip
+        return HFEngine(lm, distribution, max_rows=rows, stop=stop)
     if options.engine == "torch":
-        reason = why_not(lm)
-        if reason is None:
-            return TorchEngine(lm, distribution, max_rows=options.max_rows, stop=options.stop)
-        _logger.warning(
-            "%s is sampled with transformers' generate, which is slower, because %s. "
-            "Set sampling.engine = 'hf' to silence this.",
-            lm.name,
-            reason,
-        )
-    return HFEngine(lm, distribution, max_rows=options.max_rows, stop=options.stop)
+        return TorchEngine(lm, distribution, max_rows=rows, stop=stop)
+    is_int8 = options.precision == "int8"
+    reason = why_not_native(lm, is_int8=is_int8)
+    if reason is None:
+        backend = NativeBackend(lm, distribution, is_int8=is_int8)
+        return TorchEngine(lm, distribution, max_rows=rows, stop=stop, backend=backend)
+    # On other devices the kernels are not what anyone would expect.
+    level = logging.WARNING if lm.device.type == "cpu" or is_int8 else logging.INFO
+    _logger.log(
+        level, "%s is sampled without our kernels, which is slower, because %s. "
+        "Set sampling.engine = 'torch' to silence this.", lm.name, reason,
+    )  # fmt: skip
+    return TorchEngine(lm, distribution, max_rows=rows, stop=stop)

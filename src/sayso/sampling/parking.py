@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sayso.sampling.cache import Snapshot, num_bytes
+from typing import Any
+
 from sayso.sampling.sessions import Session
 
 
@@ -16,11 +17,11 @@ class Parking:
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
         self._held_bytes = 0
-        self._parked: dict[str, tuple[Session, Snapshot, int]] = {}
+        self._parked: dict[str, tuple[Session, Any, int]] = {}
 
-    def put(self, session: Session, snapshot: Snapshot) -> None:
+    def put(self, session: Session, snapshot: Any) -> None:
         """Park a session."""
-        size = num_bytes(snapshot)
+        size: int = snapshot.nbytes
         self._parked[session.name] = (session, snapshot, size)
         self._held_bytes += size
         while self._held_bytes > self._budget_bytes:
@@ -28,7 +29,7 @@ class Parking:
             self._parked[oldest][0].num_cached = 0
             self.take(oldest)
 
-    def take(self, name: str) -> Snapshot | None:
+    def take(self, name: str) -> Any:
         """Remove a session; its snapshot, or ``None`` if it was not parked or was dropped."""
         found = self._parked.pop(name, None)
         if found is None:

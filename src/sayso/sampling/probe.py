@@ -34,6 +34,12 @@ def why_not(lm: LanguageModel) -> str | None:
     return _answers[lm.network]
 
 
+def trial_rows(lm: LanguageModel, num_tokens: int) -> list[list[int]]:
+    """A few short rows of unequal length, at least two tokens each."""
+    lengths = [max(2, min(n, lm.max_context)) for n in _LENGTHS]
+    return [[(7 * i + 3 * j) % num_tokens for j in range(n)] for i, n in enumerate(lengths)]
+
+
 def _declared(network: Any, max_context: int) -> str | None:
     """A reason that can be read off the model. A window as wide as the context is none."""
     accepted = inspect.signature(network.forward).parameters
@@ -63,9 +69,9 @@ def _declared(network: Any, max_context: int) -> str | None:
 
 def _tried(lm: LanguageModel, network: Any) -> str | None:
     """A reason that shows only when the model runs."""
-    device, num_tokens = device_of(lm.network), num_embeddings(lm.network)
-    lengths = [max(2, min(n, lm.max_context)) for n in _LENGTHS]
-    rows = [[(7 * i + 3 * j) % num_tokens for j in range(n)] for i, n in enumerate(lengths)]
+    device = device_of(lm.network)
+    rows = trial_rows(lm, num_embeddings(lm.network))
+    lengths = [len(row) for row in rows]
     slots = list(range(len(rows)))
     try:
         with evaluating(lm.network):

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sayso.models.distribution import Distribution, inverse_cdf, token_logprobs
+from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
+from sayso.sampling.backend import Backend, SlotBackend
 from sayso.sampling.base import Completion, Request
-from sayso.sampling.cache import SlotCache, Snapshot
-from sayso.sampling.forward import ChunkForward
-from sayso.sampling.network import device_of, evaluating, unwrapped
+from sayso.sampling.network import evaluating
 from sayso.sampling.parking import Parking
 from sayso.sampling.sessions import Session, SessionTable
 
@@ -31,7 +31,7 @@ PIECE_TOKENS = 512
 class _Prompt:
     """A computed prompt that queued sessions still need, and the logits after it ``[v]``."""
 
-    snapshot: Snapshot
+    snapshot: Any
     logits: Tensor
 
 
@@ -54,6 +54,7 @@ class TorchEngine:
         max_rows: int,
         stop: Sequence[str] = (),
         idle_bytes: int = 1 << 30,
+        backend: Backend | None = None,
     ) -> None:
         """Prepare; nothing is allocated before the first ``poll``.
 
@@ -63,19 +64,22 @@ class TorchEngine:
             max_rows: Rows decoded together.
             stop: Strings that end an action.
             idle_bytes: Memory for the caches of sessions that rest.
+            backend: What decodes; unset: the model's own forward.
         """
         self._network = lm.network
-        self._distribution = distribution
         self._max_rows = max_rows
         self._max_context: int = lm.max_context
-        self._device = device_of(lm.network)
-        self._forward = ChunkForward(unwrapped(lm.network), self._device)
         self._sessions = SessionTable(lm, stop)
         self._queue: dict[str, Session] = {}
         self._slots: list[Session] = []
         self._parking = Parking(idle_bytes)
         self._prompts: dict[tuple[int, ...], _Prompt] = {}
-        self._cache = SlotCache(max_rows)
+        self._backend = backend or SlotBackend(lm, distribution, max_rows=max_rows)
+
+    @property
+    def path(self) -> str:
+        """How it computes."""
+        return self._backend.path
 
     @property
     def max_context(self) -> int:
@@ -114,25 +118,25 @@ class TorchEngine:
         self._slots.clear()
         self._parking.clear()
         self._prompts.clear()
-        self._cache = SlotCache(self._max_rows)
+        self._backend.refresh()
 
     def _settle(self) -> None:
         """Free the slots of closed and resting sessions, then move the others to the front."""
         kept = []
         for slot, session in enumerate(self._slots):
             if session.is_open and session.row is None:
-                snapshot = self._cache.snapshot(slot, session.num_cached)
+                snapshot = self._backend.snapshot(slot, session.num_cached)
                 self._parking.put(session, snapshot)
             elif session.is_open:
                 self._queue.pop(session.name, None)
                 kept.append(slot)
         holes = sorted(set(range(len(kept))) - set(kept))
         movers = [slot for slot in kept if slot >= len(kept)]
-        if movers:
-            length = max(self._slots[slot].num_cached for slot in movers)
-            self._cache.copy(movers, holes, length)
         for hole, mover in zip(holes, movers, strict=True):
+            self._backend.move(mover, hole, self._slots[mover].num_cached)
             self._slots[hole] = self._slots[mover]
+        for slot in range(len(kept), len(self._slots)):
+            self._backend.clear(slot)
         del self._slots[len(kept) :]
 
     def _admit(self) -> None:
@@ -143,11 +147,11 @@ class TorchEngine:
         admitted = self._slots[first:]
         if admitted:
             longest = max(len(session.ids) for session in admitted)
-            self._cache.reserve(len(self._slots), longest)
+            self._backend.reserve(len(self._slots), longest)
         for slot, session in enumerate(admitted, start=first):
             snapshot = self._parking.take(session.name)
             if snapshot is not None:
-                self._cache.restore(slot, snapshot)
+                self._backend.restore(slot, snapshot)
 
     def _prefill(self) -> list[tuple[int, Completion]]:
         """Feed the contexts of actions that have no token yet, each different one once; draw."""
@@ -165,7 +169,8 @@ class TorchEngine:
         for leader, slots in copies.items():
             length = self._slots[leader].num_cached
             others = [slot for slot in slots if slot != leader]
-            self._cache.copy([leader] * len(others), others, length)
+            if others:
+                self._backend.share(leader, others, length)
             for slot in others:
                 self._slots[slot].num_cached = length
         self._store(leaders, logits)
@@ -179,7 +184,7 @@ class TorchEngine:
         for prompt, slot in leaders.items():
             known = self._prompts.get(prompt)
             if known is not None:
-                self._cache.restore(slot, known.snapshot)
+                self._backend.restore(slot, known.snapshot)
                 self._slots[slot].num_cached = len(prompt)
                 logits[slot] = known.logits
         return logits
@@ -189,7 +194,8 @@ class TorchEngine:
         wanted = {tuple(session.ids) for session in self._queue.values() if not session.num_cached}
         for prompt in wanted & leaders.keys() - self._prompts.keys():
             slot = leaders[prompt]
-            snapshot = self._cache.snapshot(slot, len(prompt))
+            self._backend.share(slot, (), len(prompt))
+            snapshot = self._backend.snapshot(slot, len(prompt))
             self._prompts[prompt] = _Prompt(snapshot, logits[slot].clone())
         self._prompts = {ids: kept for ids, kept in self._prompts.items() if ids in wanted}
 
@@ -200,7 +206,8 @@ class TorchEngine:
                 self._step([slot], PIECE_TOKENS)
         logits: dict[int, Tensor] = {}
         for batch in self._batches(sorted(slots, key=self._num_new)):
-            logits |= dict(zip(batch, self._step(batch, PIECE_TOKENS), strict=True))
+            # A copy: the backend may use the same memory for the next pass.
+            logits |= dict(zip(batch, self._step(batch, PIECE_TOKENS).clone(), strict=True))
         return logits
 
     def _batches(self, slots: list[int]) -> Iterator[list[int]]:
@@ -228,7 +235,7 @@ class TorchEngine:
         sessions = [self._slots[slot] for slot in slots]
         starts = [session.num_cached for session in sessions]
         chunks = [session.ids[session.num_cached :][:most] for session in sessions]
-        logits = self._forward(self._cache, slots, starts, chunks)
+        logits = self._backend.forward(slots, starts, chunks)
         for session, chunk in zip(sessions, chunks, strict=True):
             session.num_cached += len(chunk)
         return logits
@@ -236,12 +243,9 @@ class TorchEngine:
     def _draw(self, slots: list[int], logits: Float[Tensor, "n v"]) -> list[tuple[int, Completion]]:
         """Draw one token per row with the row's own number; the rows that finished."""
         rows = [self._slots[slot].active for slot in slots]
-        logprobs = token_logprobs(logits, self._distribution)
-        uniform = torch.tensor([row.uniform for row in rows], dtype=torch.float64)
-        tokens = inverse_cdf(logprobs, uniform.to(self._device))
-        chosen = logprobs.gather(-1, tokens[:, None]).squeeze(-1)
+        tokens, logprobs = self._backend.draw(logits, [row.uniform for row in rows])
         finished = []
-        for slot, token, logprob in zip(slots, tokens.tolist(), chosen.tolist(), strict=True):
+        for slot, token, logprob in zip(slots, tokens, logprobs, strict=True):
             session = self._slots[slot]
             order = session.active.order
             completion = self._sessions.note(session, token, logprob)

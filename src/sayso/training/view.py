@@ -44,6 +44,7 @@ class TerminalView(Callback):
         else:
             done, total = context.progress.num_episodes, context.options.total_episodes
             self._line(f"run {context.run.path}: {done}/{total} episodes done")
+        self._line(f"sampling with {context.learner.sampler().engine.path}")
 
     def on_rollout_start(self, context: TrainingContext) -> None:
         """Show what is going on: a step on a small machine takes a while."""

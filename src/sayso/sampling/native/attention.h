@@ -1,0 +1,149 @@
+// Attention of a few tokens over keys and values that some of them share.
+//
+// Keys lie in blocks of LANES positions, depth by depth, so that LANES scores come from one
+// multiply-add per depth; values lie position by position. A head's width is padded to LANES.
+#pragma once
+
+#include <vector>
+
+#include "vectors.h"
+
+struct Segment {
+    const float *keys, *values;  // of one layer and head, from the segment's first position on
+    int64_t length;
+};
+
+constexpr int QUERIES = 8;
+constexpr int MOST_PER_ROW = 64;  // query heads of one key head
+
+template <int COUNT>
+static void scores_of(const float *q, int64_t stride, int64_t depth, int64_t padded,
+                      const Segment &s, float *out, int64_t out_stride) {
+    for (int64_t block = 0; block * LANES < s.length; ++block) {
+        const float *keys = s.keys + block * LANES * padded;
+        Floats acc[COUNT] = {};
+        for (int64_t d = 0; d < depth; ++d) {
+            const Floats k = load(keys + d * LANES);
+#pragma GCC unroll 8
+            for (int i = 0; i < COUNT; ++i) acc[i] += splat(q[i * stride + d]) * k;
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < COUNT; ++i) store(out + i * out_stride + block * LANES, acc[i]);
+    }
+    for (int i = 0; i < COUNT; ++i)
+        for (int64_t p = s.length; p % LANES; ++p) out[i * out_stride + p] = -INFINITY;
+}
+
+static void scores(const float *q, int64_t count, int64_t stride, int64_t depth, int64_t padded,
+                   const Segment &s, float *out, int64_t out_stride) {
+    int64_t i = 0;
+    for (; i + QUERIES <= count; i += QUERIES)
+        scores_of<QUERIES>(q + i * stride, stride, depth, padded, s, out + i * out_stride, out_stride);
+    for (; i + 3 <= count; i += 3)
+        scores_of<3>(q + i * stride, stride, depth, padded, s, out + i * out_stride, out_stride);
+    for (; i < count; ++i)
+        scores_of<1>(q + i * stride, stride, depth, padded, s, out + i * out_stride, out_stride);
+}
+
+template <int COUNT, int VECTORS>
+static void mixed_of(const float *p, int64_t p_stride, const float *values, int64_t padded,
+                     int64_t length, float *out, int64_t stride) {
+    Floats acc[COUNT][VECTORS];
+#pragma GCC unroll 8
+    for (int i = 0; i < COUNT; ++i)
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) acc[i][v] = load(out + i * stride + v * LANES);
+    for (int64_t t = 0; t < length; ++t) {
+        Floats x[VECTORS];
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) x[v] = load(values + t * padded + v * LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < COUNT; ++i) {
+            const Floats weight = splat(p[i * p_stride + t]);
+#pragma GCC unroll 8
+            for (int v = 0; v < VECTORS; ++v) acc[i][v] += weight * x[v];
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < COUNT; ++i)
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) store(out + i * stride + v * LANES, acc[i][v]);
+}
+
+template <int COUNT>
+static void mixed_rows(const float *p, int64_t p_stride, const Segment &s, int64_t padded,
+                       float *out, int64_t stride) {
+    int64_t d = 0;
+    for (; d + 4 * LANES <= padded; d += 4 * LANES)
+        mixed_of<COUNT, 4>(p, p_stride, s.values + d, padded, s.length, out + d, stride);
+    for (; d < padded; d += LANES)
+        mixed_of<COUNT, 1>(p, p_stride, s.values + d, padded, s.length, out + d, stride);
+}
+
+static void mixed(const float *p, int64_t count, int64_t p_stride, const Segment &s, int64_t padded,
+                  float *out, int64_t stride) {
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        mixed_rows<4>(p + i * p_stride, p_stride, s, padded, out + i * stride, stride);
+    for (; i + 3 <= count; i += 3)
+        mixed_rows<3>(p + i * p_stride, p_stride, s, padded, out + i * stride, stride);
+    for (; i < count; ++i) mixed_rows<1>(p + i * p_stride, p_stride, s, padded, out + i * stride, stride);
+}
+
+// Turns scores into weights that are not normalised yet; returns one over their sum.
+static float weigh(float *score, int64_t length) {
+    Floats most = splat(-INFINITY);
+    for (int64_t t = 0; t < length; t += LANES) {
+        const Floats s = load(score + t);
+        most = select(s > most, s, most);
+    }
+    const Floats top = splat(largest(most));
+    Floats total = {};
+    for (int64_t t = 0; t < length; t += LANES) {
+        const Floats weight = exponential(load(score + t) - top);
+        store(score + t, weight);
+        total += weight;
+    }
+    return 1.0f / sum(total);
+}
+
+static inline int64_t padded_to_lanes(int64_t length) { return (length + LANES - 1) / LANES * LANES; }
+
+// Some queries over the segments that all of them share, then each row's over its own.
+//
+// Queries lie row by row, `per_row` of each; they are scaled already. `buffer` is scratch.
+static void attend(const float *q, int64_t rows, int64_t per_row, int64_t depth, int64_t padded,
+                   const Segment *common, int64_t num_common, const Segment *own, float *out,
+                   std::vector<float> &buffer) {
+    int64_t shared = 0, longest = 0;
+    for (int64_t c = 0; c < num_common; ++c) shared += padded_to_lanes(common[c].length);
+    for (int64_t r = 0; r < rows; ++r)
+        longest = own[r].length > longest ? own[r].length : longest;
+    const int64_t stride = shared + padded_to_lanes(longest), count = rows * per_row;
+    if ((int64_t)buffer.size() < count * stride) buffer.resize(count * stride);
+    float *s = buffer.data();
+    int64_t at = 0;
+    for (int64_t c = 0; c < num_common; at += padded_to_lanes(common[c++].length))
+        scores(q, count, padded, depth, padded, common[c], s + at, stride);
+    float norm[QUERIES * MOST_PER_ROW];
+    for (int64_t r = 0; r < rows; ++r) {
+        const int64_t first = r * per_row;
+        if (own[r].length)
+            scores(q + first * padded, per_row, padded, depth, padded, own[r],
+                   s + first * stride + shared, stride);
+        for (int64_t i = first; i < first + per_row; ++i)
+            norm[i] = weigh(s + i * stride, shared + padded_to_lanes(own[r].length));
+    }
+    std::memset(out, 0, count * padded * sizeof(float));
+    at = 0;
+    for (int64_t c = 0; c < num_common; at += padded_to_lanes(common[c++].length))
+        mixed(s + at, count, stride, common[c], padded, out, padded);
+    for (int64_t r = 0; r < rows; ++r) {
+        const int64_t first = r * per_row;
+        if (own[r].length)
+            mixed(s + first * stride + shared, per_row, stride, own[r], padded, out + first * padded,
+                  padded);
+        for (int64_t i = first; i < first + per_row; ++i)
+            for (int64_t d = 0; d < padded; ++d) out[i * padded + d] *= norm[i];
+    }
+}

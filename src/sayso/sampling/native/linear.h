@@ -1,0 +1,228 @@
+// y = x W^T + b on packed weights, in fp32 or in int8 with int32 sums.
+//
+// Packed: panels of TILE_COLUMNS output columns, each panel its whole depth in the order in which the
+// tile reads it. Every output is summed in the order of the depth by one thread, so that a row does not
+// depend on its neighbours or on the number of threads.
+#pragma once
+
+#include "vectors.h"
+
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#include <immintrin.h>
+#define HAS_INT8 1
+#else
+#define HAS_INT8 0
+#endif
+
+struct Linear {
+    const void *weight;      // packed; fp32 or int8
+    const float *scale;      // int8: of each output column, else null
+    const int32_t *offset;   // int8: 128 times the sum of each column's weights
+    const float *bias;       // or null
+    const float *down;       // packed low-rank part [rank, depth], or null
+    const float *up;         // packed [columns, rank], scaling included
+    int64_t columns, depth, rank;
+};
+
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Adds or writes one tile row; the last panel may be narrower than the tile.
+static inline void put(float *to, const Floats *value, int64_t width, bool add) {
+    if (width >= TILE_COLUMNS) {
+#pragma GCC unroll 8
+        for (int v = 0; v < TILE_VECTORS; ++v) {
+            float *at = to + v * LANES;
+            store(at, add ? load(at) + value[v] : value[v]);
+        }
+        return;
+    }
+    float flat[TILE_COLUMNS];
+    std::memcpy(flat, value, sizeof flat);
+    for (int64_t i = 0; i < width; ++i) to[i] = add ? to[i] + flat[i] : flat[i];
+}
+
+// The next panel is fetched while this one is used: each of its rows' tiles asks for a part.
+struct Ahead {
+    const char *at;
+    int64_t step;  // bytes per step of the depth
+
+    Ahead part(int64_t row, int64_t rows, int64_t bytes) const { return {at + bytes * row / rows, step}; }
+};
+
+static inline Ahead ahead_of(const void *next, int64_t step_bytes, int64_t rows) {
+    return {(const char *)next, step_bytes * TILE_ROWS / (rows > TILE_ROWS ? rows : TILE_ROWS)};
+}
+
+template <int ROWS>
+static inline void tile_fp32(const float *x, int64_t stride, const float *w, int64_t depth, Ahead next,
+                             Floats (&acc)[ROWS][TILE_VECTORS]) {
+    for (int64_t k = 0; k < depth; ++k, w += TILE_COLUMNS) {
+        __builtin_prefetch(next.at + k * next.step, 0, 2);
+        Floats b[TILE_VECTORS];
+#pragma GCC unroll 8
+        for (int v = 0; v < TILE_VECTORS; ++v) b[v] = load(w + v * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) {
+            const Floats a = splat(x[r * stride + k]);
+#pragma GCC unroll 8
+            for (int v = 0; v < TILE_VECTORS; ++v) acc[r][v] += a * b[v];
+        }
+    }
+}
+
+template <int ROWS>
+static void rows_fp32(const float *x, int64_t stride, const float *w, int64_t depth,
+                      const float *bias, float *y, int64_t y_stride, int64_t width, bool add,
+                      Ahead next) {
+    Floats acc[ROWS][TILE_VECTORS] = {};
+    tile_fp32<ROWS>(x, stride, w, depth, next, acc);
+    float b[TILE_COLUMNS] = {};
+    if (bias)
+        for (int64_t i = 0; i < width && i < TILE_COLUMNS; ++i) b[i] = bias[i];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+        for (int v = 0; v < TILE_VECTORS; ++v) acc[r][v] += load(b + v * LANES);
+        put(y + r * y_stride, acc[r], width, add);
+    }
+}
+
+// Panels [first, last) of y = x W^T + bias, or y += ….
+static void panels_fp32(const float *x, int64_t x_stride, int64_t rows, const float *w,
+                        const float *bias, int64_t columns, int64_t depth, float *y,
+                        int64_t y_stride, bool add, int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; ++p) {
+        const float *panel = w + p * depth * TILE_COLUMNS;
+        const int64_t step = TILE_COLUMNS * sizeof(float), bytes = p + 1 < last ? step * depth : 0;
+        const Ahead next = ahead_of(panel + bytes / sizeof(float), bytes ? step : 0, rows);
+        const int64_t column = p * TILE_COLUMNS, width = columns - column;
+        const float *b = bias ? bias + column : nullptr;
+        int64_t r = 0;
+        for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
+            rows_fp32<TILE_ROWS>(x + r * x_stride, x_stride, panel, depth, b,
+                                 y + r * y_stride + column, y_stride, width, add,
+                                 next.part(r, rows, bytes));
+        for (; r + 2 <= rows; r += 2)
+            rows_fp32<2>(x + r * x_stride, x_stride, panel, depth, b, y + r * y_stride + column,
+                         y_stride, width, add, next.part(r, rows, bytes));
+        for (; r < rows; ++r)
+            rows_fp32<1>(x + r * x_stride, x_stride, panel, depth, b, y + r * y_stride + column,
+                         y_stride, width, add, next.part(r, rows, bytes));
+    }
+}
+
+#if HAS_INT8
+#if defined(__AVX512VNNI__)
+typedef __m512i Bytes;
+static inline Bytes bytes(const void *from) { return _mm512_loadu_si512(from); }
+static inline Bytes repeat4(const uint8_t *from) {
+    int32_t four;
+    std::memcpy(&four, from, 4);
+    return _mm512_set1_epi32(four);
+}
+// Written out: the compiler's own form of it copies the sums between registers and memory.
+static inline void dot4(Bytes &sum, Bytes a, Bytes b) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+}
+#else
+typedef __m256i Bytes;
+static inline Bytes bytes(const void *from) { return _mm256_loadu_si256((const __m256i *)from); }
+static inline Bytes repeat4(const uint8_t *from) {
+    int32_t four;
+    std::memcpy(&four, from, 4);
+    return _mm256_set1_epi32(four);
+}
+static inline void dot4(Bytes &sum, Bytes a, Bytes b) {
+    __asm__("{vex} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+}
+#endif
+
+template <int ROWS>
+static void rows_int8(const uint8_t *x, int64_t stride, const float *x_scale, const int8_t *w,
+                      int64_t depth, const float *scale, const int32_t *offset, const float *bias,
+                      float *y, int64_t y_stride, int64_t width, bool add, Ahead next) {
+    Bytes acc[ROWS][TILE_VECTORS] = {};
+    for (int64_t k = 0; k < depth; k += 4, w += 4 * TILE_COLUMNS) {
+        __builtin_prefetch(next.at + k / 4 * next.step, 0, 2);
+        Bytes b[TILE_VECTORS];
+#pragma GCC unroll 8
+        for (int v = 0; v < TILE_VECTORS; ++v) b[v] = bytes(w + 4 * v * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) {
+            const Bytes a = repeat4(x + r * stride + k);
+#pragma GCC unroll 8
+            for (int v = 0; v < TILE_VECTORS; ++v) dot4(acc[r][v], a, b[v]);
+        }
+    }
+    Floats s[TILE_VECTORS], b[TILE_VECTORS];
+    Ints o[TILE_VECTORS];
+    for (int v = 0; v < TILE_VECTORS; ++v) {  // scale, offset and bias are padded to whole panels
+        s[v] = load(scale + v * LANES);
+        std::memcpy(&o[v], offset + v * LANES, sizeof o[v]);
+        b[v] = bias ? load(bias + v * LANES) : Floats{};
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r) {
+        Floats out[TILE_VECTORS];
+#pragma GCC unroll 8
+        for (int v = 0; v < TILE_VECTORS; ++v) {
+            const Ints whole = (Ints)acc[r][v] - o[v];
+            out[v] = __builtin_convertvector(whole, Floats) * (s[v] * x_scale[r]) + b[v];
+        }
+        put(y + r * y_stride, out, width, add);
+    }
+}
+
+static void panels_int8(const uint8_t *x, int64_t x_stride, const float *x_scale, int64_t rows,
+                        const Linear &l, int64_t depth, float *y, int64_t y_stride, bool add,
+                        int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; ++p) {
+        const int8_t *panel = (const int8_t *)l.weight + p * depth * TILE_COLUMNS;
+        const int64_t step = 4 * TILE_COLUMNS, bytes = p + 1 < last ? depth * TILE_COLUMNS : 0;
+        const Ahead next = ahead_of(panel + bytes, bytes ? step : 0, rows);
+        const int64_t column = p * TILE_COLUMNS, width = l.columns - column;
+        const float *bias = l.bias ? l.bias + column : nullptr;
+        int64_t r = 0;
+        for (; r + TILE_ROWS <= rows; r += TILE_ROWS)
+            rows_int8<TILE_ROWS>(x + r * x_stride, x_stride, x_scale + r, panel, depth,
+                                 l.scale + column, l.offset + column, bias,
+                                 y + r * y_stride + column, y_stride, width, add,
+                                 next.part(r, rows, bytes));
+        for (; r < rows; ++r)
+            rows_int8<1>(x + r * x_stride, x_stride, x_scale + r, panel, depth, l.scale + column,
+                         l.offset + column, bias, y + r * y_stride + column, y_stride, width, add,
+                         next.part(r, rows, bytes));
+    }
+}
+#endif
+
+// One row to unsigned bytes around 128 with a scale of its own. What is not finite poisons the scale.
+// `out` has room for whole groups of four.
+static void quantise_row(const float *x, int64_t depth, uint8_t *out, float *scale) {
+    Floats most = {}, poison = {};
+    int64_t i = 0;
+    for (; i + LANES <= depth; i += LANES) {
+        const Floats value = load(x + i), size = select(value < 0.0f, -value, value);
+        most = select(size > most, size, most);
+        poison += value * 0.0f;
+    }
+    float top = largest(most), bad = sum(poison);
+    for (int64_t j = i; j < depth; ++j) {
+        top = std::fabs(x[j]) > top ? std::fabs(x[j]) : top;
+        bad += x[j] * 0.0f;
+    }
+    *scale = top / 127.0f + bad;
+    const float inverse = top > 0 ? 127.0f / top : 0.0f, round = 12582912.0f;
+    for (i = 0; i + LANES <= depth; i += LANES) {
+        // The sum's low bits are the rounded integer.
+        const Ints level = (Ints)(load(x + i) * inverse + (round + 128.0f));
+        for (int lane = 0; lane < LANES; ++lane) out[i + lane] = (uint8_t)level[lane];
+    }
+    for (; i < depth; ++i) {
+        const float level = x[i] * inverse + (round + 128.0f);
+        int32_t bits;
+        std::memcpy(&bits, &level, sizeof bits);
+        out[i] = (uint8_t)bits;
+    }
+    for (; i < ceil_div(depth, 4) * 4; ++i) out[i] = 128;
+}
