@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from learner_cases import END, VARIANTS, learner, tiny_lm
@@ -32,6 +32,7 @@ from sayso.envs.tinylang_math import (
 from sayso.models.lm import LanguageModel
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
+from sayso.sampling.base import SamplingOptions
 from sayso.seeds import derive
 from sayso.stats.intervals import mean_interval
 
@@ -39,7 +40,7 @@ BATCH = 64
 STEPS = {0.5: 100, 0.1: 200, 0.0: 150}
 """Updates for each weight of the KL."""
 SETTINGS: dict[str, dict[str, Any]] = {
-    "ppo": {"whiten": "none", "lr": 1e-3},
+    "ppo": {"whiten": "none", "lr": 5e-4},
 }
 """Options other than the algorithm's own defaults."""
 LEARNING_RATE = 3e-3
@@ -115,14 +116,18 @@ class Trained:
     says_reward: float
 
 
-def train_tinylang(name: str, *, beta: float, seed: int, **changes: Any) -> Trained:
+def train_tinylang(
+    name: str, *, beta: float, seed: int, precision: Literal["exact", "int8"] = "exact",
+    **changes: Any,
+) -> Trained:  # fmt: skip
     """A plain loop: collect, update, repeat; then enumerate."""
     torch.set_num_threads(1)
     options = {"tasks_per_step": 1, "group_size": BATCH, **SETTINGS.get(name, {}), **changes}
     steps, lr = options.pop("steps", STEPS[beta]), options.pop("lr", LEARNING_RATE)
     made = learner(
-        name, reference_lm(), optim=OptimOptions(lr=lr), kl=KLOptions(coef=beta), **options
-    )
+        name, reference_lm(), optim=OptimOptions(lr=lr), kl=KLOptions(coef=beta),
+        sampling=SamplingOptions(max_new_tokens=3, precision=precision), **options,
+    )  # fmt: skip
     words = source("sayso/TinyLang-v0")
     tasks = words.open().tasks("train")
     for step in range(steps):
@@ -133,6 +138,8 @@ def train_tinylang(name: str, *, beta: float, seed: int, **changes: Any) -> Trai
         update = made.update(episodes, seed=derive(seed, "update", step))
         assert update.fatal is None
         assert not update.skipped
+        is_off = update.metrics["parity/mean_gap"].value > 1e-5
+        assert is_off == (precision == "int8"), update.metrics["parity/mean_gap"]
     return described(policy_table(made.lm), beta)
 
 

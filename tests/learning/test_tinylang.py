@@ -14,6 +14,7 @@ from tinylang_training import (
 )
 
 from sayso.envs.tinylang_math import kl, reference, soft_optimum
+from sayso.sampling.native.library import library
 
 
 def is_optimal(run: Trained, beta: float) -> bool:
@@ -49,6 +50,14 @@ def test_the_closed_form_optimum_passes_its_own_bar_and_is_no_bar_that_anything_
 def test_two_seeds_reach_the_optimum(name: str, beta: float, seed: int) -> None:
     run = train_tinylang(name, beta=beta, seed=seed)
     assert is_optimal(run, beta), run
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(not library().has_int8, reason="this processor multiplies no bytes")
+@pytest.mark.parametrize("name", ["rloo", "grpo", "ppo"])
+def test_sampling_in_int8_reaches_the_same_optimum(name: str) -> None:
+    run = train_tinylang(name, beta=0.1, seed=0, precision="int8")
+    assert is_optimal(run, 0.1), run
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from sayso.algorithms.epochs import (
     extra_terms,
     nothing_to_learn,
     run_passes,
+    sampling_weight,
 )
 from sayso.algorithms.grading import graded
 from sayso.algorithms.kl import KLOptions
@@ -137,6 +138,7 @@ class A2C:
                     advantage[number],
                     row.is_action,
                     num_in_step=len(minibatch.indices),
+                    weight=sampling_weight(self.core, row, scores),
                 )
                 critic = value_loss(
                     scores.value_or_raise(),

@@ -25,6 +25,7 @@ from sayso.seeds import generator
 from sayso.types import Episode
 
 KL_STOP_FACTOR = 1.5
+MAX_SAMPLING_WEIGHT = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +132,12 @@ def run_passes(
         want_entropy: Scores must hold entropies.
         want_value: Scores must hold values.
     """
-    parity, parts, skipped = ParityMeter(), [exp.metrics, graded.metrics], list[Skipped]()
+    is_exact = core.sampling.precision == "exact"
+    parity, parts, skipped = (
+        ParityMeter(is_exact=is_exact),
+        [exp.metrics, graded.metrics],
+        list[Skipped](),
+    )
     num_steps, stop = 0, False
     for epoch in range(passes.epochs):
         for number, indices in enumerate(_split(len(exp.episodes), passes, seed, epoch)):
@@ -164,6 +170,29 @@ def run_passes(
         warnings=graded.warnings,
         fatal=parity.fatal(),
     )
+
+
+def sampling_weight(core: Core, row: PackedRow, scores: Scores) -> Tensor | None:
+    r"""Truncated importance weights of a sampler that is a little off the policy it samples for.
+
+    .. math:: \min(\pi(a) / \mu(a), C)
+
+    for each token, from the training pass itself: no second pass is made. ``None`` where the
+    sampler is exact. Losses that clip a ratio need no such weight: their ratio is taken against what the
+    sampler recorded, so it holds the difference already.
+
+    Source:
+        Truncated importance sampling: Ionides 2008, J. Comp. Graph. Stat. 17(2); for samplers of
+        lower precision: Yao et al. 2025, "Your efficient RL framework secretly brings you
+        off-policy RL training". C = 2 as there.
+
+    Tests:
+        tests/math/test_sampling_weight.py
+    """
+    if core.sampling.precision == "exact":
+        return None
+    ratio = bounded_exp(scores.logprob.detach() - row.logprob_sampled)
+    return ratio.clamp(max=MAX_SAMPLING_WEIGHT)
 
 
 def nothing_to_learn(graded: Graded, *skipped: Skipped) -> Update:

@@ -17,6 +17,7 @@ from sayso.algorithms.epochs import (
     extra_terms,
     nothing_to_learn,
     run_passes,
+    sampling_weight,
 )
 from sayso.algorithms.grading import Numbers, graded, turn_ends
 from sayso.algorithms.kl import KLOptions
@@ -131,6 +132,7 @@ class Reinforce:
                     advantage[number],
                     row.is_action,
                     num_in_step=len(minibatch.indices),
+                    weight=sampling_weight(self.core, row, scores),
                 )
                 return [loss, *extra(number, row, scores)]
 

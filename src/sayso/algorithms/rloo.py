@@ -15,6 +15,7 @@ from sayso.algorithms.epochs import (
     extra_terms,
     nothing_to_learn,
     run_passes,
+    sampling_weight,
 )
 from sayso.algorithms.grading import by_group, graded, spread
 from sayso.algorithms.kl import KLOptions
@@ -117,6 +118,7 @@ class RLOO:
                     advantage[number],
                     row.is_action,
                     num_in_step=len(minibatch.indices),
+                    weight=sampling_weight(self.core, row, scores),
                 )
                 return [loss, *extra(number, row, scores)]
 

@@ -1,0 +1,71 @@
+"""Truncated importance weights undo what a quantised sampler gets wrong."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from sayso.algorithms.epochs import MAX_SAMPLING_WEIGHT, sampling_weight
+from sayso.algorithms.parity import ParityMeter
+from sayso.losses.policy_gradient import reinforce
+
+
+def weights(precision: str, logprob: torch.Tensor, recorded: torch.Tensor) -> Any:
+    core: Any = SimpleNamespace(sampling=SimpleNamespace(precision=precision))
+    row: Any = SimpleNamespace(logprob_sampled=recorded)
+    scores: Any = SimpleNamespace(logprob=logprob)
+    return sampling_weight(core, row, scores)
+
+
+def test_an_exact_sampler_gets_no_weight() -> None:
+    assert weights("exact", torch.zeros(3), torch.ones(3)) is None
+
+
+def test_the_gradient_under_another_sampler_is_the_policys_own_by_enumeration() -> None:
+    """Sum over all tokens of mu(a) · w(a) · A(a) · grad log pi(a) = sum of pi · A · grad log pi."""
+    logits = torch.tensor([0.3, -0.5, 1.1, 0.0], dtype=torch.float64, requires_grad=True)
+    sampler = (logits.detach() + torch.tensor([0.1, -0.2, 0.15, 0.05])).log_softmax(-1)
+    advantage = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    logprob = logits.log_softmax(-1)
+    weight = weights("int8", logprob, sampler)
+    assert not weight.requires_grad
+    assert float(weight.max()) < MAX_SAMPLING_WEIGHT
+    everything = torch.ones(4, dtype=torch.bool)
+    loss = reinforce(logprob, sampler.exp() * advantage, everything, num_in_step=1.0, weight=weight)
+    (got,) = torch.autograd.grad(loss.value, logits, retain_graph=True)
+    (expected,) = torch.autograd.grad(-(logprob.exp() * advantage).sum(), logits, retain_graph=True)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-9)
+    plain = reinforce(logprob, sampler.exp() * advantage, everything, num_in_step=1.0)
+    (biased,) = torch.autograd.grad(plain.value, logits)
+    assert float((biased - expected).abs().max()) > 0.01
+
+
+def test_weights_are_truncated_above_only() -> None:
+    logprob = torch.tensor([-1.0, -1.0, -5.0])
+    recorded = torch.tensor([-1.0, -4.0, -1.0])
+    expected = torch.tensor([1.0, MAX_SAMPLING_WEIGHT, math.exp(-4.0)])
+    torch.testing.assert_close(weights("int8", logprob, recorded), expected)
+
+
+def test_the_meter_reports_distance_and_effective_sample_size() -> None:
+    meter = ParityMeter(is_exact=False)
+    gaps = torch.tensor([math.log(2.0), -math.log(2.0)] * 10, dtype=torch.float64)
+    meter.add(-1 + gaps, torch.full((20,), -1.0, dtype=torch.float64))
+    metrics = meter.metrics()
+    assert metrics["parity/kl"].value == pytest.approx(0.0, abs=1e-12)
+    # Ratios 2 and 1/2: (2.5 / 2)² / (4.25 / 2).
+    assert metrics["parity/ess_frac"].value == pytest.approx(1.25**2 / 2.125)
+    fatal = meter.fatal()
+    assert fatal is not None
+    assert "int8 sampling is too far" in fatal.problem
+
+
+def test_a_small_difference_stops_an_exact_run_but_not_one_in_int8() -> None:
+    for is_exact in (True, False):
+        meter = ParityMeter(is_exact=is_exact)
+        meter.add(torch.full((20,), -1.0), torch.full((20,), -1.1))
+        assert (meter.fatal() is not None) is is_exact
