@@ -40,6 +40,11 @@ class NativeBackend:
         kind = "int8" if self._weights.is_int8 else "float32"
         return f"native: compiled kernels, {kind}, {32 * self._kernels.lanes}-bit vectors"
 
+    @property
+    def heads_per_key(self) -> int:
+        """Query heads that share a key head."""
+        return int(self._weights.model.heads // self._weights.model.key_heads)
+
     def refresh(self) -> None:
         """Pack the weights again before the next pass, and give the memory back."""
         self._is_fresh = False

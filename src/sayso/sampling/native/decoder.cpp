@@ -187,7 +187,7 @@ class Pass {
         : m(model), t(tokens), logits(logits), s(scratch),
           q_width(m.heads * m.head_width), kv_width(m.key_heads * m.head_width),
           up_width(m.is_gated ? 2 * m.mlp_width : m.mlp_width),
-          byte_stride(ceil_div(std::max({m.width, q_width, m.mlp_width}), 4) * 4) {
+          byte_stride(ceil_div(std::max({m.width, q_width, m.mlp_width}), GROUP) * GROUP) {
         int64_t rank = m.head.rank;
         for (int64_t i = 0; i < m.num_layers; ++i)
             for (const Linear *l : {&m.layers[i].qkv, &m.layers[i].out, &m.layers[i].up, &m.layers[i].down})
@@ -198,7 +198,7 @@ class Pass {
         s.attended.resize(t.count * q_width);
         s.mlp.resize(t.count * std::max(up_width, m.width));
         s.low.resize(t.count * rank);
-        s.scale.resize(t.count);
+        s.scale.resize(t.count * byte_stride / GROUP);
         s.bytes.resize(t.count * byte_stride);
         tile();
     }
@@ -279,7 +279,9 @@ class Pass {
                 normalise(norm, row, m.width, s.normed.data() + i * m.width);
                 row = s.normed.data() + i * m.width;
             }
-            if (l.scale) quantise_row(row, l.depth, s.bytes.data() + i * byte_stride, &s.scale[i]);
+            if (l.scale)
+                quantise_row(row, l.depth, s.bytes.data() + i * byte_stride,
+                             &s.scale[i * ceil_div(l.depth, GROUP)]);
             if (l.rank)
                 panels_fp32(row, stride, 1, l.down, nullptr, l.rank, l.depth, s.low.data() + i * l.rank,
                             l.rank, false, 0, ceil_div(l.rank, TILE_COLUMNS));
@@ -293,8 +295,8 @@ class Pass {
         const int64_t first = panels * me / team.size, last = panels * (me + 1) / team.size;
 #if HAS_INT8
         if (l.scale)
-            panels_int8(s.bytes.data(), byte_stride, s.scale.data(), rows, l, ceil_div(l.depth, 4) * 4, y,
-                        y_stride, add, first, last);
+            panels_int8(s.bytes.data(), byte_stride, s.scale.data(), rows, l, y, y_stride, add, first,
+                        last);
         else
 #endif
             panels_fp32(x, stride, rows, (const float *)l.weight, l.bias, l.columns, l.depth, y,
@@ -375,6 +377,7 @@ void sayso_describe(int64_t *out) {
     out[1] = TILE_COLUMNS;
     out[2] = HAS_INT8;
     out[3] = MOST_PER_ROW;
+    out[4] = GROUP;
 }
 
 // Rows of several matrices, one below the other, packed for `Linear`.
@@ -385,7 +388,7 @@ void sayso_pack(const Source *sources, int64_t num_sources, int64_t depth, int64
         for (int64_t c = 0; c < sources[n].columns; ++c)
             rows.push_back({sources[n].data + c * sources[n].column_stride, &sources[n]});
     const int64_t columns = rows.size(), panels = ceil_div(columns, TILE_COLUMNS);
-    const int64_t deep = is_int8 ? ceil_div(depth, 4) * 4 : depth;
+    const int64_t groups = ceil_div(depth, GROUP), deep = is_int8 ? groups * GROUP : depth;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t p = 0; p < panels; ++p)
         for (int64_t c = 0; c < TILE_COLUMNS; ++c) {
@@ -405,15 +408,16 @@ void sayso_pack(const Source *sources, int64_t num_sources, int64_t depth, int64
                 poison += w[k * step] * 0.0f;
             }
             const float inverse = most > 0 ? 127.0f / most : 0.0f;
-            int32_t total = 0;
+            std::vector<int32_t> totals(groups);
             for (int64_t k = 0; k < deep; ++k) {
                 const float level = is_there && k < depth ? std::nearbyintf(w[k * step] * inverse) : 0.0f;
                 const int8_t q = level >= -127.0f ? (int8_t)level : -127;
                 to[(k / 4) * 4 * TILE_COLUMNS + k % 4] = q;
-                total += q;
+                totals[k / GROUP] += q;
             }
+            for (int64_t g = 0; g < groups; ++g)
+                offset[(p * groups + g) * TILE_COLUMNS + c] = -128 * totals[g];
             scale[column] = most / 127.0f + poison;
-            offset[column] = 128 * total;
         }
 }
 

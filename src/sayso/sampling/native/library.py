@@ -100,6 +100,7 @@ class Library:
         tile_columns: Output columns of a panel.
         has_int8: Whether the machine multiplies bytes fast.
         most_per_row: Most query heads per key head.
+        group: Numbers of a row that share a scale in int8.
     """
 
     calls: Any
@@ -107,6 +108,7 @@ class Library:
     tile_columns: int
     has_int8: bool
     most_per_row: int
+    group: int
 
 
 class CompileError(Exception):
@@ -130,9 +132,9 @@ def library() -> Library:
     calls.sayso_draw.argtypes = (_PTR, _INT, _INT, ctypes.c_double, _PTR, _PTR, _PTR, _INT)
     for name in ("sayso_step", "sayso_pack", "sayso_draw", "sayso_describe"):
         getattr(calls, name).restype = None
-    facts = (_INT * 4)()
+    facts = (_INT * 5)()
     calls.sayso_describe(facts)
-    return Library(calls, facts[0], facts[1], bool(facts[2]), facts[3])
+    return Library(calls, facts[0], facts[1], bool(facts[2]), facts[3], facts[4])
 
 
 def _compiled() -> Path:

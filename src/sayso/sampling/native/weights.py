@@ -125,9 +125,10 @@ class Weights:
         padded = self._padded(columns)
         held: dict[str, Tensor] = {}
         if self.is_int8:
-            held["weight"] = torch.empty(padded * (-(-depth // 4) * 4), dtype=torch.int8)
+            groups = -(-depth // self._kernels.group)
+            held["weight"] = torch.empty(padded * groups * self._kernels.group, dtype=torch.int8)
             held["scale"] = torch.empty(padded, dtype=torch.float32)
-            held["offset"] = torch.empty(padded, dtype=torch.int32)
+            held["offset"] = torch.empty(padded * groups, dtype=torch.int32)
         else:
             held["weight"] = torch.empty(padded * depth, dtype=torch.float32)
         if any(getattr(base, "bias", None) is not None for base in bases):
