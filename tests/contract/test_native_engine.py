@@ -20,10 +20,10 @@ from engine_cases import (
 )
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from sayso.kernels import library as lib
 from sayso.models.distribution import Distribution
 from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
-from sayso.sampling.native import library as lib
 from sayso.sampling.native.backend import NativeBackend
 from sayso.sampling.native.cache import NativeCache
 from sayso.sampling.native.families import why_no_family

@@ -14,7 +14,7 @@ from tinylang_training import (
 )
 
 from sayso.envs.tinylang_math import kl, reference, soft_optimum
-from sayso.sampling.native.library import library
+from sayso.kernels.library import library
 
 
 def is_optimal(run: Trained, beta: float) -> bool:

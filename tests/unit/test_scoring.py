@@ -9,7 +9,7 @@ import tiny_models
 import torch
 from torch import Tensor
 
-from sayso.models import scoring
+from sayso.models import head, scoring
 from sayso.models.distribution import Distribution, token_logprobs
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
@@ -290,6 +290,7 @@ def test_logits_exist_for_one_chunk_at_a_time_even_when_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scoring, "HEAD_CHUNK", 5)
+    monkeypatch.setattr(head, "KEPT_BYTES", 0)
     lm = language_model("llama")
     largest = 0
 
@@ -301,6 +302,7 @@ def test_logits_exist_for_one_chunk_at_a_time_even_when_training(
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         score(lm, **tree(*texts()), distribution=FULL)
+        score(lm, **tree(*texts()), distribution=FULL, want_entropy=True)
     assert largest == 0  # none is kept for the way back: it is computed again
 
 

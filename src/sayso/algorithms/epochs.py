@@ -178,8 +178,8 @@ def sampling_weight(core: Core, row: PackedRow, scores: Scores) -> Tensor | None
     .. math:: \min(\pi(a) / \mu(a), C)
 
     for each token, from the training pass itself: no second pass is made. ``None`` where the
-    sampler is exact. Losses that clip a ratio need no such weight: their ratio is taken against what the
-    sampler recorded, so it holds the difference already.
+    sampler is exact. Losses that clip a ratio need no such weight: their ratio is taken against
+    what the sampler recorded, so it holds the difference already.
 
     Source:
         Truncated importance sampling: Ionides 2008, J. Comp. Graph. Stat. 17(2); for samplers of

@@ -105,8 +105,8 @@ class ParityMeter:
         return Fatal(
             problem=(
                 f"int8 sampling is too far from the trained policy: mean gap {gap:.3g} nats "
-                f"(allowed {INT8_MAX_MEAN_GAP}), effective sample size {self.ess_frac:.0%} of the tokens "
-                f"(at least {INT8_MIN_ESS_FRAC:.0%})."
+                f"(allowed {INT8_MAX_MEAN_GAP}), effective sample size {self.ess_frac:.0%} of the "
+                f"tokens (at least {INT8_MIN_ESS_FRAC:.0%})."
             ),
             fix="Set sampling.precision = 'exact'.",
         )

@@ -124,6 +124,20 @@ class LanguageModel:
             logits = torch.tanh(logits / cap) * cap
         return logits
 
+    def plain_head(self) -> Float[Tensor, "v d"] | None:
+        """The head's weight, if logits are ``hidden @ weight.T`` in fp32 or fp64, else ``None``."""
+        active = self._active_lm()
+        head = active.get_output_embeddings()
+        names = ("logit_scale", "logits_scaling", "final_logit_softcapping")
+        is_scaled = any(getattr(active.config, name, None) is not None for name in names)
+        has_bias = getattr(head, "bias", None) is not None
+        # A hook may change what the head gives, and is only called when the head is.
+        is_hooked = bool(head._forward_hooks or head._forward_pre_hooks)  # noqa: SLF001
+        if type(head) is not nn.Linear or has_bias or is_scaled or is_hooked:
+            return None
+        weight: Tensor = head.weight
+        return weight if weight.dtype in (torch.float32, torch.float64) else None
+
     def values(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Values of contexts.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from sayso.models.distribution import Distribution, token_logprobs
+from sayso.models.head import head_logprobs
 from sayso.models.lm import LanguageModel
 
 HEAD_CHUNK = 512
@@ -77,6 +78,12 @@ def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
         tests/unit/test_scoring.py: against the plain forward of four architectures.
     """
     hidden = lm.hidden(ids[None], position[None], visible[None])[0][source]
+    weight = lm.plain_head()
+    if weight is not None and distribution.is_full and not want_entropy and len(target):
+        return Scores(
+            logprob=head_logprobs(hidden, weight, target, temperature=distribution.temperature),
+            value=lm.values(hidden) if want_value else None,
+        )
     logprobs, entropies, outside = [], [], 0
     for start in range(0, max(len(target), 1), HEAD_CHUNK):
         part = slice(start, start + HEAD_CHUNK)

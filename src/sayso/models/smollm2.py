@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -16,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import torch
 
+from sayso.cache import cache_folder
 from sayso.errors import ModelMissingError
 from sayso.models.quiet import without_bars
 
@@ -26,11 +26,6 @@ _log = logging.getLogger("sayso")
 _REACH_S = 3.0
 _ABANDONED_S = 3600.0
 """Half-made conversions older than this belong to processes that were killed."""
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: ``$SAYSO_CACHE``, else ``~/.cache/sayso``."""
-    return Path(os.environ.get("SAYSO_CACHE") or Path.home() / ".cache" / "sayso")
 
 
 def resolve() -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import torch
+
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Engine, SamplingOptions
 from sayso.sampling.hf_engine import HFEngine
@@ -40,8 +42,9 @@ def make_engine(lm: LanguageModel, options: SamplingOptions) -> Engine:
     if reason is None:
         backend = NativeBackend(lm, distribution, is_int8=is_int8)
         return TorchEngine(lm, distribution, max_rows=rows, stop=stop, backend=backend)
-    # On other devices the kernels are not what anyone would expect.
-    level = logging.WARNING if lm.device.type == "cpu" or is_int8 else logging.INFO
+    # On other devices and in other precisions the kernels are not what anyone would expect.
+    is_expected = lm.device.type == "cpu" and lm.dtype is torch.float32
+    level = logging.WARNING if is_expected or is_int8 else logging.INFO
     _logger.log(
         level, "%s is sampled without our kernels, which is slower, because %s. "
         "Set sampling.engine = 'torch' to silence this.", lm.name, reason,

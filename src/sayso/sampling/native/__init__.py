@@ -1,1 +1,1 @@
-"""Our own kernels for decoding on a CPU: compiled on first use, called through ctypes."""
+"""Decoding on a CPU by our own kernels."""

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sayso.kernels import library as lib
 from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.backend import drawn
-from sayso.sampling.native import library as lib
 from sayso.sampling.native.cache import NativeCache, NativeSnapshot
 from sayso.sampling.native.weights import Weights
 from sayso.sampling.network import unwrapped

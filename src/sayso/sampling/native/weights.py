@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from sayso.sampling.native import library as lib
+from sayso.kernels import library as lib
 from sayso.sampling.native.families import FAMILIES, find
 
 _ROTARY_STEP = 1024

@@ -486,4 +486,44 @@ void sayso_draw(const float *logits, int64_t rows, int64_t vocabulary, double in
         logprob[r] = std::min(0.0, (double)(row[found] - top) * inverse_temperature - std::log(total)) + poison;
     }
 }
+
+// Logits [rows, vocabulary] become probabilities at a temperature, in place; the log-probability of one
+// token of each row.
+void sayso_softmax(float *logits, int64_t rows, int64_t vocabulary, double inverse_temperature,
+                   const int64_t *token, float *logprob, int64_t threads) {
+    const float t = (float)inverse_temperature;
+    const int64_t whole = vocabulary / LANES * LANES;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t r = 0; r < rows; ++r) {
+        float *row = logits + r * vocabulary;
+        Floats most = splat(-INFINITY);
+        for (int64_t i = 0; i < whole; i += LANES) {
+            const Floats l = load(row + i);
+            most = select(l > most, l, most);
+        }
+        float top = largest(most);
+        for (int64_t i = whole; i < vocabulary; ++i) top = row[i] > top ? row[i] : top;
+        const float chosen = row[token[r]];
+        double total = 0;
+        Floats partial = {};
+        for (int64_t i = 0; i < whole; i += LANES) {
+            const Floats p = exponential((load(row + i) - top) * t);
+            store(row + i, p);
+            partial += p;
+            if (i % 4096 == 0) {  // few enough additions for float32 between two to float64
+                total += sum(partial);
+                partial = Floats{};
+            }
+        }
+        total += sum(partial);
+        Floats rest = splat(-INFINITY);
+        for (int64_t i = whole; i < vocabulary; ++i) rest[i - whole] = (row[i] - top) * t;
+        rest = exponential(rest);
+        for (int64_t i = whole; i < vocabulary; ++i) total += row[i] = rest[i - whole];
+        const float inverse = (float)(1.0 / total);
+        for (int64_t i = 0; i < whole; i += LANES) store(row + i, load(row + i) * inverse);
+        for (int64_t i = whole; i < vocabulary; ++i) row[i] *= inverse;
+        logprob[r] = (float)((double)(chosen - top) * inverse_temperature - std::log(total));
+    }
+}
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sayso.models.smollm2 import cache_folder
+from sayso.cache import cache_folder
 
 SOURCES = ("decoder.cpp", "attention.h", "linear.h", "vectors.h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
@@ -130,7 +130,8 @@ def library() -> Library:
     calls.sayso_step.argtypes = (_PTR, _PTR, _PTR, _INT)
     calls.sayso_pack.argtypes = (_PTR, _INT, _INT, _INT, _PTR, _PTR, _PTR, _INT)
     calls.sayso_draw.argtypes = (_PTR, _INT, _INT, ctypes.c_double, _PTR, _PTR, _PTR, _INT)
-    for name in ("sayso_step", "sayso_pack", "sayso_draw", "sayso_describe"):
+    calls.sayso_softmax.argtypes = (_PTR, _INT, _INT, ctypes.c_double, _PTR, _PTR, _INT)
+    for name in ("sayso_softmax", "sayso_step", "sayso_pack", "sayso_draw", "sayso_describe"):
         getattr(calls, name).restype = None
     facts = (_INT * 5)()
     calls.sayso_describe(facts)

@@ -1,0 +1,1 @@
+"""Our own compiled loops for a CPU, built on first use and called through ctypes."""
