@@ -251,7 +251,7 @@ def test_a_clipped_critic_moves_less() -> None:
         made.update(episodes, seed=0)
         values = [
             score(
-                made.lm, ids=row.ids, position=row.position, visible=row.visible(),
+                made.lm, ids=row.ids, position=row.position, visible=row.forest,
                 source=row.source, target=row.target, distribution=made.core.distribution,
                 want_value=True,
             ).value_or_raise()

@@ -35,7 +35,7 @@ def logprobs_by_episode(lm: LanguageModel, batch: Batch) -> list[np.ndarray[Any,
 
 def scored(lm: LanguageModel, row: PackedRow) -> Tensor:
     return score(
-        lm, ids=row.ids, position=row.position, visible=row.visible(), source=row.source,
+        lm, ids=row.ids, position=row.position, visible=row.forest, source=row.source,
         target=row.target, distribution=FULL,
     ).logprob  # fmt: skip
 
@@ -140,7 +140,7 @@ def test_values_of_trees_are_those_of_each_episode_alone_final_contexts_included
     seen = set()
     for row in pack(episodes, max_tokens=1000, dtype=torch.float64).rows:
         found = values(
-            lm, ids=row.ids, position=row.position, visible=row.visible(), source=row.final_source
+            lm, ids=row.ids, position=row.position, visible=row.forest, source=row.final_source
         )
         for number, index in zip(found, row.final_episode, strict=True):
             ids = torch.tensor([episodes[index].ids()])
@@ -166,7 +166,7 @@ def test_a_prompt_shared_by_a_group_is_stored_once() -> None:
 def test_no_branch_looks_at_another_branch_or_another_tree() -> None:
     lm = tiny_lm()
     (row,) = pack(mixed_batch(lm), max_tokens=1000).rows
-    visible = row.visible()
+    visible = row.forest.mask()
     for i in range(len(row.ids)):
         for j in range(len(row.ids)):
             same_text = row.branch[j] in (0, row.branch[i])
@@ -178,7 +178,7 @@ def test_row_18_what_a_decision_looks_at_is_its_context_and_nothing_else() -> No
     lm = tiny_lm()
     episodes = mixed_batch(lm)
     for row in pack(episodes, max_tokens=30).rows:
-        visible, at = row.visible(), 0
+        visible, at = row.forest.mask(), 0
         for index in row.episodes:
             episode = episodes[index]
             for number, turn in enumerate(episode.turns):

@@ -12,6 +12,7 @@ from sayso.algorithms.base import LearnerState
 from sayso.algorithms.kl import KLController, KLOptions
 from sayso.algorithms.optim import Optimiser, OptimOptions
 from sayso.data.batch import Batch, pack
+from sayso.kernels.allocator import keep_freed_memory
 from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Engine, Policy, SamplingOptions
@@ -42,6 +43,8 @@ class Core:
         critic_lr: float | None = None,
     ) -> None:
         """Set up; with ``critic_lr`` the model gets a value head that learns at that rate."""
+        if lm.device.type == "cpu":
+            keep_freed_memory()
         self.lm, self.engine, self.sampling = lm, engine, sampling
         self.distribution: Distribution = sampling.distribution()
         if critic_lr is not None:

@@ -86,7 +86,7 @@ def reference_logprobs(lm: LanguageModel, batch: Batch, distribution: Distributi
     with lm.reference():
         for row in batch.rows:
             scores = score(
-                lm, ids=row.ids, position=row.position, visible=row.visible(), source=row.source,
+                lm, ids=row.ids, position=row.position, visible=row.forest, source=row.source,
                 target=row.target, distribution=distribution,
             )  # fmt: skip
             found.append(scores.logprob)

@@ -48,7 +48,7 @@ def score_row(
         lm,
         ids=row.ids,
         position=row.position,
-        visible=row.visible(),
+        visible=row.forest,
         source=row.source,
         target=row.target,
         distribution=distribution,

@@ -2,7 +2,7 @@
 
 A packed row is one forward pass: several *trees* side by side, no padding. A tree is the prompt of
 a group, stored once, and one branch per attempt that continues it. What may look at what is said by
-``PackedRow.visible``, where a token stands in its own text by ``position``.
+``PackedRow.forest``, where a token stands in its own text by ``position``.
 
 Dimensions: t = positions of a row, n = action tokens of a row.
 """
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sayso.errors import EpisodeError
+from sayso.models.attention import Forest
 from sayso.types import EndReason, Episode
 
 
@@ -57,12 +58,18 @@ class PackedRow:
         """True throughout: only tokens that the sampler recorded as actions are in the n."""
         return torch.ones_like(self.target, dtype=torch.bool)
 
-    def visible(self) -> Bool[Tensor, "t t"]:
-        """Entry [i, j]: token i may look at token j: itself, or earlier in the same text."""
-        order = torch.arange(len(self.ids), device=self.ids.device)
-        same_tree = self.tree[:, None] == self.tree
-        same_text = (self.branch == 0) | (self.branch[:, None] == self.branch)
-        return same_tree & same_text & (order[:, None] >= order)
+    @property
+    def forest(self) -> Forest:
+        """Which token may look at which: itself, and what is earlier in the same text."""
+        trees: list[tuple[int, list[int]]] = []
+        parts = torch.stack([self.tree, self.branch])
+        found, counts = torch.unique_consecutive(parts, dim=1, return_counts=True)
+        for branch, count in zip(found[1].tolist(), counts.tolist(), strict=True):
+            if branch == 0:
+                trees.append((count, []))
+            else:
+                trees[-1][1].append(count)
+        return Forest(tuple((prompt, tuple(branches)) for prompt, branches in trees))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sayso.errors import ModelError
+from sayso.models.attention import Forest, attending, can_attend
 from sayso.models.chat import ChatFormat
 from sayso.models.heads import ValueHead
 from sayso.models.limits import max_context, stop_ids
@@ -75,7 +76,7 @@ class LanguageModel:
         self,
         ids: Int[Tensor, "b t"],
         position: Int[Tensor, "b t"],
-        visible: Bool[Tensor, "b t t"],
+        visible: Bool[Tensor, "b t t"] | Forest,
     ) -> Float[Tensor, "b t d"]:
         """Last hidden states, ready for a head.
 
@@ -83,7 +84,7 @@ class LanguageModel:
             ids: Token ids.
             position: Position of each token in its own text, from 0; several texts may share a row.
             visible: Entry [i, j] is True where token i may look at token j. Every token must see
-                at least itself, padding included.
+                at least itself, padding included. Or the forest of a single row.
 
         Raises:
             ModelError: If a position lies outside the model's context.
@@ -97,17 +98,18 @@ class LanguageModel:
                 problem=f"position {int(position.max())}, its context holds {self.max_context}.",
                 fix="Lower env.max_context_tokens or sampling.max_new_tokens.",
             )
+        if isinstance(visible, Forest):
+            if can_attend(active.config):
+                with attending(active.config, visible) as mask:
+                    return _last_hidden(active, ids, position, mask)
+            visible = visible.mask(ids.device)[None]
         mask = visible[:, None]
         if active.config._attn_implementation != "sdpa":  # noqa: SLF001  # no public name for it
             # Eager attention adds the mask, and adding True would let everything through.
             mask = torch.zeros_like(mask, dtype=active.dtype).masked_fill_(
                 ~mask, torch.finfo(active.dtype).min
             )
-        output = active.base_model(
-            input_ids=ids, position_ids=position, attention_mask=mask, use_cache=False
-        )
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+        return _last_hidden(active, ids, position, mask)
 
     def logits(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n v"]:
         """Next-token logits, with the scaling that the architecture asks for."""
@@ -239,3 +241,11 @@ class LanguageModel:
 def _unwrapped(network: Any) -> Any:
     """The causal LM inside a peft model; adapter layers live inside it and stay."""
     return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
+def _last_hidden(network: Any, ids: Tensor, position: Tensor, mask: Tensor) -> Tensor:
+    output = network.base_model(
+        input_ids=ids, position_ids=position, attention_mask=mask, use_cache=False
+    )
+    hidden: Tensor = output.last_hidden_state
+    return hidden

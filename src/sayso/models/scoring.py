@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from sayso.models.attention import Forest
 from sayso.models.distribution import Distribution, token_logprobs
 from sayso.models.head import head_logprobs
 from sayso.models.lm import LanguageModel
@@ -54,7 +55,7 @@ def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
     *,
     ids: Int[Tensor, " t"],
     position: Int[Tensor, " t"],
-    visible: Bool[Tensor, "t t"],
+    visible: Bool[Tensor, "t t"] | Forest,
     source: Int[Tensor, " n"],
     target: Int[Tensor, " n"],
     distribution: Distribution,
@@ -67,7 +68,7 @@ def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
         lm: The model.
         ids: Tokens of the row.
         position: Position of each in its own text.
-        visible: Which token may look at which.
+        visible: Which token may look at which, as a mask or as a forest.
         source: For each chosen token, where in the row the token before it stands.
         target: Its id.
         distribution: The one it was sampled from; not applied to values.
@@ -77,7 +78,7 @@ def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
     Tests:
         tests/unit/test_scoring.py: against the plain forward of four architectures.
     """
-    hidden = lm.hidden(ids[None], position[None], visible[None])[0][source]
+    hidden = _hidden(lm, ids, position, visible)[source]
     weight = lm.plain_head()
     if weight is not None and distribution.is_full and not want_entropy and len(target):
         return Scores(
@@ -109,11 +110,19 @@ def values(
     *,
     ids: Int[Tensor, " t"],
     position: Int[Tensor, " t"],
-    visible: Bool[Tensor, "t t"],
+    visible: Bool[Tensor, "t t"] | Forest,
     source: Int[Tensor, " n"],
 ) -> Float[Tensor, " n"]:
     """Values of the contexts that end at ``source``."""
-    return lm.values(lm.hidden(ids[None], position[None], visible[None])[0][source])
+    return lm.values(_hidden(lm, ids, position, visible)[source])
+
+
+def _hidden(
+    lm: LanguageModel, ids: Tensor, position: Tensor, visible: Tensor | Forest
+) -> Float[Tensor, "t d"]:
+    """Of a single row."""
+    wide = visible if isinstance(visible, Forest) else visible[None]
+    return lm.hidden(ids[None], position[None], wide)[0]
 
 
 def _head(
