@@ -56,6 +56,83 @@ def test_train_prints_one_json_object(tmp_path: Path) -> None:
 
 
 @pytest.mark.medium
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["eval", "runs/tinylang-1", "--episodes", "0"], "greater than or equal to 1"),
+        (["eval", "runs/tinylang-1", "--checkpoint", "²"], "Use last, best, base or a step"),
+        (["eval", "runs/tinylang-1", "--checkpoint", "999"], "There are those of step"),
+        (["export", "runs/tinylang-1", "a-file"], "is a file"),
+        (["chat", "runs/tinylang-1", "--max-new-tokens", "0"], "greater than or equal to 1"),
+        (["train", "tinylang", "--seed", "-1"], "greater than or equal to 0"),
+        (["train", "tinylang", "--run", "a-file/run"], "below a file"),
+        (["train", "tinylang", "--set", "env.id=broken:Env"], "ZeroDivisionError: division by"),
+        (["doctor", "tinylang", "--set", "env.id=broken:Env"], ""),
+        (["train", "tinylang", "--set", "env.id=mine:Env", "--set", "train.split=easy",
+          "--set", "train.eval_every=1", "--set", "train.eval_split=unseen"],
+         "the split 'unseen' has no tasks"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_explained_without_a_traceback(
+    workplace: Path, arguments: list[str], says: str
+) -> None:
+    (workplace / "a-file").write_text("")
+    (workplace / "broken.py").write_text("1 / 0\n")
+    (workplace / "mine.py").write_text(OWN_ENV)
+    runs = sorted((workplace / "runs").iterdir())
+    done = sayso(*arguments, cwd=workplace)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert sorted((workplace / "runs").iterdir()) == runs
+
+
+OWN_ENV = """
+import sayso
+
+class Env(sayso.TextEnv):
+    max_turns = 1
+    def tasks(self, split):
+        if split != "easy":
+            return []
+        return [sayso.Task(id="t", env="Env", split=split, payload={"n": 1})]
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return "", {}
+    def step(self, action):
+        return "", float("a" in action), True, False, {}
+"""
+
+
+@pytest.mark.medium
+def test_doctor_plays_the_recipes_own_split_of_a_module_in_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN_ENV)
+    options = ["--set", "env.id=mine:Env", "--set", "train.split=easy",
+               "--set", "train.eval_split=easy"]  # fmt: skip
+    done = sayso("doctor", "tinylang", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "ok    rollout" in done.stdout
+
+
+@pytest.mark.medium
+def test_the_card_of_an_export_tells_of_its_own_step(workplace: Path) -> None:
+    for checkpoint, step, says in (("base", 0, "before training"), ("last", 4, "step 4")):
+        done = sayso("export", "runs/tinylang-1", checkpoint, "--checkpoint", checkpoint,
+                     cwd=workplace)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        card = (workplace / checkpoint / "README.md").read_text()
+        assert says in card
+        report = json.loads((workplace / f"runs/tinylang-1/eval/step-{step:08d}.json").read_text())
+        assert f"| return | {report['mean']['mean']:.4f} |" in card
+
+
+@pytest.mark.medium
+def test_eval_without_a_split_takes_one_that_has_tasks(workplace: Path) -> None:
+    done = sayso("eval", "runs/tinylang-1", "--episodes", "4", "--json", cwd=workplace)
+    assert json.loads(done.stdout)["split"] == "train"
+
+
+@pytest.mark.medium
 def test_eval_digest_and_resume(workplace: Path) -> None:
     report = json.loads(
         sayso("eval", "runs/tinylang-1", "--split", "train", "--episodes", "6", "--json",

@@ -11,7 +11,13 @@ from transformers import AutoModelForCausalLM
 
 import sayso
 from sayso.envs.tinylang import TinyLangEnv
-from sayso.errors import ModelMissingError, RunError, UnknownOptionError
+from sayso.errors import (
+    ConfigError,
+    ModelMissingError,
+    OptionValueError,
+    RunError,
+    UnknownOptionError,
+)
 
 TINY: dict[str, Any] = {
     "tiny": {"tokens": ["a", "b"], "width": 16, "layers": 1, "heads": 2},
@@ -51,6 +57,52 @@ def test_a_run_goes_on_where_it_stopped_and_ends_like_an_unbroken_one(tmp_path: 
     whole = agent().learn(32, run=tmp_path / "whole", progress_bar=False)
     for name, tensor in weights(whole).items():
         assert torch.equal(weights(again)[name], tensor)
+
+
+def test_the_same_object_goes_on_in_its_run_and_in_a_second_one(tmp_path: Path) -> None:
+    model = agent()
+    for run in ("first", "second"):
+        for total in (8, 16):
+            model.learn(total, run=tmp_path / run, progress_bar=False)
+            assert model.last_result.progress.num_episodes == total
+    seeds = [(tmp_path / run / "config.toml").read_text() for run in ("first", "second")]
+    assert seeds[0] != seeds[1]  # a second run of one object draws other samples
+    with pytest.raises(RunError, match="in seed"):
+        agent(seed=9).learn(24, run=tmp_path / "first", progress_bar=False)
+
+
+def test_a_saved_agent_goes_on_in_its_run(tmp_path: Path) -> None:
+    agent().learn(8, run=tmp_path / "run", progress_bar=False).save(tmp_path / "saved")
+    loaded = sayso.RLOO.load(tmp_path / "saved")
+    loaded.learn(16, run=tmp_path / "run", progress_bar=False)
+    assert loaded.last_result.progress.num_episodes == 16
+
+
+def test_an_agent_is_loaded_by_its_own_class_or_the_general_one(tmp_path: Path) -> None:
+    agent().save(tmp_path / "saved")
+    with pytest.raises(OptionValueError, match=r"saved by RLOO.*\n?.*sayso\.RLOO\.load"):
+        sayso.PPO.load(tmp_path / "saved")
+    assert type(sayso.Agent.load(tmp_path / "saved")) is sayso.RLOO
+
+
+def test_options_of_learn_are_checked_like_any_other(tmp_path: Path) -> None:
+    with pytest.raises(UnknownOptionError, match="eval_every"):
+        agent().learn(8, run=tmp_path / "a", progress_bar=False, eval_evry=3)
+    with pytest.raises(ConfigError, match="eval_every"):
+        agent().learn(8, run=tmp_path / "a", progress_bar=False, eval_every="3")
+    with pytest.raises(ConfigError, match="total_episodes"):
+        agent().learn(0, run=tmp_path / "a", progress_bar=False)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_card_tells_of_these_weights_or_of_none(tmp_path: Path) -> None:
+    model = agent()
+    report = sayso.evaluate(model, split="train", num_episodes=4)
+    model.save(tmp_path / "before")
+    assert f"{report.mean.mean:.3f}" in (tmp_path / "before/README.md").read_text()
+    model.learn(8, run=tmp_path / "run", progress_bar=False)
+    model.save(tmp_path / "after")
+    assert f"{report.mean.mean:.3f}" not in (tmp_path / "after/README.md").read_text()
 
 
 def test_a_run_with_other_options_is_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sayso.errors import RunError, UnusedOptionError
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.rollout.limits import RolloutLimits
+from sayso.rollout.preflight import require_sound
 from sayso.runs.meta import collect
 from sayso.runs.run import Run
 from sayso.sampling.make import make_engine
@@ -81,6 +82,19 @@ def refuse_unused(config: RunConfig) -> None:
             problem="has no effect while kl.coef is 0.",
             fix="Set kl.coef above 0, or leave the option out.",
         )
+
+
+def require_playable(config: RunConfig, env: EnvSource) -> None:
+    """Play a little of every split that training will need, before a run directory is made.
+
+    Raises:
+        EnvContractError: Listing what is wrong.
+    """
+    splits = [config.train.split]
+    if config.train.eval_every:
+        splits.append(config.train.eval_split)
+    for split in dict.fromkeys(splits):
+        require_sound(env, seed=config.seed, split=split, limits=rollout_limits(config.env))
 
 
 def create_run(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,11 +16,14 @@ from sayso.app.assemble import (
     assemble,
     build_learner,
     build_lm,
+    config_of,
     create_run,
     env_source,
     open_or_create_run,
+    require_playable,
     rollout_limits,
 )
+from sayso.app.cards import SAVED_CONFIG, card, reward_in_words
 from sayso.app.config import (
     SECTIONS,
     AlgorithmOptions,
@@ -32,19 +34,18 @@ from sayso.app.config import (
 from sayso.config.load import to_table
 from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
-from sayso.errors import ModelMissingError, UnknownOptionError
+from sayso.errors import ModelMissingError, OptionValueError, UnknownOptionError
 from sayso.evaluation.evaluate import EvalReport
 from sayso.evaluation.evaluate import evaluate as measure
-from sayso.models.lm import LanguageModel
-from sayso.models.saving import CardData, save
-from sayso.runs.failpoints import Failpoint, fp
+from sayso.models.saving import save
 from sayso.runs.interrupt import Interrupted
+from sayso.runs.run import Run
 from sayso.sampling.base import Request
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
 from sayso.training.loop import TrainResult, train
+from sayso.training.options import TrainOptions
 
-SAVED_CONFIG = "sayso.json"
 _RECORDS = {f.name: f for f in dataclasses.fields(RunConfig)}
 
 
@@ -77,7 +78,7 @@ class Agent:
         self.lm = build_lm(self.config, None if isinstance(model, str | Path) else model)
         self.learner = build_learner(self.config, self.lm)
         self.last_report: EvalReport | None = None
-        self._num_learns = 0
+        self._num_learns, self._is_loaded = 0, False
 
     def learn(
         self,
@@ -101,19 +102,9 @@ class Agent:
         Returns:
             Itself.
         """
-        options = dataclasses.replace(
-            self.config.train, total_episodes=total_episodes, **train_options
-        )
-        seed = derive(self.config.seed, "learn", self._num_learns) if self._num_learns else None
-        config = dataclasses.replace(
-            self.config, train=options, seed=self.config.seed if seed is None else seed
-        )
-        name = f"{self.source.id.split('/')[-1].split('-')[0].lower()}-{self.algorithm}"
-        opened = (
-            open_or_create_run(config, Path(run))
-            if run is not None
-            else create_run(config, None, name=name)
-        )
+        config = self._train_config({"total_episodes": total_episodes, **train_options})
+        config, opened = self._open_run(config, None if run is None else Path(run))
+        require_playable(config, self.source)
         callbacks = _callbacks(callback)
         if progress_bar:
             from sayso.training.view import TerminalView
@@ -126,10 +117,40 @@ class Agent:
             with opened.lock():
                 self.last_result: TrainResult = train(training)
         except Interrupted as stopped:
-            raise KeyboardInterrupt(f"{stopped}; the run in {opened.path} can go on") from stopped
-        self.run_path = opened.path
+            raise KeyboardInterrupt(f"{stopped}; the run in {opened.path} can go on") from None
+        self.run_path, self.last_report = opened.path, None
         self._num_learns += 1
         return self
+
+    def _train_config(self, options: dict[str, Any]) -> RunConfig:
+        """This configuration with other options of training, checked like any other."""
+        known = [f.name for f in dataclasses.fields(TrainOptions)]
+        for name in options.keys() - set(known):
+            near = difflib.get_close_matches(name, known, n=1)
+            raise UnknownOptionError(
+                where=f"learn({name}=...)", problem="no such option.",
+                fix=f"Did you mean `{near[0]}`?" if near else f"Options: {', '.join(known)}.",
+            )  # fmt: skip
+        table = to_table(self.config)
+        table["train"] = table.get("train", {}) | options
+        return load_config(table, source=f"{type(self).__name__}.learn(...)")
+
+    def _open_run(self, config: RunConfig, path: Path | None) -> tuple[RunConfig, Run]:
+        """The run at ``path``, with the seed it was started with, or a fresh one with its own."""
+        own = [derive(self.config.seed, "learn", n) for n in range(1, self._num_learns)]
+        if path is not None and path.exists():
+            known = config_of(Run.open(path))
+            if known.seed in own:  # a run of this object, but not its first
+                config = dataclasses.replace(config, seed=known.seed)
+            if self._is_loaded:  # its model is a directory of its own, the run's was another
+                config = dataclasses.replace(config, model=known.model)
+            return config, open_or_create_run(config, path)
+        if self._num_learns:
+            config = dataclasses.replace(
+                config, seed=derive(self.config.seed, "learn", self._num_learns)
+            )
+        name = f"{self.source.id.split('/')[-1].split('-')[0].lower()}-{self.algorithm}"
+        return config, create_run(config, path, name=name)
 
     def predict(
         self, observation: Observation, *, deterministic: bool = False, seed: int = 0
@@ -166,8 +187,7 @@ class Agent:
         self, *, split: str = "held_out", num_episodes: int = 100, seed: int = 0
     ) -> EvalReport:
         """Mean return with its interval, per reward part; changes nothing."""
-        self.last_report = evaluate(self, split=split, num_episodes=num_episodes, seed=seed)
-        return self.last_report
+        return evaluate(self, split=split, num_episodes=num_episodes, seed=seed)
 
     def save(self, directory: str | Path) -> None:
         """Write a plain Hugging Face directory, with a model card and sayso's options."""
@@ -191,7 +211,13 @@ class Agent:
                 fix="Pass the directory given to save(), or use it as a model: GRPO(it, env).",
             )
         config = load_config(json.loads((target / SAVED_CONFIG).read_text()), source=SAVED_CONFIG)
-        own_class = AGENTS[config.algorithm.type] if cls is Agent else cls
+        own_class = AGENTS[config.algorithm.type]
+        if not issubclass(own_class, cls):
+            raise OptionValueError(
+                where=f"{cls.__name__}.load({str(target)!r})",
+                problem=f"was saved by {own_class.__name__}.",
+                fix=f"Use sayso.{own_class.__name__}.load, or sayso.Agent.load for any.",
+            )
         agent = object.__new__(own_class)
         agent.config = dataclasses.replace(
             config, model=dataclasses.replace(config.model, name=str(target), tiny=None)
@@ -199,7 +225,7 @@ class Agent:
         agent.source = source(env) if env is not None else env_source(config.env)
         agent.lm = build_lm(agent.config)
         agent.learner = build_learner(agent.config, agent.lm)
-        agent.last_report, agent._num_learns = None, 0  # its own class
+        agent.last_report, agent._num_learns, agent._is_loaded = None, 0, True
         return agent
 
 
@@ -313,46 +339,6 @@ def _type_of(options: Any) -> str:
     return str(next(f.default for f in dataclasses.fields(options) if f.name == "type"))
 
 
-def reward_in_words(env: EnvSource) -> str:
-    """What an environment pays for: the first line of its class's docstring."""
-    return (inspect.getdoc(type(env.open())) or "").split("\n")[0]
-
-
-def card(config: RunConfig, report: EvalReport | None, *, reward: str) -> CardData:
-    """What the model card says."""
-    return CardData(
-        base_model=config.model.name,
-        env=config.env.id,
-        algorithm=config.algorithm.type,
-        reward=reward,
-        report=report.to_json() if report else None,
-    )
-
-
-def export_policy(
-    config: RunConfig, lm: LanguageModel, directory: Path, *, run: Path | None = None
-) -> None:
-    """Write a run's policy as a Hugging Face directory; its last evaluation goes on the card."""
-    report = None
-    if run is not None:
-        evaluations = sorted((run / "eval").glob("step-*.json"))
-        report = json.loads(evaluations[-1].read_text()) if evaluations else None
-    save(
-        lm,
-        directory,
-        card=CardData(
-            base_model=config.model.name,
-            env=config.env.id,
-            algorithm=config.algorithm.type,
-            reward=reward_in_words(env_source(config.env)),
-            report=report,
-            run=run.name if run is not None else "",
-        ),
-    )
-    fp(Failpoint.EXPORT)
-    (directory / SAVED_CONFIG).write_text(json.dumps(to_table(config), indent=1))
-
-
 def evaluate(
     model: Agent,
     env: Any = None,
@@ -370,7 +356,7 @@ def evaluate(
         num_episodes: How many.
         seed: Same seed, same weights: same report.
     """
-    return measure(
+    report = measure(
         model.learner.policy(),
         model.source if env is None else source(env),
         split=split,
@@ -378,3 +364,6 @@ def evaluate(
         seed=seed,
         limits=rollout_limits(model.config.env),
     )
+    if env is None:
+        model.last_report = report
+    return report

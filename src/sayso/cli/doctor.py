@@ -74,8 +74,13 @@ def _machine() -> list[Finding]:
 
 def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     """Options, environment, model, one rollout, one update; nothing is kept."""
-    from sayso.app.assemble import build_learner, build_lm, env_source, rollout_limits
-    from sayso.rollout.preflight import preflight
+    from sayso.app.assemble import (
+        build_learner,
+        build_lm,
+        env_source,
+        require_playable,
+        rollout_limits,
+    )
     from sayso.training.check import check_rollout, check_update
 
     findings: list[Finding] = []
@@ -98,9 +103,8 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     env = attempt("environment", lambda: env_source(config.env), lambda e: e.id)
     if env is None:
         return findings
-    limits = rollout_limits(config.env)
-    problems = preflight(env, seed=config.seed, split=config.train.split, limits=limits)
-    findings.append(Finding("environment check", not problems, "; ".join(problems) or "sound"))
+    attempt("environment check", lambda: require_playable(config, env), lambda _: "sound")
+    problems = not findings[-1].is_ok
     lm = attempt("model", lambda: build_lm(config), lambda m: f"{m.name}, context {m.max_context}")
     if lm is None or problems:
         return findings
@@ -111,7 +115,10 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     if learner is None:
         return findings
     episodes = attempt(
-        "rollout", lambda: check_rollout(learner, env, config.seed),
+        "rollout",
+        lambda: check_rollout(
+            learner, env, config.seed, split=config.train.split, limits=rollout_limits(config.env)
+        ),
         lambda found: f"{len(found)} episodes, mean return "
         f"{sum(e.return_ or 0.0 for e in found) / len(found):.3f}",
     )  # fmt: skip

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sayso.cli.restore import restore
 
+if TYPE_CHECKING:
+    from sayso.envs.registry import EnvSource
+
 
 def run(
-    path: Path, *, split: str, episodes: int, checkpoint: str, seed: int, as_json: bool
+    path: Path, *, split: str | None, episodes: int, checkpoint: str, seed: int, as_json: bool
 ) -> None:
     """Evaluate a run's policy and print the report."""
     from sayso.app.assemble import env_source, rollout_limits
     from sayso.evaluation.evaluate import evaluate
 
     config, learner, step = restore(path, checkpoint)
+    env = env_source(config.env)
     report = evaluate(
         learner.policy(),
-        env_source(config.env),
-        split=split,
+        env,
+        split=split or _first_with_tasks(env),
         num_episodes=episodes,
         seed=seed,
         limits=rollout_limits(config.env),
@@ -27,4 +32,10 @@ def run(
     if as_json:
         print(json.dumps({"run": str(path), "step": step, **report.to_json()}))
         return
-    print(f"{path} at step {step}, {split}: {report}")
+    print(f"{path} at step {step}, {report}")
+
+
+def _first_with_tasks(env: EnvSource) -> str:
+    """Held-out tasks say most; games such as TinyLang have none."""
+    opened = env.open()
+    return next((s for s in ("held_out", "unseen") if len(opened.tasks(s))), "train")

@@ -10,11 +10,12 @@ from sayso.errors import RunError
 
 def run(path: Path, directory: Path, *, checkpoint: str) -> None:
     """Write a run's policy as a plain Hugging Face directory."""
-    from sayso.app.facade import export_policy
+    from sayso.app.cards import export_policy
 
-    if directory.exists() and any(directory.iterdir()):
-        raise RunError(where=str(directory), problem="is not empty.", fix="Name a new directory.")
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        problem = "is not empty." if directory.is_dir() else "is a file."
+        raise RunError(where=str(directory), problem=problem, fix="Name a new directory.")
     config, learner, step = restore(path, checkpoint)
-    export_policy(config, learner.lm, directory, run=path)
+    export_policy(config, learner.lm, directory, run=path, step=step)
     print(f"Step {step} of {path} written to {directory}.")
     print(f'Load it: AutoModelForCausalLM.from_pretrained("{directory}")')

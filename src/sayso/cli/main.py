@@ -44,7 +44,7 @@ def train(
     run: Annotated[
         Path | None, typer.Option(help="Run directory; unset: runs/<recipe>-<n>.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.", min=0)] = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files.")] = False,
     json_: Json = False,
 ) -> None:
@@ -60,10 +60,12 @@ def train(
 @app.command(name="eval")
 def eval_(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    split: Annotated[str, typer.Option(help="train, held_out or unseen.")] = "held_out",
-    episodes: Annotated[int, typer.Option(help="How many.")] = 100,
+    split: Annotated[
+        str | None, typer.Option(help="train, held_out or unseen; unset: held_out if there is one.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="How many.", min=1)] = 100,
     checkpoint: Annotated[str, typer.Option(help="last, best, base, or a step.")] = "last",
-    seed: Annotated[int, typer.Option(help="Seed of the evaluation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the evaluation.", min=0)] = 0,
     json_: Json = False,
 ) -> None:
     """Measure a run's policy: mean return with its interval, per reward part."""
@@ -78,8 +80,8 @@ def eval_(
 def chat(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     checkpoint: Annotated[str, typer.Option(help="last, best, base, or a step.")] = "last",
-    seed: Annotated[int, typer.Option(help="Decides what is drawn.")] = 0,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Length of an answer.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides what is drawn.", min=0)] = 0,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Length of an answer.", min=1)] = None,
 ) -> None:
     """Talk to a run's policy in the terminal; an empty line or Ctrl-D ends it."""
     from sayso.cli import chat as command
@@ -114,7 +116,7 @@ def doctor(
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     directory: Annotated[Path, typer.Argument(help="Where to write the model.")],
-    checkpoint: Annotated[str, typer.Option(help="last, best or a step.")] = "last",
+    checkpoint: Annotated[str, typer.Option(help="last, best, base, or a step.")] = "last",
 ) -> None:
     """Write a run's policy as a plain Hugging Face directory with a model card."""
     from sayso.cli import export as command
@@ -134,7 +136,7 @@ def digest(
 
 @app.command()
 def demo(
-    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the run.", min=0)] = 0,
     run: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
     set_: Set = None,
 ) -> None:
@@ -148,6 +150,8 @@ def main() -> None:
     """Run the command line."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # A recipe may name a module that lies beside it: as for `python -m`, the folder counts.
+    sys.path.insert(0, str(Path.cwd()))
     sys.exit(call(app))
 
 
@@ -157,12 +161,16 @@ def call(command: Callable[..., object]) -> int:
         code = command(standalone_mode=False)
     except (SaysoError, Interrupted) as error:
         if isinstance(error, Interrupted):
-            print(f"{error}; the last whole step is saved.", file=sys.stderr)
+            notes = " ".join(getattr(error, "__notes__", ()))
+            print(f"{error}; the last whole step is saved. {notes}".rstrip(), file=sys.stderr)
             return error.exit_code
         print(error, file=sys.stderr)
         return GUARD if isinstance(error, GuardError) else BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         return CTRL_C
+    except OSError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return BAD_INPUT
     except Exception as error:
         if not type(error).__module__.startswith(("click", "typer")):
             raise

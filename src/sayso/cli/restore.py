@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sayso.errors import CheckpointError
+from sayso.runs.commit import steps
 from sayso.runs.run import Run
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def restore(path: Path, checkpoint: str) -> tuple[RunConfig, Learner, int]:
 
     run = Run.open(path)
     config = config_of(run)
-    if checkpoint not in {"last", "best", "base"} and not checkpoint.isdigit():
+    is_step = checkpoint.isascii() and checkpoint.isdecimal()
+    if checkpoint not in {"last", "best", "base"} and not is_step:
         raise CheckpointError(
             where="--checkpoint",
             problem=f"got {checkpoint!r}.",
@@ -37,7 +39,7 @@ def restore(path: Path, checkpoint: str) -> tuple[RunConfig, Learner, int]:
     learner = build_learner(config, build_lm(config))
     if checkpoint == "base":
         return config, learner, 0
-    step = int(checkpoint) if checkpoint.isdigit() else None
+    step = int(checkpoint) if is_step else None
     restored = load_checkpoint(run, learner, step=step)
     if restored is not None and checkpoint == "best":
         best = restored.progress.best_step
@@ -49,7 +51,12 @@ def restore(path: Path, checkpoint: str) -> tuple[RunConfig, Learner, int]:
             )
         restored = load_checkpoint(run, learner, step=best)
     if restored is None:
+        there = [str(known) for known in steps(run.checkpoints)]
         raise CheckpointError(
-            where=str(path), problem="holds no checkpoint yet.", fix="Let it train a little."
+            where=str(path),
+            problem=f"holds no checkpoint of step {step}." if there else "holds no checkpoint yet.",
+            fix=f"There are those of step {', '.join(there)}."
+            if there
+            else "Let it train a little.",
         )
     return config, learner, restored.progress.step

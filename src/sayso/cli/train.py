@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sayso.cli import recipes
 from sayso.errors import ConfigError
+from sayso.runs.interrupt import Interrupted
 from sayso.runs.run import Run
 
 if TYPE_CHECKING:
@@ -80,17 +81,15 @@ def execute(
         create_run,
         env_source,
         refuse_unused,
-        rollout_limits,
+        require_playable,
     )
-    from sayso.rollout.preflight import require_sound
     from sayso.training.callbacks import Callback, TensorBoard
     from sayso.training.loop import train
     from sayso.training.view import TerminalView
 
     refuse_unused(config)
     env = env_source(config.env)
-    limits = rollout_limits(config.env)
-    require_sound(env, seed=config.seed, split=config.train.split, limits=limits)
+    require_playable(config, env)
     if opened is None:
         opened = create_run(config, path, command=sys.argv)
     callbacks: list[Callback] = [TerminalView()]
@@ -98,5 +97,10 @@ def execute(
         callbacks.append(TensorBoard())
     with opened.lock():
         learner = build_learner(config, build_lm(config))
-        result = train(assemble(config, opened, learner=learner, env=env, callbacks=callbacks))
+        training = assemble(config, opened, learner=learner, env=env, callbacks=callbacks)
+        try:
+            result = train(training)
+        except Interrupted as stopped:
+            stopped.add_note(f"Go on: sayso train --resume {opened.path}")
+            raise
     return result, opened.path

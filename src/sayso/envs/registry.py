@@ -151,15 +151,35 @@ def _copied(env: gymnasium.Env[Any, Any], name: str) -> gymnasium.Env[Any, Any]:
 
 def _maker(module: str, attribute: str, name: str) -> Callable[..., Any]:
     """What an entry point names, imported now."""
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
+    imported = _imported(module, name)
+    if not hasattr(imported, attribute):
         raise UnknownNameError(
             where=f"environment {name!r}",
-            problem=f"its entry point '{module}:{attribute}' cannot be imported ({error}).",
-            fix="Register it as 'module:Class' with a module on the Python path.",
-        ) from error
+            problem=f"its entry point '{module}:{attribute}': the module has no such attribute.",
+            fix="Register it as 'module:Class'.",
+        )
+    found: Callable[..., Any] = getattr(imported, attribute)
     return found
+
+
+def _imported(module: str, name: str) -> Any:
+    """The user's module; whatever it raises is told in one line."""
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        is_missing = isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?")
+        problem = (
+            f"module {module!r} cannot be imported."
+            if is_missing
+            else f"module {module!r} fails when imported: {type(error).__name__}: {error}"
+        )
+        raise UnknownNameError(
+            where=f"environment {name!r}",
+            problem=problem,
+            fix="Use 'module:Id' or 'module:Class' with a module on the Python path."
+            if is_missing
+            else "Mend the module.",
+        ) from error
 
 
 def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
@@ -168,14 +188,7 @@ def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
     spec = {"env": name, "kwargs": kwargs}
     module, _, rest = name.partition(":")
     if rest and "/" not in module:
-        try:
-            imported = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise UnknownNameError(
-                where=f"environment {name!r}",
-                problem=f"module {error.name!r} cannot be imported.",
-                fix="Use 'module:Id' or 'module:Class' with a module on the Python path.",
-            ) from error
+        imported = _imported(module, name)
         if hasattr(imported, rest):
             maker = getattr(imported, rest)
             return EnvSource(id=name, opener=lambda: adapted(maker(**kwargs), name), spec=spec)

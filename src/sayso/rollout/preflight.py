@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 from sayso.envs.registry import EnvSource
 from sayso.errors import EnvContractError, SaysoError
@@ -38,8 +39,10 @@ def preflight(
         pool = pool_for(source, limits or RolloutLimits())
     except SaysoError as error:
         return [str(error)]
-    except Exception:  # noqa: BLE001  # the user's constructor or list of tasks
-        return [f"{source.id} cannot be opened:\n{traceback.format_exc()}".rstrip()]
+    except Exception as error:  # noqa: BLE001  # the user's constructor or list of tasks
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"{type(error).__name__}: {error} ({Path(at.filename).name}, line {at.lineno})"
+        return [f"{source.id} cannot be opened: {told}"]
     for task in chosen:
         first = _play(pool, task, seed, 0)
         problems = [

@@ -77,7 +77,14 @@ class Run:
             OSError: If the disk refuses.
         """
         run = cls(path=Path(path))
-        run.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            run.path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise RunError(
+                where=str(run.path),
+                problem="lies below a file, not a directory.",
+                fix="Name another run directory.",
+            ) from None
         try:
             run.path.mkdir()
         except FileExistsError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -14,17 +15,22 @@ from sayso.rollout.limits import RolloutLimits
 from sayso.training.order import TaskOrder
 from sayso.types import EndReason, Episode
 
+MAX_TURNS = 8
 
-def check_rollout(learner: Learner, source: EnvSource, seed: int) -> list[Episode]:
-    """Play two tasks, a group each.
+
+def check_rollout(
+    learner: Learner, source: EnvSource, seed: int, *, split: str, limits: RolloutLimits
+) -> list[Episode]:
+    """Play two tasks of the split, a group each, under the run's own limits; a few turns only.
 
     Raises:
         GuardError: If every episode failed, with the first cause.
     """
-    order = TaskOrder(source.open().tasks("train"), 2, seed=seed)
+    order = TaskOrder(source.open().tasks(split), 2, seed=seed)
+    turns = min(MAX_TURNS, limits.max_turns or MAX_TURNS)
     episodes = collect(
         learner.sampler(), order.block(0), source, group_size=max(2, learner.plan.group_size // 2),
-        seed=seed, path=("doctor",), limits=RolloutLimits(max_turns=8),
+        seed=seed, path=("doctor",), limits=dataclasses.replace(limits, max_turns=turns),
     )  # fmt: skip
     valid = [e for e in episodes if e.end is not EndReason.FAILED]
     if not valid:

@@ -1,0 +1,48 @@
+"""Ranges that several options records share. A negative number that is ignored is a lie."""
+
+from __future__ import annotations
+
+
+def check_plan(tasks_per_step: int, group_size: int, *, least_in_group: int = 1) -> None:
+    """Refuse steps without episodes.
+
+    Raises:
+        ValueError: Naming the options.
+    """
+    if group_size < least_in_group:
+        raise ValueError(f"group_size must be at least {least_in_group}, got {group_size}")
+    if tasks_per_step < 1:
+        raise ValueError(f"tasks_per_step must be positive, got {tasks_per_step}")
+
+
+def check_weights(**weights: float) -> None:
+    """Refuse weights of the loss that are negative or not finite.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    for name, number in weights.items():
+        if not 0 <= number < float("inf"):
+            raise ValueError(f"{name} must be at least 0 and finite, got {number}")
+
+
+def check_positive(**numbers: float | None) -> None:
+    """Refuse what is set but not positive and finite.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    for name, number in numbers.items():
+        if number is not None and not 0 < number < float("inf"):
+            raise ValueError(f"{name} must be positive and finite, got {number}")
+
+
+def check_clips(clip_low: float | None, clip_high: float | None) -> None:
+    """Refuse bounds that would not hold 1 between them.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    if clip_low is not None and not 0 < clip_low <= 1:
+        raise ValueError(f"clip_low must be in (0, 1], got {clip_low}")
+    check_positive(clip_high=clip_high)

@@ -1,0 +1,119 @@
+"""Options that are impossible, or that nothing would feel, are refused before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sayso.app.assemble import refuse_unused, require_playable
+from sayso.app.config import RunConfig, load_config
+from sayso.envs.base import TextEnv
+from sayso.envs.registry import source
+from sayso.envs.tinylang import TinyLangEnv
+from sayso.errors import ConfigError, UnusedOptionError
+
+ENTROPY = ["grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo"]
+CLIPPED = ["grpo", "reinforce_pp", "ppo"]
+CRITIC = ["a2c", "ppo"]
+
+
+def config(**sections: Any) -> RunConfig:
+    return load_config({"env": {"id": "sayso/TinyLang-v0"}, **sections}, source="run.toml")
+
+
+@pytest.mark.parametrize(
+    ("type_", "options", "says"),
+    [
+        *[(name, {"entropy_coef": -1.0}, "entropy_coef must be at least 0") for name in ENTROPY],
+        *[(name, {"group_size": 0}, "group_size") for name in ENTROPY],
+        *[(name, {"group_size": -2, "tasks_per_step": -3}, "group_size") for name in ENTROPY],
+        *[(name, {"clip_low": 5.0}, r"clip_low must be in \(0, 1\]") for name in CLIPPED],
+        *[(name, {"clip_low": 0.0}, r"clip_low must be in \(0, 1\]") for name in CLIPPED],
+        *[(name, {"clip_high": -3.0}, "clip_high must be positive") for name in CLIPPED],
+        *[(name, {"critic_lr": 0.0}, "critic_lr must be positive") for name in CRITIC],
+        *[(name, {"value_coef": -0.5}, "value_coef must be at least 0") for name in CRITIC],
+        ("grpo", {"resample_rounds": -1}, "resample_rounds must be at least 0"),
+        ("ppo", {"epochs": 1, "target_kl": 0.1}, "target_kl has no effect"),
+        ("ppo", {"epochs": 1, "value_clip": 0.1}, "value_clip has no effect"),
+        ("reinforce", {"baseline": "none", "decay": 0.5}, "decay has no effect.*moving_average"),
+        ("reinforce", {"baseline": "batch_mean", "decay": 0.5}, "decay has no effect"),
+    ],
+)
+def test_an_algorithm_refuses_what_it_cannot_use(
+    type_: str, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        config(algorithm={"type": type_, **options})
+
+
+@pytest.mark.parametrize(
+    ("section", "options", "says"),
+    [
+        ("optim", {"beta1": 2.0}, r"beta1 must be in \[0, 1\)"),
+        ("optim", {"beta2": 1.0}, r"beta2 must be in \[0, 1\)"),
+        ("optim", {"eps": -1.0}, "eps must be positive"),
+        ("optim", {"schedule": "linear", "total_steps": 0}, "total_steps must be positive"),
+        ("kl", {"coef": 0.1, "horizon": 5}, "horizon has no effect.*target"),
+    ],
+)
+def test_a_section_refuses_what_it_cannot_use(
+    section: str, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        config(**{section: options})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_is_in_the_range_that_everything_random_takes(seed: int) -> None:
+    with pytest.raises(ConfigError, match="seed must be in"):
+        config(seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"kl": {"target": 0.1}}, r"kl\.target.*kl\.coef"),
+        ({"train": {"eval_episodes": 5}}, r"train\.eval_episodes.*train\.eval_every"),
+        ({"train": {"eval_split": "unseen"}}, r"train\.eval_split.*train\.eval_every"),
+        (
+            {"train": {"failure_budget": 0.5}, "env": {"id": "x", "strict": True}},
+            r"train\.failure_budget.*env\.strict",
+        ),
+    ],
+)
+def test_options_that_need_another_section_are_refused(sections: dict[str, Any], says: str) -> None:
+    with pytest.raises(UnusedOptionError, match=says):
+        refuse_unused(config(**sections))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"kl": {"coef": 0.1, "target": 0.1, "horizon": 5}},
+        {"train": {"eval_every": 5, "eval_episodes": 5, "eval_split": "train"}},
+        {"algorithm": {"type": "reinforce", "decay": 0.5}},
+        {"algorithm": {"type": "ppo", "target_kl": 0.1, "value_clip": 0.1, "entropy_coef": 0.0}},
+        {"algorithm": {"type": "grpo", "variant": "cispo", "clip_low": 1.0, "clip_high": 3.0}},
+        {"seed": 2**63 - 1},
+    ],
+)
+def test_options_that_count_are_taken(sections: dict[str, Any]) -> None:
+    refuse_unused(config(**sections))
+
+
+class WithTimeout(TinyLangEnv):
+    """An environment that asks for a process of its own."""
+
+    timeout_s = 30.0
+
+
+@pytest.mark.parametrize("env", [TinyLangEnv, WithTimeout])
+def test_workers_are_refused_where_the_environment_runs_in_this_process(env: type[TextEnv]) -> None:
+    options = {"id": "x", "num_workers": 9}
+    found = config(env=options, train={"eval_every": 0})
+    if env is WithTimeout:
+        require_playable(found, source(env))
+        return
+    with pytest.raises(UnusedOptionError, match=r"env\.num_workers.*env\.timeout_s"):
+        require_playable(found, source(env))
