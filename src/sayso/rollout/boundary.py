@@ -14,6 +14,7 @@ import numpy as np
 
 from sayso.envs.base import Observation, TextEnv
 from sayso.envs.spaces import ROLES, Message, messages
+from sayso.runs import interrupt
 from sayso.types import Failure, Task
 
 _SAID_CHARS, _DETAIL_CHARS = 300, 8_000
@@ -91,6 +92,7 @@ def open_env(opener: Callable[[], TextEnv], task: Task) -> TextEnv | Failure:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  # as in `_judged`
+        interrupt.check()
         return _raised(error, f"{task.env}, task {task.id}, constructor")
 
 
@@ -139,14 +141,17 @@ def step_env(env: TextEnv, task: Task, action: str, bounds: Bounds) -> Outcome |
 
 def _judged(play: Callable[[], Outcome], where: str) -> Outcome | Failure:
     try:
-        return play()
+        outcome: Outcome | Failure = play()
     except _BreachError as breach:
-        return Failure(kind=breach.kind, message=f"{where}: {breach}")
+        outcome = Failure(kind=breach.kind, message=f"{where}: {breach}")
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001
         # User code may raise anything: sys.exit() and panics of Rust libraries are no Exception.
-        return _raised(error, where)
+        outcome = _raised(error, where)
+    # A signal that came meanwhile is no failure of the environment, whoever caught it.
+    interrupt.check()
+    return outcome
 
 
 def _raised(error: BaseException, where: str) -> Failure:

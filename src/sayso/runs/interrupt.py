@@ -57,7 +57,16 @@ def release() -> None:
         Interrupted: If a signal came while held.
     """
     _State.held = False
-    if _State.pending is not None and _State.listening:
+    check()
+
+
+def check() -> None:
+    """Raise what has been raised already, if somebody's ``except`` took it for his own error.
+
+    Raises:
+        Interrupted: If a signal came, and state is not changing right now.
+    """
+    if _State.pending is not None and _State.listening and not _State.held:
         raise Interrupted(_State.pending)
 
 
