@@ -110,7 +110,7 @@ class WithTimeout(TinyLangEnv):
 
 @pytest.mark.parametrize("env", [TinyLangEnv, WithTimeout])
 def test_workers_are_refused_where_the_environment_runs_in_this_process(env: type[TextEnv]) -> None:
-    options = {"id": "x", "num_workers": 9}
+    options = {"id": "x", "num_workers": 2}
     found = config(env=options, train={"eval_every": 0})
     if env is WithTimeout:
         require_playable(found, source(env))

@@ -50,7 +50,7 @@ def build_learner(config: RunConfig, lm: LanguageModel) -> Learner:
     Raises:
         UnusedOptionError: If an option has no effect for this algorithm.
     """
-    refuse_unused(config)
+    _refuse_unused_kl(config)
     learner_class = ALGORITHMS[config.algorithm.type]
     learner: Learner = learner_class(
         lm,
@@ -70,31 +70,61 @@ def refuse_unused(config: RunConfig) -> None:
     Raises:
         UnusedOptionError: Naming the option and what would make it count.
     """
-    defaults = type(config.kl)()
-    if config.kl.coef == 0 and config.kl != defaults:
-        changed = [
-            f.name
-            for f in dataclasses.fields(config.kl)
-            if getattr(config.kl, f.name) != getattr(defaults, f.name)
-        ]
-        raise UnusedOptionError(
-            where="kl." + ", kl.".join(changed),
-            problem="has no effect while kl.coef is 0.",
-            fix="Set kl.coef above 0, or leave the option out.",
+    _refuse_unused_kl(config)
+    if not config.train.eval_every:
+        _refuse_changed(
+            config.train, "train", ("eval_episodes", "eval_split"),
+            reason="while train.eval_every is 0", fix="Set train.eval_every above 0",
+        )  # fmt: skip
+    if config.env.strict:
+        _refuse_changed(
+            config.train, "train", ("failure_budget",),
+            reason="with env.strict, which stops at the first invalid episode",
+            fix="Set env.strict = false",
+        )  # fmt: skip
+
+
+def _refuse_unused_kl(config: RunConfig) -> None:
+    if config.kl.coef == 0:
+        names = tuple(f.name for f in dataclasses.fields(config.kl))
+        _refuse_changed(
+            config.kl, "kl", names, reason="while kl.coef is 0", fix="Set kl.coef above 0"
         )
 
 
+def _refuse_changed(
+    record: Any, section: str, names: Sequence[str], *, reason: str, fix: str
+) -> None:
+    defaults = {f.name: f.default for f in dataclasses.fields(record)}
+    changed = [f"{section}.{n}" for n in names if getattr(record, n) != defaults[n]]
+    if changed:
+        raise UnusedOptionError(
+            where=", ".join(changed), problem=f"has no effect {reason}.",
+            fix=f"{fix}, or leave the option out.",
+        )  # fmt: skip
+
+
 def require_playable(config: RunConfig, env: EnvSource) -> None:
-    """Play a little of every split that training will need, before a run directory is made.
+    """What must hold before a run directory is made: every option counts, every split plays.
+
+    A little of each split that training will need is played, under the run's own limits.
 
     Raises:
-        EnvContractError: Listing what is wrong.
+        UnusedOptionError: If an option would be ignored.
+        EnvContractError: Listing what is wrong with the environment.
     """
+    refuse_unused(config)
     splits = [config.train.split]
     if config.train.eval_every:
         splits.append(config.train.eval_split)
     for split in dict.fromkeys(splits):
         require_sound(env, seed=config.seed, split=split, limits=rollout_limits(config.env))
+    if config.env.timeout_s is None and env.open().timeout_s is None:
+        _refuse_changed(
+            config.env, "env", ("num_workers",),
+            reason="on an environment that runs in this process",
+            fix="Set env.timeout_s, which gives it processes of its own",
+        )  # fmt: skip
 
 
 def create_run(

@@ -95,6 +95,10 @@ class RunConfig:
     kl: KLOptions = field(default_factory=KLOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:  # what a TOML file can hold and every generator takes
+            raise ValueError(f"seed must be in [0, 2**63), got {self.seed}")
+
 
 SECTIONS = ("model", "env", "sampling", "algorithm", "optim", "kl", "train")
 

@@ -20,7 +20,7 @@ NUM_EVAL_TASKS = 96
 NUM_SHOWN = 2
 
 
-def run(*, seed: int, path: Path | None, overrides: Sequence[str]) -> None:
+def run(*, seed: int | None, path: Path | None, overrides: Sequence[str]) -> None:
     """Train ``writing`` and compare held-out texts before and after; JSON on the last line."""
     from sayso.app.assemble import (
         assemble,

@@ -99,11 +99,12 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     )
     if config is None:
         return findings
-    attempt("unused options", lambda: _none_unused(config), str)
+    unused = attempt("unused options", lambda: _none_unused(config), str)
     env = attempt("environment", lambda: env_source(config.env), lambda e: e.id)
     if env is None:
         return findings
-    attempt("environment check", lambda: require_playable(config, env), lambda _: "sound")
+    if unused is not None:
+        attempt("environment check", lambda: require_playable(config, env), lambda _: "sound")
     problems = not findings[-1].is_ok
     lm = attempt("model", lambda: build_lm(config), lambda m: f"{m.name}, context {m.max_context}")
     if lm is None or problems:

@@ -136,7 +136,7 @@ def digest(
 
 @app.command()
 def demo(
-    seed: Annotated[int, typer.Option(help="Seed of the run.", min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.", min=0)] = None,
     run: Annotated[Path | None, typer.Option(help="Run directory.")] = None,
     set_: Set = None,
 ) -> None:

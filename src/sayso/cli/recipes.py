@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sayso.config.load import load_toml
-from sayso.errors import UnknownNameError
+from sayso.config.load import load_toml, override
+from sayso.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from sayso.app.config import RunConfig
+
+
+_MOOT: tuple[tuple[str, str, tuple[str, ...], float | None], ...] = (
+    ("model", "name", ("tiny",), None),
+    ("env", "id", ("kwargs",), None),
+    ("train", "eval_every", ("eval_split", "eval_episodes", "patience"), 0),
+    ("kl", "coef", ("place", "estimator", "target", "horizon"), 0),
+)
+"""Section, key, the options that mean nothing once it is changed, and to which value (any)."""
 
 
 def names() -> list[str]:
@@ -47,10 +56,38 @@ def read(recipe: str) -> tuple[dict[str, Any], str]:
 
 
 def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) -> RunConfig:
-    """The configuration of a recipe with overrides; every problem is reported at once."""
+    """The configuration of a recipe with overrides; every problem is reported at once.
+
+    Raises:
+        ConfigError: Listing the problems; also if the seed is given in two ways.
+    """
     from sayso.app.config import load_config
 
     table, source = read(recipe)
+    changes = override({}, overrides)
     if seed is not None:
+        if "seed" in changes:
+            raise ConfigError(
+                where="--seed",
+                problem="is given by --set seed=... as well.",
+                fix="Use one of them.",
+            )
         table["seed"] = seed
-    return load_config(table, source=source, overrides=tuple(overrides))
+    return load_config(_without_moot(table, changes), source=source, overrides=tuple(overrides))
+
+
+def _without_moot(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe without those of its own options that the user's changes leave no meaning.
+
+    Another model has another shape, another environment other arguments, and what is switched off
+    has no details. Options that the user sets are not touched: those are checked.
+    """
+    kept = {k: dict(v) if isinstance(v, Mapping) else v for k, v in table.items()}
+    for section, key, moot, only_if in _MOOT:
+        wanted, own = changes.get(section), kept.get(section)
+        if not isinstance(wanted, Mapping) or not isinstance(own, dict) or key not in wanted:
+            continue
+        if wanted[key] != own.get(key) and only_if in (None, wanted[key]):
+            for name in moot:
+                own.pop(name, None)
+    return kept

@@ -80,23 +80,23 @@ def execute(
         build_lm,
         create_run,
         env_source,
-        refuse_unused,
         require_playable,
     )
     from sayso.training.callbacks import Callback, TensorBoard
     from sayso.training.loop import train
     from sayso.training.view import TerminalView
 
-    refuse_unused(config)
     env = env_source(config.env)
     require_playable(config, env)
-    if opened is None:
+    learner = None
+    if opened is None:  # what cannot be built leaves no directory behind
+        learner = build_learner(config, build_lm(config))
         opened = create_run(config, path, command=sys.argv)
     callbacks: list[Callback] = [TerminalView()]
     if tensorboard:
         callbacks.append(TensorBoard())
     with opened.lock():
-        learner = build_learner(config, build_lm(config))
+        learner = learner or build_learner(config, build_lm(config))
         training = assemble(config, opened, learner=learner, env=env, callbacks=callbacks)
         try:
             result = train(training)

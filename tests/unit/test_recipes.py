@@ -1,0 +1,69 @@
+"""Recipes under ``--set``: what a change leaves without meaning goes, what the user says is held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sayso.app.assemble import refuse_unused
+from sayso.cli import recipes
+from sayso.errors import ConfigError
+
+MAZE = ("env.kwargs.starts=all",)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_is_sound_as_it_is(name: str) -> None:
+    refuse_unused(recipes.config(name, ()))
+
+
+@pytest.mark.parametrize("model", ["smollm2", "nosuchdir", "some/hub-id"])
+def test_another_model_leaves_the_recipes_tiny_shape_behind(model: str) -> None:
+    found = recipes.config("maze", [f"model.name={model}"]).model
+    assert (found.name, found.tiny) == (model, None)
+
+
+def test_the_same_model_keeps_its_shape() -> None:
+    plain = recipes.config("maze", ()).model
+    assert recipes.config("maze", ["model.name=tiny"]).model == plain
+    assert recipes.config("maze", ["model.tiny.width=32"]).model.tiny is not None
+
+
+def test_a_shape_that_the_user_sets_for_another_model_is_refused() -> None:
+    with pytest.raises(ConfigError, match="tiny has no effect for name = 'smollm2'"):
+        recipes.config("maze", ["model.name=smollm2", "model.tiny.width=32"])
+
+
+def test_another_environment_leaves_the_recipes_arguments_behind() -> None:
+    assert recipes.config("maze", MAZE).env.kwargs["starts"] == "all"
+    found = recipes.config("maze", ["env.id=mine:Env", "env.kwargs.size=3"]).env
+    assert (found.id, found.kwargs) == ("mine:Env", {"size": 3})
+
+
+def test_what_is_switched_off_needs_no_details(tmp_path: Path) -> None:
+    found = recipes.config("maze", ["train.eval_every=0"])
+    refuse_unused(found)
+    own = tmp_path / "own.toml"
+    own.write_text('env = { id = "x" }\nkl = { coef = 0.1, target = 0.05, horizon = 50 }\n')
+    assert recipes.config(str(own), ()).kl.horizon == 50
+    refuse_unused(recipes.config(str(own), ["kl.coef=0"]))
+
+
+def test_a_detail_that_the_user_sets_is_checked() -> None:
+    found = recipes.config("maze", ["train.eval_every=0", "train.eval_episodes=7"])
+    with pytest.raises(ConfigError, match=r"train\.eval_episodes"):
+        refuse_unused(found)
+
+
+def test_the_seed_is_said_once() -> None:
+    assert recipes.config("maze", (), seed=4).seed == 4
+    assert recipes.config("maze", ["seed=3"]).seed == 3
+    with pytest.raises(ConfigError, match="--seed"):
+        recipes.config("maze", ["seed=3"], seed=4)
+
+
+@pytest.mark.parametrize("wrong", ["model=smollm2", "model.name", "env=x", "model.name=[1]"])
+def test_settings_of_the_wrong_shape_are_told_like_any_other(wrong: str) -> None:
+    with pytest.raises(ConfigError):
+        recipes.config("maze", [wrong])
