@@ -1,4 +1,4 @@
-"""Recipes under ``--set``: what a change leaves without meaning goes, what the user says is held."""
+"""Recipes under ``--set``: what a change leaves without meaning goes; the rest is checked."""
 
 from __future__ import annotations
 

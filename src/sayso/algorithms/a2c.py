@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.checks import check_plan, check_positive, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.critic import check_discounts, judge
 from sayso.algorithms.epochs import (
@@ -58,11 +59,9 @@ class A2COptions:
     entropy_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.group_size < 1 or self.tasks_per_step < 1:
-            raise ValueError(
-                f"group_size and tasks_per_step must be positive, got {self.group_size} and "
-                f"{self.tasks_per_step}"
-            )
+        check_plan(self.tasks_per_step, self.group_size)
+        check_weights(value_coef=self.value_coef, entropy_coef=self.entropy_coef)
+        check_positive(critic_lr=self.critic_lr)
         check_discounts(self.gamma_token, self.gamma_turn, self.lam)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 
 def check_plan(tasks_per_step: int, group_size: int, *, least_in_group: int = 1) -> None:
     """Refuse steps without episodes.
@@ -46,3 +49,9 @@ def check_clips(clip_low: float | None, clip_high: float | None) -> None:
     if clip_low is not None and not 0 < clip_low <= 1:
         raise ValueError(f"clip_low must be in (0, 1], got {clip_low}")
     check_positive(clip_high=clip_high)
+
+
+def is_changed(record: Any, name: str) -> bool:
+    """Whether an option differs from its default."""
+    (default,) = [f.default for f in fields(record) if f.name == name]
+    return bool(getattr(record, name) != default)

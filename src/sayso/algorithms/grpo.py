@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.checks import check_clips, check_plan, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
     Minibatch,
@@ -93,11 +94,11 @@ class GRPOOptions:
     entropy_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.group_size < 2 or self.tasks_per_step < 1:  # others to compare with
-            raise ValueError(
-                f"group_size must be at least 2 and tasks_per_step 1, got {self.group_size} and "
-                f"{self.tasks_per_step}"
-            )
+        check_plan(self.tasks_per_step, self.group_size, least_in_group=2)  # to compare with
+        check_weights(entropy_coef=self.entropy_coef)
+        check_clips(self.clip_low, self.clip_high)
+        if self.resample_rounds is not None and self.resample_rounds < 0:
+            raise ValueError(f"resample_rounds must be at least 0, got {self.resample_rounds}")
         Passes(epochs=self.epochs, minibatches=self.minibatches)
 
 

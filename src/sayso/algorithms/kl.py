@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sayso.algorithms.checks import is_changed
 from sayso.data.batch import Batch
 from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
@@ -56,6 +57,10 @@ class KLOptions:
             raise ValueError(f"target must be positive, got {self.target}")
         if self.horizon < 1:
             raise ValueError(f"horizon must be positive, got {self.horizon}")
+        if self.target is None and is_changed(self, "horizon"):
+            raise ValueError(
+                "horizon has no effect while coef is fixed: set target, or leave it out"
+            )
 
 
 class KLController:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sayso.algorithms.base import Skipped
+from sayso.algorithms.checks import check_positive
 from sayso.metrics import Mean
 from sayso.runs import interrupt
 from sayso.runs.failpoints import Failpoint, fp
@@ -45,10 +46,12 @@ class OptimOptions:
     micro_batch_tokens: int = 1024
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
-            raise ValueError(f"lr must be positive, got {self.lr}")
+        check_positive(lr=self.lr, eps=self.eps, total_steps=self.total_steps)
         if not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm must be positive, got {self.max_grad_norm}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if self.micro_batch_tokens < 1:
             raise ValueError(f"micro_batch_tokens must be positive, got {self.micro_batch_tokens}")
         for name in ("weight_decay", "warmup_steps"):

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.checks import check_clips, check_plan, check_positive, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.critic import check_discounts, judge
 from sayso.algorithms.epochs import (
@@ -77,17 +78,19 @@ class PPOOptions:
     entropy_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.group_size < 1 or self.tasks_per_step < 1:
-            raise ValueError(
-                f"group_size and tasks_per_step must be positive, got {self.group_size} and "
-                f"{self.tasks_per_step}"
-            )
+        check_plan(self.tasks_per_step, self.group_size)
+        check_weights(value_coef=self.value_coef, entropy_coef=self.entropy_coef)
+        check_positive(critic_lr=self.critic_lr)
+        check_clips(self.clip_low, self.clip_high)
         check_discounts(self.gamma_token, self.gamma_turn, self.lam)
-        for name in ("value_clip", "target_kl"):
-            number = getattr(self, name)
-            if number is not None and not number > 0:
-                raise ValueError(f"{name} must be positive, got {number}")
+        check_positive(value_clip=self.value_clip, target_kl=self.target_kl)
         Passes(epochs=self.epochs, minibatches=self.minibatches)
+        for name in ("value_clip", "target_kl"):  # the first step starts where sampling left off
+            if getattr(self, name) is not None and self.epochs == self.minibatches == 1:
+                raise ValueError(
+                    f"{name} has no effect on a single step: set epochs or minibatches above 1, "
+                    "or leave it out"
+                )
 
 
 class PPO:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.checks import check_plan, check_weights, is_changed
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
     Minibatch,
@@ -57,14 +58,16 @@ class ReinforceOptions:
     entropy_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.group_size < 1 or self.tasks_per_step < 1:
-            raise ValueError(
-                f"group_size and tasks_per_step must be positive, got {self.group_size} and "
-                f"{self.tasks_per_step}"
-            )
+        check_plan(self.tasks_per_step, self.group_size)
+        check_weights(entropy_coef=self.entropy_coef)
         if not 0 <= self.gamma_turn <= 1:
             raise ValueError(f"gamma_turn must be in [0, 1], got {self.gamma_turn}")
         MovingAverage(self.decay)
+        if self.baseline != "moving_average" and is_changed(self, "decay"):
+            raise ValueError(
+                f"decay has no effect with baseline = {self.baseline!r}: set "
+                "baseline = 'moving_average', or leave it out"
+            )
 
 
 class Reinforce:

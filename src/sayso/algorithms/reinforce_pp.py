@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.checks import check_clips, check_plan, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
     Minibatch,
@@ -57,8 +58,13 @@ class ReinforcePPOptions:
     entropy_coef: float = 0.0
 
     def __post_init__(self) -> None:
+        check_plan(self.tasks_per_step, self.group_size)
+        check_weights(entropy_coef=self.entropy_coef)
+        check_clips(self.clip_low, self.clip_high)
         if self.group_size * self.tasks_per_step < 2:  # one has no spread
-            raise ValueError("a step needs at least 2 episodes to whiten advantages over")
+            raise ValueError(
+                "group_size or tasks_per_step must be above 1: a step whitens over its episodes"
+            )
         Passes(epochs=self.epochs, minibatches=self.minibatches)
 
 

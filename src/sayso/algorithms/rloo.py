@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.checks import check_plan, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
     Minibatch,
@@ -47,11 +48,8 @@ class RLOOOptions:
     entropy_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.group_size < 2 or self.tasks_per_step < 1:  # others to compare with
-            raise ValueError(
-                f"group_size must be at least 2 and tasks_per_step 1, got {self.group_size} and "
-                f"{self.tasks_per_step}"
-            )
+        check_plan(self.tasks_per_step, self.group_size, least_in_group=2)  # to compare with
+        check_weights(entropy_coef=self.entropy_coef)
 
 
 class RLOO:
