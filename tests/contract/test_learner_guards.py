@@ -230,9 +230,9 @@ def test_minibatches_see_every_episode_once_in_each_epoch() -> None:
     seen: list[str] = []
     original = made.core.pack
 
-    def keep(episodes: list[Episode]) -> Any:
+    def keep(episodes: list[Episode], **kwargs: Any) -> Any:
         seen.extend(f"{e.task.id}{e.sample_index}" for e in episodes)
-        return original(episodes)
+        return original(episodes, **kwargs)
 
     made.core.pack = keep
     update = made.update(mixed_batch(made.lm), seed=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -71,10 +71,11 @@ class Core:
             name=self.lm.name,
         )
 
-    def pack(self, episodes: list[Episode]) -> Batch:
-        """Episodes as tensors where the model is."""
+    def pack(self, episodes: list[Episode], *, skip: Collection[int] = ()) -> Batch:
+        """Episodes as tensors where the model is; see ``data.batch.pack``."""
         return pack(
             episodes,
+            skip=skip,
             max_tokens=self.optimiser.options.micro_batch_tokens,
             dtype=torch.float64 if self.lm.dtype is torch.float64 else torch.float32,
             device=self.lm.device,

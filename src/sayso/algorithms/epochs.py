@@ -37,12 +37,16 @@ class Experience:
         rewards: Reward after each action token; KL is taken off where it is paid in the reward.
         logprob_ref: Log-probability under the reference, if KL is on.
         metrics: KL, if it is on.
+        credit: Advantages of each episode's tokens, where they are a factor of the whole loss but
+            for KL and entropy: without those, episodes whose advantages are all 0 are left out of
+            the passes. The gradient is the same.
     """
 
     episodes: list[Episode]
     rewards: list[Numbers]
     logprob_ref: list[Numbers] | None
     metrics: dict[str, Mean]
+    credit: list[Numbers] | None = None
 
     def returns(self) -> list[float]:
         """Sum of the rewards of each episode."""
@@ -139,9 +143,13 @@ def run_passes(
         list[Skipped](),
     )
     num_steps, stop = 0, False
+    is_credit_all = not want_entropy and not want_value and passes.target_kl is None
+    is_credit_all &= exp.logprob_ref is None or core.kl.options.place == "reward"
     for epoch in range(passes.epochs):
         for number, indices in enumerate(_split(len(exp.episodes), passes, seed, epoch)):
-            minibatch = Minibatch(core.pack([exp.episodes[i] for i in indices]), indices)
+            skip = _without_gradient(exp.credit, indices) if exp.credit and is_credit_all else ()
+            batch = core.pack([exp.episodes[i] for i in indices], skip=skip)
+            minibatch = Minibatch(batch, indices)
             outcome = take_step(
                 core, minibatch.batch, row_loss_of(minibatch), want_entropy=want_entropy,
                 want_value=want_value, parity=parity if epoch == number == 0 else None,
@@ -170,6 +178,12 @@ def run_passes(
         warnings=graded.warnings,
         fatal=parity.fatal(),
     )
+
+
+def _without_gradient(credit: list[Numbers], indices: Sequence[int]) -> list[int]:
+    """Places in a minibatch whose advantages are all 0; never all of them: a step is a step."""
+    dead = [place for place, index in enumerate(indices) if not np.any(credit[index])]
+    return dead if len(dead) < len(indices) else dead[1:]
 
 
 def sampling_weight(core: Core, row: PackedRow, scores: Scores) -> Tensor | None:

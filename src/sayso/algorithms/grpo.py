@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
@@ -194,7 +194,7 @@ class GRPO:
 
         passes = Passes(epochs=options.epochs, minibatches=options.minibatches)
         return run_passes(
-            self.core, kept, exp, passes, row_loss_of, seed=seed,
+            self.core, kept, replace(exp, credit=credit), passes, row_loss_of, seed=seed,
             want_entropy=options.entropy_coef > 0,
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -142,7 +142,7 @@ class Reinforce:
             return row_loss
 
         update = run_passes(
-            self.core, kept, exp, Passes(), row_loss_of, seed=seed,
+            self.core, kept, replace(exp, credit=credit), Passes(), row_loss_of, seed=seed,
             want_entropy=self.options.entropy_coef > 0,
         )  # fmt: skip
         self.average.update(exp.returns())

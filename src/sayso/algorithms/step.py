@@ -103,7 +103,11 @@ def accumulate(
         if scores.num_outside_support:
             outside = Mean(scores.num_outside_support, len(row.target))
             parts.append({"policy/outside_support_frac": outside})
-    return StepOutcome(metrics=merge(parts))
+    left_out = [batch.episodes[index] for index in batch.skipped]
+    recorded = [-p for e in left_out for turn in e.turns for p in turn.action_logprobs]
+    parts.append({"policy/surprisal": mean_of(recorded)} if recorded else {})
+    skipped = Mean(len(recorded), batch.num_actions)
+    return StepOutcome(metrics=merge(parts) | {"update/skipped_frac": skipped})
 
 
 def take_step(

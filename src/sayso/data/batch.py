@@ -9,7 +9,7 @@ Dimensions: t = positions of a row, n = action tokens of a row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,17 +77,19 @@ class Batch:
     """Episodes of one optimiser step, packed.
 
     Attributes:
-        episodes: What was packed.
-        rows: One forward pass each; every episode lies in one row.
+        episodes: All episodes of the step, those that were left out as well: they count.
+        rows: One forward pass each; every episode lies in one row, or was left out.
+        skipped: Episodes that were left out.
     """
 
     episodes: Sequence[Episode]
     rows: tuple[PackedRow, ...]
+    skipped: tuple[int, ...] = ()
 
     @property
     def num_actions(self) -> int:
         """Action tokens of the whole step."""
-        return sum(len(row.target) for row in self.rows)
+        return sum(episode.num_action_tokens for episode in self.episodes)
 
     def align(self, per_episode: Sequence[NDArray[np.float64]]) -> list[Tensor]:
         """Numbers per action token of each episode, laid out like the rows' action tokens.
@@ -127,6 +129,7 @@ def pack(
     max_tokens: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    skip: Collection[int] = (),
 ) -> Batch:
     """Pack episodes; attempts at one task share its prompt.
 
@@ -136,6 +139,7 @@ def pack(
             prompt; only a single episode longer than that makes a longer row.
         dtype: Of the log-probabilities.
         device: Where the tensors go.
+        skip: Indices of episodes to leave out of the rows, because they have no gradient.
 
     Raises:
         EpisodeError: If attempts at one task began with different prompts, or an episode failed.
@@ -148,7 +152,8 @@ def pack(
                 problem="failed or holds no action, so it cannot be trained on.",
                 fix="Leave invalid episodes out.",
             )
-        groups.setdefault(episode.task.id, []).append(index)
+        if index not in skip:
+            groups.setdefault(episode.task.id, []).append(index)
     trees: list[list[int]] = []
     for task_id, members in groups.items():
         prompt = episodes[members[0]].turns[0].observation_ids
@@ -170,7 +175,7 @@ def pack(
         rows[-1].append(tree)
         used += size
     built = tuple(_row(episodes, row, dtype=dtype, device=device) for row in rows)
-    return Batch(episodes=episodes, rows=built)
+    return Batch(episodes=episodes, rows=built, skipped=tuple(sorted(skip)))
 
 
 def _trees(
