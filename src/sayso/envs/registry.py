@@ -6,15 +6,17 @@ import copy
 import difflib
 import importlib
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 
 from sayso.envs.adapt import adapted
 from sayso.envs.base import SPLITS, TextEnv
-from sayso.errors import EnvContractError, UnknownNameError
+from sayso.errors import EnvContractError, SaysoError, UnknownNameError
 
 _ENTRY_POINTS: dict[str, tuple[str, dict[str, Any]]] = {}
 BUILT_IN = {
@@ -171,7 +173,7 @@ def _imported(module: str, name: str) -> Any:
         problem = (
             f"module {module!r} cannot be imported."
             if is_missing
-            else f"module {module!r} fails when imported: {type(error).__name__}: {error}"
+            else f"module {module!r} fails when imported: {_said(error)}."
         )
         raise UnknownNameError(
             where=f"environment {name!r}",
@@ -180,6 +182,25 @@ def _imported(module: str, name: str) -> Any:
             if is_missing
             else "Mend the module.",
         ) from error
+
+
+def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any], name: str) -> TextEnv:
+    """A fresh environment; whatever its constructor raises is told in one line."""
+    try:
+        return adapted(maker(**kwargs), name)
+    except SaysoError:
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        raise EnvContractError(
+            where=f"environment {name!r}",
+            problem=f"cannot be made: {_said(error)} ({Path(at.filename).name}, line {at.lineno}).",
+            fix="Check the arguments it is given, or mend its constructor.",
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
@@ -191,7 +212,7 @@ def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
         imported = _imported(module, name)
         if hasattr(imported, rest):
             maker = getattr(imported, rest)
-            return EnvSource(id=name, opener=lambda: adapted(maker(**kwargs), name), spec=spec)
+            return EnvSource(id=name, opener=lambda: _made(maker, kwargs, name), spec=spec)
         name = rest
     if name in _ENTRY_POINTS:
         entry_point, defaults = _ENTRY_POINTS[name]
@@ -201,7 +222,7 @@ def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
 
         def open_registered() -> TextEnv:
             maker = _maker(module, attribute, name)
-            return adapted(maker(**{**defaults, **kwargs}), name)
+            return _made(maker, {**defaults, **kwargs}, name)
 
         return EnvSource(id=name, opener=open_registered, spec=spec)
     if name in gymnasium.registry:
