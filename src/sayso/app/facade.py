@@ -178,10 +178,7 @@ class Agent:
         )
         (completion,) = engine.poll()
         engine.close("predict")
-        text = policy.chat.text(completion.ids)
-        for stop in policy.stop:
-            text = text.split(stop, 1)[0]
-        return text
+        return policy.chat.answer(completion.ids, policy.stop)
 
     def evaluate(
         self, *, split: str = "held_out", num_episodes: int = 100, seed: int = 0

@@ -13,11 +13,10 @@ def run(path: Path, *, checkpoint: str, seed: int, max_new_tokens: int | None) -
     """Read a line, answer it, keep the conversation's context; ends at an empty line."""
     from sayso.sampling.base import Request
     from sayso.seeds import derive
-    from sayso.types import FinishReason
 
     _, learner, step = restore(path, checkpoint)
     policy = learner.policy()
-    budget = max_new_tokens or policy.max_new_tokens
+    budget = policy.max_new_tokens if max_new_tokens is None else max_new_tokens
     print(f"{path} at step {step}. An empty line ends the conversation.")
     length, closed, turn = 0, True, 0
     while True:
@@ -39,7 +38,8 @@ def run(path: Path, *, checkpoint: str, seed: int, max_new_tokens: int | None) -
         )
         (completion,) = policy.engine.poll()
         length += len(ids) + len(completion.ids)
-        closed = completion.finish is FinishReason.STOP
-        print(f"policy> {printable(policy.chat.text(completion.ids))}", flush=True)
+        closed = policy.chat.is_closed(completion.ids)
+        text = policy.chat.answer(completion.ids, policy.stop)
+        print(f"policy> {printable(text)}", flush=True)
         turn += 1
     policy.engine.close("chat")

@@ -95,15 +95,27 @@ class ChatFormat:
         ids = self._encode(rendered.split(_ANSWER, 1)[1])
         return ids[self._num_closing if closed else 0 :] or self._something()
 
+    def is_closed(self, action_ids: Sequence[int]) -> bool:
+        """Whether an action ends with a stop token: what ``reply`` wants to know.
+
+        An action that a stop string ended does not.
+        """
+        return bool(action_ids) and action_ids[-1] in self.stop_ids
+
     def text(self, action_ids: Sequence[int]) -> str:
         """Text of an action; a stop token at its end is left out."""
-        ids = list(action_ids)
-        if ids and ids[-1] in self.stop_ids:
-            ids = ids[:-1]
+        ids = list(action_ids[:-1] if self.is_closed(action_ids) else action_ids)
         decoded: str = self.tokenizer.decode(
             ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return decoded
+
+    def answer(self, action_ids: Sequence[int], stop: Sequence[str]) -> str:
+        """What environments and people get to read: no stop token, nothing after a stop string."""
+        text = self.text(action_ids)
+        for string in stop:
+            text = text.split(string, 1)[0]
+        return text
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)

@@ -88,7 +88,8 @@ class _Collector:
         for completion in completions:
             attempt = attempts[completion.session]
             if completion.ids:
-                played.append((attempt, completion, self.action_text(completion)))
+                text = self.policy.chat.answer(completion.ids, self.policy.stop)
+                played.append((attempt, completion, text))
             else:
                 problem = f"{attempt.task.env}, task {attempt.task.id}: the engine drew no token"
                 self.fail(attempt, Failure(kind="nothing_sampled", message=problem))
@@ -96,13 +97,6 @@ class _Collector:
         fp(Failpoint.REWARD_DONE)
         for (attempt, completion, text), result in zip(played, results, strict=True):
             self.record(attempt, completion, text, result)
-
-    def action_text(self, completion: Completion) -> str:
-        """What the environment gets to read: no stop token, nothing after a stop string."""
-        text = self.policy.chat.text(completion.ids)
-        for stop in self.policy.stop:
-            text = text.split(stop, 1)[0]
-        return text
 
     def record(self, attempt: _Attempt, completion: Completion, text: str, result: Result) -> None:
         """Append the turn; go on, or end the episode."""
@@ -131,7 +125,7 @@ class _Collector:
 
     def go_on(self, attempt: _Attempt, completion: Completion, result: Outcome) -> None:
         """The next decision, unless a limit cuts the episode off."""
-        closed = completion.ids[-1] in self.policy.chat.stop_ids
+        closed = self.policy.chat.is_closed(completion.ids)
         ids = self.policy.chat.reply(result.observation, closed=closed)
         room = self.max_context - attempt.num_tokens - len(ids)
         out_of_turns = self.max_turns is not None and len(attempt.turns) >= self.max_turns
