@@ -149,3 +149,38 @@ def test_the_card_of_a_random_model_names_no_base_on_the_hub() -> None:
     front = model_card(load("tiny"), card).split("---\n")[1]
     assert "base_model" not in front
     assert "license" not in front
+
+
+@pytest.mark.parametrize("options", [ModelOptions(), LORA], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    ("odd", "kept"),
+    [
+        ({"temperature": 0.3, "do_sample": False}, {}),
+        ({"top_p": 0.9, "top_k": 7, "min_p": 0.1, "early_stopping": True, "num_beams": 1}, {}),
+        ({"temperature": 0.3, "do_sample": True}, {"temperature": 0.3, "do_sample": True}),
+        ({"length_penalty": 2.0, "num_beams": 3}, {"length_penalty": 2.0, "num_beams": 3}),
+    ],
+)
+def test_an_odd_generation_config_does_not_keep_a_model_from_being_saved(
+    odd: dict[str, Any], kept: dict[str, Any], options: ModelOptions, tmp_path: Path
+) -> None:
+    lm = load(tiny_models.tiny_chat(), options)
+    for name, value in odd.items():
+        setattr(lm.causal_lm.generation_config, name, value)
+    save(lm, tmp_path, card=CARD)
+    saved = GenerationConfig.from_pretrained(tmp_path)
+    assert {name: getattr(saved, name) for name in kept} == kept
+    assert saved.eos_token_id == lm.causal_lm.generation_config.eos_token_id
+    live = lm.causal_lm.generation_config
+    assert {name: getattr(live, name) for name in odd} == odd
+
+
+def test_a_generation_config_that_is_wrong_is_saved_without_what_is_wrong(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lm = load(tiny_models.tiny_chat())
+    lm.causal_lm.generation_config.num_return_sequences = 3  # of a greedy decoder
+    save(lm, tmp_path, card=CARD)
+    assert "num_return_sequences" in caplog.text
+    saved = GenerationConfig.from_pretrained(tmp_path)
+    assert saved.eos_token_id == lm.causal_lm.generation_config.eos_token_id

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,12 @@ from sayso.models.lm import LanguageModel
 from sayso.models.smollm2 import HUB_ID
 
 VALUE_HEAD = "value_head.safetensors"
+_SAMPLING_ONLY = (
+    "temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
+)  # fmt: skip
+_BEAMS_ONLY = ("early_stopping", "length_penalty")
+_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
+_log = logging.getLogger("sayso")
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json")
 
 
@@ -66,12 +74,50 @@ def _write(lm: LanguageModel, directory: Path, card: CardData) -> None:
     network = lm.network
     if lm.has_adapter:
         network = copy.deepcopy(network).merge_and_unload()
-    network.save_pretrained(directory)
+    with _valid_generation(network):
+        network.save_pretrained(directory)
     lm.tokenizer.save_pretrained(directory)
     if lm.value_head is not None:
         tensors = {n: t.detach().contiguous() for n, t in lm.value_head.state_dict().items()}
         save_file(tensors, directory / VALUE_HEAD)
     (directory / "README.md").write_text(model_card(lm, card), encoding="utf-8")
+
+
+@contextmanager
+def _valid_generation(network: Any) -> Iterator[None]:
+    """Inside, the generation config holds nothing that has no effect, which may not be saved.
+
+    A temperature without ``do_sample`` is an example; what ``generate`` does stays the same.
+    """
+    own = getattr(network, "generation_config", None)
+    if own is None:
+        yield
+        return
+    network.generation_config = copy.deepcopy(own)
+    try:
+        _drop_unused(network.generation_config)
+        yield
+    finally:
+        network.generation_config = own
+
+
+def _drop_unused(config: Any) -> None:
+    default = type(config)()
+    unused = [] if config.do_sample is True else list(_SAMPLING_ONLY)
+    if config.num_beams in (None, 1):
+        unused += _BEAMS_ONLY
+    for name in unused:
+        if hasattr(config, name):
+            setattr(config, name, getattr(default, name, None))
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        ends = {key: getattr(config, key) for key in _TOKENS}
+        _log.warning(
+            "The model's generation config cannot be saved (%s); only its tokens are.",
+            str(error).strip().split("\n")[0],
+        )
+        config.__dict__.update({**default.__dict__, **ends})
 
 
 def _move(staging: Path, directory: Path) -> None:
