@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import tiny_models
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from sayso.errors import ModelError
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions
-from sayso.models.saving import VALUE_HEAD, CardData, model_card, save
+from sayso.models.saving import ADAPTER, VALUE_HEAD, CardData, adopt, model_card, save
 
 CARD = CardData(base_model="some/model", env="sayso/Writing-v0", algorithm="grpo")
 LORA = ModelOptions(lora=LoraOptions(rank=4))
@@ -184,3 +186,36 @@ def test_a_generation_config_that_is_wrong_is_saved_without_what_is_wrong(
     assert "num_return_sequences" in caplog.text
     saved = GenerationConfig.from_pretrained(tmp_path)
     assert saved.eos_token_id == lm.causal_lm.generation_config.eos_token_id
+
+
+def test_the_adapter_names_its_base_and_a_later_model_without_one_removes_it(
+    tmp_path: Path,
+) -> None:
+    lm = moved(load(tiny_models.tiny_chat(), LORA))
+    for _ in range(2):  # over an older one as well
+        save(lm, tmp_path, card=CARD)
+        told = json.loads((tmp_path / ADAPTER / "adapter_config.json").read_text())
+        assert told["base_model_name_or_path"] == CARD.base_model
+    (tmp_path / "notes").mkdir()
+    save(load(tiny_models.tiny_chat()), tmp_path, card=CARD)
+    assert not (tmp_path / ADAPTER).exists()
+    assert (tmp_path / "notes").is_dir()
+
+
+def test_adopting_takes_the_trained_weights_or_refuses_another_base(tmp_path: Path) -> None:
+    trained = moved(load("tiny", LORA))
+    save(trained, tmp_path, card=CARD)
+    base = load("tiny", LORA)
+    adopt(base, load(tmp_path), tmp_path)
+    assert torch.equal(logits(base.network), logits(trained.network))
+    with pytest.raises(ModelError, match=r"is not what .* was trained from"):
+        adopt(load("tiny", LORA, seed=1), load(tmp_path), tmp_path)
+    with pytest.raises(ModelError, match="no adapters of this model's shape"):
+        adopt(load("tiny", ModelOptions(lora=LoraOptions(rank=2))), load(tmp_path), tmp_path)
+
+
+def test_the_card_of_a_base_says_that_nothing_was_trained() -> None:
+    card = CardData(base_model="tiny", env="sayso/Maze-v0", algorithm="ppo", is_trained=False)
+    text = model_card(load("tiny"), card)
+    assert "| trained | nothing yet |" in text
+    assert "trained by reinforcement learning" not in text

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,12 +17,11 @@ from sayso.app.assemble import (
     build_lm,
     config_of,
     create_run,
-    env_source,
     open_or_create_run,
     require_playable,
     rollout_limits,
 )
-from sayso.app.cards import SAVED_CONFIG, card, reward_in_words
+from sayso.app.cards import card, reward_in_words
 from sayso.app.config import (
     SECTIONS,
     AlgorithmOptions,
@@ -31,10 +29,20 @@ from sayso.app.config import (
     RunConfig,
     load_config,
 )
+from sayso.app.origin import (
+    Origin,
+    env_name,
+    origin_of,
+    read_saved,
+    saved_env,
+    saved_lm,
+    with_env,
+    write_saved,
+)
 from sayso.config.load import to_table
 from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
-from sayso.errors import ModelMissingError, OptionValueError, UnknownOptionError
+from sayso.errors import OptionValueError, UnknownOptionError
 from sayso.evaluation.evaluate import EvalReport
 from sayso.evaluation.evaluate import evaluate as measure
 from sayso.models.saving import save
@@ -65,20 +73,26 @@ class Agent:
 
     def __init__(self, model: Any, env: Any, *, seed: int = 0, **options: Any) -> None:
         self.source: EnvSource = env if isinstance(env, EnvSource) else source(env)
-        name = model if isinstance(model, str | Path) else "custom"
+        name = str(model) if isinstance(model, str | Path) else None
+        named_env = env_name(env, self.source)
         table: dict[str, Any] = {
             "seed": seed,
-            "model": {"name": str(name)},
-            "env": {"id": self.source.id},
+            "model": {"name": name or "custom"},
+            "env": {"id": named_env or self.source.id},
             "algorithm": {"type": self.algorithm},
         }
         for key, value in options.items():
             _place(table, key, value, algorithm=self.algorithm)
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
-        self.lm = build_lm(self.config, None if isinstance(model, str | Path) else model)
+        self.lm = build_lm(self.config, model if name is None else None)
         self.learner = build_learner(self.config, self.lm)
         self.last_report: EvalReport | None = None
-        self._num_learns, self._is_loaded = 0, False
+        parts = {"model": name, "env": named_env}
+        self.origin = Origin(
+            base_model=name or self.lm.name,
+            unnamed=tuple(part for part, named in parts.items() if named is None),
+            model_seed=seed,
+        )
 
     def learn(
         self,
@@ -114,12 +128,12 @@ class Agent:
             config, opened, learner=self.learner, env=self.source, callbacks=callbacks
         )
         try:
-            with opened.lock():
+            with opened.lock():  # from here on the weights are others, however it ends
+                self.run_path, self.last_report = opened.path, None
+                self.origin = self.origin.after_learning()
                 self.last_result: TrainResult = train(training)
         except Interrupted as stopped:
             raise KeyboardInterrupt(f"{stopped}; the run in {opened.path} can go on") from None
-        self.run_path, self.last_report = opened.path, None
-        self._num_learns += 1
         return self
 
     def _train_config(self, options: dict[str, Any]) -> RunConfig:
@@ -137,20 +151,22 @@ class Agent:
 
     def _open_run(self, config: RunConfig, path: Path | None) -> tuple[RunConfig, Run]:
         """The run at ``path``, with the seed it was started with, or a fresh one with its own."""
-        own = [derive(self.config.seed, "learn", n) for n in range(1, self._num_learns)]
+        num_learns = self.origin.num_learns
+        seeds = [derive(self.config.seed, "learn", n) for n in range(1, num_learns + 1)]
         if path is not None and path.exists():
-            known = config_of(Run.open(path))
-            if known.seed in own:  # a run of this object, but not its first
+            run = Run.open(path)
+            known = config_of(run)
+            if known.seed in seeds:  # a run of this object, but not its first
                 config = dataclasses.replace(config, seed=known.seed)
-            if self._is_loaded:  # its model is a directory of its own, the run's was another
+            if self.origin.can_stand_for(origin_of(run), config):
                 config = dataclasses.replace(config, model=known.model)
             return config, open_or_create_run(config, path)
-        if self._num_learns:
-            config = dataclasses.replace(
-                config, seed=derive(self.config.seed, "learn", self._num_learns)
-            )
+        if num_learns:
+            config = dataclasses.replace(config, seed=seeds[-1])
         name = f"{self.source.id.split('/')[-1].split('-')[0].lower()}-{self.algorithm}"
-        return config, create_run(config, path, name=name)
+        run = create_run(config, path, name=name)
+        run.annotate(origin=dataclasses.asdict(self.origin))
+        return config, run
 
     def predict(
         self, observation: Observation, *, deterministic: bool = False, seed: int = 0
@@ -190,24 +206,27 @@ class Agent:
         """Write a plain Hugging Face directory, with a model card and sayso's options."""
         target = Path(directory)
         told = reward_in_words(self.source)
-        save(self.lm, target, card=card(self.config, self.last_report, reward=told))
-        (target / SAVED_CONFIG).write_text(json.dumps(to_table(self.config), indent=1))
+        save(self.lm, target, card=card(self.config, self.origin, self.last_report, reward=told))
+        write_saved(target, self.config, self.origin)
 
     @classmethod
     def load(cls, directory: str | Path, env: Any = None) -> Agent:
         """An agent from a directory that ``save`` wrote, ready to predict or to learn on.
 
+        Adapters and the KL reference are those it had, over the base model it had. If that cannot
+        be found again, a warning says so, and the trained weights take its place.
+
+        Args:
+            directory: What ``save`` or ``sayso export`` wrote.
+            env: Needed if the environment was an object or function of Python; else what it was.
+
         Raises:
             ModelMissingError: If the directory holds no agent of sayso.
+            UnknownNameError: If the environment cannot be made again.
+            OptionValueError: If another algorithm saved it than the one this is called on.
         """
-        target = Path(directory)
-        if not (target / SAVED_CONFIG).is_file():
-            raise ModelMissingError(
-                where=str(target),
-                problem=f"holds no {SAVED_CONFIG}, so it was not written by save().",
-                fix="Pass the directory given to save(), or use it as a model: GRPO(it, env).",
-            )
-        config = load_config(json.loads((target / SAVED_CONFIG).read_text()), source=SAVED_CONFIG)
+        target = Path(directory).resolve()
+        config, origin = read_saved(target)
         own_class = AGENTS[config.algorithm.type]
         if not issubclass(own_class, cls):
             raise OptionValueError(
@@ -216,13 +235,14 @@ class Agent:
                 fix=f"Use sayso.{own_class.__name__}.load, or sayso.Agent.load for any.",
             )
         agent = object.__new__(own_class)
-        agent.config = dataclasses.replace(
-            config, model=dataclasses.replace(config.model, name=str(target), tiny=None)
-        )
-        agent.source = source(env) if env is not None else env_source(config.env)
-        agent.lm = build_lm(agent.config)
+        if env is None:
+            agent.source = saved_env(config, origin, target)
+        else:
+            agent.source = env if isinstance(env, EnvSource) else source(env)
+            config, origin = with_env(config, origin, agent.source, env)
+        agent.config, agent.origin, agent.lm = saved_lm(config, origin, target)
         agent.learner = build_learner(agent.config, agent.lm)
-        agent.last_report, agent._num_learns, agent._is_loaded = None, 0, True
+        agent.last_report = None
         return agent
 
 
@@ -353,14 +373,15 @@ def evaluate(
         num_episodes: How many.
         seed: Same seed, same weights: same report.
     """
+    other = model.source if env is None else source(env)
     report = measure(
         model.learner.policy(),
-        model.source if env is None else source(env),
+        other,
         split=split,
         num_episodes=num_episodes,
         seed=seed,
         limits=rollout_limits(model.config.env),
     )
-    if env is None:
+    if other is model.source or (other.spec is not None and other.spec == model.source.spec):
         model.last_report = report
     return report

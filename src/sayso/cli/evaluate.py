@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sayso.cli.restore import restore
+from sayso.runs.run import Run
 
 if TYPE_CHECKING:
     from sayso.envs.registry import EnvSource
@@ -17,8 +18,10 @@ def run(
 ) -> None:
     """Evaluate a run's policy and print the report."""
     from sayso.app.assemble import env_source, rollout_limits
+    from sayso.app.origin import require_named
     from sayso.evaluation.evaluate import evaluate
 
+    require_named(Run.open(path), "env")
     config, learner, step = restore(path, checkpoint)
     env = env_source(config.env)
     report = evaluate(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sayso.cli.restore import restore
 from sayso.errors import RunError
+from sayso.runs.run import Run
 
 
 def run(path: Path, directory: Path, *, checkpoint: str) -> None:
@@ -16,6 +17,9 @@ def run(path: Path, directory: Path, *, checkpoint: str) -> None:
         problem = "is not empty." if directory.is_dir() else "is a file."
         raise RunError(where=str(directory), problem=problem, fix="Name a new directory.")
     config, learner, step = restore(path, checkpoint)
-    export_policy(config, learner.lm, directory, run=path, step=step)
+    export_policy(
+        config, learner.lm, directory,
+        run=Run.open(path), step=step, is_base=checkpoint == "base",
+    )  # fmt: skip
     print(f"Step {step} of {path} written to {directory}.")
     print(f'Load it: AutoModelForCausalLM.from_pretrained("{directory}")')

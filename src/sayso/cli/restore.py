@@ -23,8 +23,10 @@ def restore(path: Path, checkpoint: str) -> tuple[RunConfig, Learner, int]:
 
     Raises:
         CheckpointError: If there is no such checkpoint.
+        RunError: If there is no such run, or only Python code can make its model.
     """
-    from sayso.app.assemble import build_learner, build_lm, config_of
+    from sayso.app.assemble import build_learner, config_of
+    from sayso.app.origin import lm_of
     from sayso.training.checkpoint import load_checkpoint
 
     run = Run.open(path)
@@ -36,7 +38,7 @@ def restore(path: Path, checkpoint: str) -> tuple[RunConfig, Learner, int]:
             problem=f"got {checkpoint!r}.",
             fix="Use last, best, base or a step number.",
         )
-    learner = build_learner(config, build_lm(config))
+    learner = build_learner(config, lm_of(run, config))
     if checkpoint == "base":
         return config, learner, 0
     step = int(checkpoint) if is_step else None

@@ -44,7 +44,9 @@ def run(
             )
         opened = Run.open(resume)
         from sayso.app.assemble import config_of
+        from sayso.app.origin import require_named
 
+        require_named(opened, "model", "env")
         config = config_of(opened)
     else:
         config = recipes.config(str(recipe), overrides, seed=seed)
@@ -82,6 +84,7 @@ def execute(
         env_source,
         require_playable,
     )
+    from sayso.app.origin import lm_of
     from sayso.training.callbacks import Callback, TensorBoard
     from sayso.training.loop import train
     from sayso.training.view import TerminalView
@@ -96,7 +99,7 @@ def execute(
     if tensorboard:
         callbacks.append(TensorBoard())
     with opened.lock():
-        learner = learner or build_learner(config, build_lm(config))
+        learner = learner or build_learner(config, lm_of(opened, config))
         training = assemble(config, opened, learner=learner, env=env, callbacks=callbacks)
         try:
             result = train(training)

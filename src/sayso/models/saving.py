@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+import torch
+from safetensors.torch import load_file, save_file
 
+from sayso.errors import ModelError
 from sayso.models.lm import LanguageModel
 from sayso.models.smollm2 import HUB_ID
 
-VALUE_HEAD = "value_head.safetensors"
+VALUE_HEAD, ADAPTER = "value_head.safetensors", "adapter"
 _SAMPLING_ONLY = (
     "temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
@@ -39,6 +41,7 @@ class CardData:
         reward: What was rewarded, in words.
         report: An evaluation as JSON (``EvalReport.to_json``), if there is one.
         run: The run directory's name.
+        is_trained: False for a base model as it was before training.
     """
 
     base_model: str
@@ -47,15 +50,16 @@ class CardData:
     reward: str = ""
     report: Mapping[str, Any] | None = None
     run: str = ""
+    is_trained: bool = True
 
 
 def save(lm: LanguageModel, directory: str | Path, *, card: CardData) -> None:
     """Write weights (adapters merged into a copy), tokenizer, generation config and model card.
 
-    ``AutoModelForCausalLM.from_pretrained`` loads the directory. A value head lies beside the
-    weights. The live model is left bit for bit as it is. Everything is written elsewhere first, so
-    a full disk leaves what was there; weights of an earlier model in the directory are removed,
-    other files stay.
+    ``AutoModelForCausalLM.from_pretrained`` loads the directory. Adapters lie beside the weights in
+    ``adapter/``, as peft writes them, and a value head in a file of its own. The live model is left
+    bit for bit as it is. Everything is written elsewhere first, so a full disk leaves what was
+    there; weights and adapters of an earlier model in the directory are removed, other files stay.
 
     Raises:
         OSError: If it cannot be written.
@@ -71,16 +75,78 @@ def save(lm: LanguageModel, directory: str | Path, *, card: CardData) -> None:
 
 
 def _write(lm: LanguageModel, directory: Path, card: CardData) -> None:
-    network = lm.network
-    if lm.has_adapter:
-        network = copy.deepcopy(network).merge_and_unload()
+    network = _merged(lm)
     with _valid_generation(network):
         network.save_pretrained(directory)
     lm.tokenizer.save_pretrained(directory)
     if lm.value_head is not None:
         tensors = {n: t.detach().contiguous() for n, t in lm.value_head.state_dict().items()}
         save_file(tensors, directory / VALUE_HEAD)
+    if lm.has_adapter:
+        _write_adapter(lm, directory / ADAPTER, base=_public_name(card.base_model))
     (directory / "README.md").write_text(model_card(lm, card), encoding="utf-8")
+
+
+def _merged(lm: LanguageModel) -> Any:
+    """The network with its adapters in the weights; a copy if there are any."""
+    return copy.deepcopy(lm.network).merge_and_unload() if lm.has_adapter else lm.network
+
+
+def _write_adapter(lm: LanguageModel, directory: Path, *, base: str) -> None:
+    # Without the second argument peft asks the hub whether the vocabulary has grown.
+    lm.network.save_pretrained(directory, save_embedding_layers=False)
+    path = directory / "adapter_config.json"
+    options = {**json.loads(path.read_text()), "base_model_name_or_path": base}
+    path.write_text(json.dumps(options, indent=1, sort_keys=True))
+    (directory / "README.md").unlink(missing_ok=True)  # peft's empty form
+
+
+def adopt(lm: LanguageModel, trained: LanguageModel, directory: Path) -> None:
+    """Give a model the trained weights that ``save`` wrote, over the base it already is.
+
+    Args:
+        lm: The base, with fresh adapters if the trained model had some.
+        trained: What was saved, adapters merged.
+        directory: Where it lies.
+
+    Raises:
+        ModelError: If the base is another than the one that was trained.
+    """
+    own, saved = lm.network.state_dict(), trained.network.state_dict()
+    if lm.has_adapter:
+        _read_adapter(lm, directory / ADAPTER)
+        own = _merged(lm).state_dict()
+    shapes = {name: tensor.shape for name, tensor in own.items()}
+    fits = shapes == {name: tensor.shape for name, tensor in saved.items()}
+    if fits and lm.has_adapter:
+        near = 4 * torch.finfo(lm.dtype).eps
+        fits = all(
+            torch.allclose(own[name], saved[name], rtol=near, atol=min(near, 1e-3)) for name in own
+        )
+    if not fits:
+        raise ModelError(
+            where=f"model {lm.name}",
+            problem=f"is not what {directory} was trained from.",
+            fix="Put that model back.",
+        )
+    if not lm.has_adapter:
+        lm.network.load_state_dict(saved)
+    lm.saved_value_head = trained.saved_value_head
+
+
+def _read_adapter(lm: LanguageModel, directory: Path) -> None:
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    path = directory / "adapter_model.safetensors"
+    saved = load_file(path) if path.is_file() else {}
+    own = get_peft_model_state_dict(lm.network, save_embedding_layers=False)
+    if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in saved.items()}:
+        raise ModelError(
+            where=str(directory),
+            problem="holds no adapters of this model's shape.",
+            fix="Load it with the options it was saved with.",
+        )
+    set_peft_model_state_dict(lm.network, saved)
 
 
 @contextmanager
@@ -125,7 +191,11 @@ def _move(staging: Path, directory: Path) -> None:
     written = {file.name for file in staging.iterdir()}
     # The configuration last: without it no tool takes the directory for a model.
     for name in sorted(written, key=lambda name: (name == "config.json", name)):
+        if name == ADAPTER:
+            shutil.rmtree(directory / name, ignore_errors=True)
         (staging / name).replace(directory / name)
+    if ADAPTER not in written and (directory / ADAPTER / "adapter_config.json").is_file():
+        shutil.rmtree(directory / ADAPTER)
     for pattern in _WEIGHTS:
         for old in directory.glob(pattern):
             if old.name not in written:
@@ -134,7 +204,7 @@ def _move(staging: Path, directory: Path) -> None:
 
 def model_card(lm: LanguageModel, card: CardData) -> str:
     """Markdown with the front matter that model hubs read."""
-    base = HUB_ID if card.base_model == "smollm2" else card.base_model
+    base = _public_name(card.base_model)
     front = ["library_name: transformers", "pipeline_tag: text-generation"]
     front.append("tags: [sayso, reinforcement-learning]")
     if base != "tiny":
@@ -142,6 +212,14 @@ def model_card(lm: LanguageModel, card: CardData) -> str:
     if base == HUB_ID:
         front.append("license: apache-2.0")
     trained = "low-rank adapters, merged here" if lm.has_adapter else "all weights"
+    if not card.is_trained:
+        trained = "nothing yet"
+    when = "trained" if card.is_trained else "before training"
+    about = (
+        "A causal language model trained by reinforcement learning with sayso."
+        if card.is_trained
+        else "What a run of sayso began with: the base model, untrained."
+    )
     rows = {
         "base model": base,
         "environment": card.env,
@@ -150,8 +228,16 @@ def model_card(lm: LanguageModel, card: CardData) -> str:
         "trained": trained,
         "run": card.run,
     }
-    lines = ["---", *front, "---", "", f"# {_cell(base)}, trained on {_cell(card.env)}", ""]
-    lines += ["A causal language model trained by reinforcement learning with sayso.", ""]
+    lines = [
+        "---",
+        *front,
+        "---",
+        "",
+        f"# {_cell(base)}, {when} on {_cell(card.env)}",
+        "",
+        about,
+        "",
+    ]
     lines += ["| | |", "|---|---|"]
     lines += [f"| {name} | {_cell(value)} |" for name, value in rows.items() if value]
     if card.report is not None:
@@ -166,6 +252,10 @@ def model_card(lm: LanguageModel, card: CardData) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _public_name(base_model: str) -> str:
+    return HUB_ID if base_model == "smollm2" else base_model
 
 
 def _evaluation_table(report: Mapping[str, Any]) -> list[str]:
