@@ -124,6 +124,18 @@ def test_means_are_over_episodes_and_parts_are_summed_over_turns() -> None:
     assert report.samples[3].reward == 3.0
     assert report.samples[3].observation == "and?"
     assert (report.num_failed, report.num_ungraded, report.num_truncated) == ({}, 0, 0)
+    assert "  half: 2.000 [0.037, 3.963]\n" in str(report)
+    assert "  rare: 14.000 over 1" in str(report)
+
+
+def test_the_interval_of_the_return_ends_where_the_reward_does() -> None:
+    class Bounded(Quiz):
+        reward_low, reward_high = 0.0, 3.5
+
+    assert (measure(env=Bounded).mean.low, measure(env=Bounded).mean.high) == (
+        pytest.approx(mean_interval([0.0, 1.0, 2.0, 3.0, 4.0]).low),
+        3.5,
+    )
 
 
 def test_invalid_and_ungraded_episodes_are_counted_and_in_no_mean() -> None:

@@ -140,8 +140,8 @@ def test_the_card_tells_base_environment_algorithm_reward_and_evaluation() -> No
         "| reward | words \\| lines and endings |",
         "| run | writing-1 |",
         "Split `held_out`, 64 episodes; 95 % intervals.",
-        "| return | 0.9800 | 0.9700 | 0.9900 |",
-        "| length | 0.9800 | 0.9700 | 0.9900 |",
+        "| return | 0.9800 | 0.9700 | 0.9900 | 64 |",
+        "| length | 0.9800 | 0.9700 | 0.9900 | 64 |",
     ):
         assert line in text.splitlines()
 
@@ -219,3 +219,16 @@ def test_the_card_of_a_base_says_that_nothing_was_trained() -> None:
     text = model_card(load("tiny"), card)
     assert "| trained | nothing yet |" in text
     assert "trained by reinforcement learning" not in text
+
+
+def test_the_card_tells_how_many_episodes_a_number_comes_from() -> None:
+    one = {"mean": 0.5, "low": None, "high": None, "n": 1}
+    report = {
+        "split": "held_out",
+        "mean": {**one, "low": 0.25, "high": 1, "n": 4},
+        "parts": {"x": one},
+    }
+    card = CardData(base_model="tiny", env="sayso/Maze-v0", algorithm="ppo", report=report)
+    text = model_card(load("tiny"), card)
+    assert "| return | 0.5000 | 0.2500 | 1.0000 | 4 |" in text
+    assert "| x | 0.5000 |  |  | 1 |" in text

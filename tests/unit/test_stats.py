@@ -152,3 +152,13 @@ def test_intervals_refuse_what_they_cannot_use() -> None:
         mean_interval([1.0, 2.0], 95)
     with pytest.raises(ValueError, match="num_resamples must be positive, got 0"):
         bootstrap_interval([1.0, 2.0], seed=0, num_resamples=0)
+    assert str(Interval(0.5, -math.inf, math.inf, 1)) == "0.500"
+
+
+def test_an_interval_ends_where_the_quantity_does() -> None:
+    interval = Interval(0.9, 0.6, 1.2, 3)
+    assert interval.within(0.0, 1.0) == Interval(0.9, 0.6, 1.0, 3)
+    assert interval.within(0.7, None) == Interval(0.9, 0.7, 1.2, 3)
+    assert interval.within(None, 0.5) == Interval(0.9, 0.6, 0.9, 3), "a range that is not true"
+    alone = Interval(0.5, -math.inf, math.inf, 1)
+    assert alone.within(0.0, 1.0) == alone

@@ -44,7 +44,8 @@ def evaluate(
             f"num_episodes must be a positive multiple of group_size, got {num_episodes} and "
             f"{group_size}"
         )
-    tasks = source.open().tasks(split)
+    env = source.open()
+    tasks = env.tasks(split)
     if not len(tasks):
         raise EnvContractError(
             where=f"{source.id}, split {split!r}",
@@ -66,7 +67,7 @@ def evaluate(
             first_sample=first_sample,
         )
         first_sample += group_size
-    return report_of(split, episodes)
+    return report_of(split, episodes, low=env.reward_low, high=env.reward_high)
 
 
 def paired(before: EvalReport, after: EvalReport) -> Interval:

@@ -36,7 +36,7 @@ class EvalReport:
 
     Attributes:
         split: Which tasks.
-        mean: Mean return of the graded episodes, 95 % interval.
+        mean: Mean return of the graded episodes, 95 % interval, inside the reward's range.
         parts: The same for each part of the reward, summed over an episode.
         returns: Return by (task id, sample index), for pairing.
         num_failed: Invalid episodes by kind; they are in no mean.
@@ -74,7 +74,8 @@ class EvalReport:
 
     def __str__(self) -> str:
         lines = [f"{self.split}: mean return {self.mean} over {self.mean.n} episodes"]
-        lines += [f"  {name}: {part}" for name, part in self.parts.items()]
+        for name, part in self.parts.items():  # not every task has every part
+            lines.append(f"  {name}: {part}" + f" over {part.n}" * (part.n != self.mean.n))
         if self.num_failed:
             kinds = ", ".join(f"{kind} {count}" for kind, count in self.num_failed.items())
             lines.append(f"  left out, invalid: {kinds}")
@@ -83,8 +84,21 @@ class EvalReport:
         return "\n".join(lines)
 
 
-def report_of(split: str, episodes: Sequence[Episode]) -> EvalReport:
-    """Sum up episodes."""
+def report_of(
+    split: str,
+    episodes: Sequence[Episode],
+    *,
+    low: float | None = None,
+    high: float | None = None,
+) -> EvalReport:
+    """Sum up episodes.
+
+    Args:
+        split: Which tasks they are of.
+        episodes: Graded, ungraded and failed ones.
+        low: Least return, if known: Student's interval has no such end.
+        high: Greatest return, likewise.
+    """
     valid = [e for e in episodes if e.end is not EndReason.FAILED]
     graded = {(e.task.id, e.sample_index): e for e in valid if e.return_ is not None}
     returns = {key: float(e.return_ or 0.0) for key, e in graded.items()}
@@ -99,7 +113,7 @@ def report_of(split: str, episodes: Sequence[Episode]) -> EvalReport:
             totals.setdefault(name, []).append(value)
     return EvalReport(
         split=split,
-        mean=mean_interval(list(returns.values())),
+        mean=mean_interval(list(returns.values())).within(low, high),
         parts={name: mean_interval(values) for name, values in sorted(totals.items())},
         returns=returns,
         num_failed=dict(Counter(e.failure.kind for e in episodes if e.failure is not None)),

@@ -263,12 +263,13 @@ def _evaluation_table(report: Mapping[str, Any]) -> list[str]:
     lines = [
         f"Split `{report['split']}`, {mean['n']} episodes; 95 % intervals.",
         "",
-        "| measure | mean | low | high |",
-        "|---|---|---|---|",
+        "| measure | mean | low | high | n |",
+        "|---|---|---|---|---|",
     ]
     for name, part in {"return": mean, **report.get("parts", {})}.items():
-        numbers = " | ".join(f"{part[key]:.4f}" for key in ("mean", "low", "high"))
-        lines.append(f"| {_cell(name)} | {numbers} |")
+        numbers = [part[key] for key in ("mean", "low", "high")]
+        shown = " | ".join("" if x is None else f"{x:.4f}" for x in numbers)
+        lines.append(f"| {_cell(name)} | {shown} | {part['n']} |")
     return lines
 
 

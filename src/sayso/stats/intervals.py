@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,19 @@ class Interval:
         finite = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
         return {**finite, "n": self.n}
 
+    def within(self, low: float | None, high: float | None) -> Interval:
+        """The same, its ends inside the range a quantity is said to have; None is no bound."""
+        if self.n < 2:
+            return self
+        return replace(
+            self,
+            low=self.low if low is None else max(self.low, min(low, self.mean)),
+            high=self.high if high is None else min(self.high, max(high, self.mean)),
+        )
+
     def __str__(self) -> str:
+        if self.n < 2:
+            return f"{self.mean:.3f}"
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
