@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sayso.rewards import clauses, fluency, grammar
+from sayso.rewards import clauses, fluency, grammar, order
 from sayso.rewards.quality import layout, quality, size
+from sayso.rewards.tokens import tokens
 from sayso.rewards.vocabulary import inflections, is_known, lexicon, verb_forms
 
 # --- vocabulary -------------------------------------------------------------------------------
@@ -347,3 +348,46 @@ def test_text_without_words_has_no_quality() -> None:
 def test_quality_stays_in_range_for_any_text(anything: str) -> None:
     parts = quality(anything, prompt="Write a line.", low=8, high=14)
     assert all(0.0 <= score <= 1.0 for score in parts.values())
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The song the sailor sang was sad.",
+        "She knew he was right, and they said it must be a myth.",
+        "I'm sure they'd love it if we came.",
+        "They lived in houses made of glass.",
+        "He gave the child a lantern and told her a story.",
+        "That was the day the rain came.",
+        "Maria had always been a bit of a rebel.",
+        "What the old man found was a key to the house his father built.",
+        "There are those that need help.",
+        "It was a Saturday in May.",
+        "Has the storm passed, or will it come back?",
+    ],
+)
+def test_ordinary_sentences_are_in_order(sentence: str) -> None:
+    assert order.num_disorders(sentence) == 0
+
+
+@pytest.mark.parametrize(
+    ("sentence", "spare", "loose", "stray"),
+    [
+        ("Hat took them gave her made us cold.", 2, 0, 0),
+        ("The lantern the river was gone.", 0, 1, 0),
+        ("A lantern a river was seen.", 0, 1, 0),
+        ("The went was cold.", 0, 0, 1),
+        ("She ran because of the quickly.", 0, 0, 1),
+        ("They saw each those.", 0, 0, 1),
+        ("They were under sang.", 0, 0, 1),
+        ("A river were cold.", 0, 0, 1),
+        ("Went by the river.", 0, 0, 1),
+    ],
+)
+def test_each_kind_of_disorder_is_counted(
+    sentence: str, spare: int, loose: int, stray: int
+) -> None:
+    found = tokens(sentence)
+    assert order.num_spare_verbs(found) == spare
+    assert order.num_loose_phrases(found) == loose
+    assert order.num_stray_words(found) == stray

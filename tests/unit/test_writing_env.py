@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sayso.envs.check import check_text_env
 from sayso.envs.writing import WritingEnv
-from sayso.envs.writing_score import BASE, WEIGHTS, score
+from sayso.envs.writing_score import BASE, SHAPE_SHARE, WEIGHTS, score
 from sayso.errors import EnvContractError, OptionValueError, UnknownNameError
 from sayso.rewards.constraints import CONSTRAINTS
 
@@ -90,7 +90,7 @@ def test_weights_change_what_counts() -> None:
     only_length = score(text, payload, {**WEIGHTS, "use": 0.0})[0]
     only_word = score(text, payload, {**WEIGHTS, "length": 0.0})[0]
     assert only_length == pytest.approx(1.0)
-    assert only_word == pytest.approx(BASE)
+    assert only_word == pytest.approx(BASE + (1 - BASE) * SHAPE_SHARE)
 
 
 @pytest.mark.parametrize("wrong", [{"lenght": 1.0}, {"use": -1.0}, {"use": float("nan")}])

@@ -1,8 +1,10 @@
 """The reward of ``sayso/Writing-v0``.
 
-``gate * (base + (1 - base) * constraints)``: the gate is the product of quality parts (form,
-spelling, grammar, repetition, own words, size), so no constraint can pay for bad text;
-``constraints`` is the weighted mean of those the task asks for.
+``quality * (BASE + (1 - BASE) * shape * (SHAPE_SHARE + (1 - SHAPE_SHARE) * content))``. Quality is
+the product of quality parts (form, spelling, grammar, repetition, own words, size), so no
+constraint can pay for bad text. ``shape`` is the weighted mean of what one fixed answer may fit in
+every task (length, lines, a word left out), ``content`` of what differs from task to task; they
+multiply, so that a fixed answer, however good a sentence, earns next to nothing.
 """
 
 from __future__ import annotations
@@ -31,8 +33,12 @@ WEIGHTS: Mapping[str, float] = {
 }
 """Weight of each kind of constraint within one task."""
 
-BASE = 0.15
+SHAPE = frozenset({"length", "lines", "sentences", "avoid"})
+"""Kinds that one fixed answer may meet in every task."""
+BASE = 0.05
 """Share of the reward that good text earns whatever was asked."""
+SHAPE_SHARE = 0.1
+"""Share of the rest that good text of the right shape earns."""
 
 
 def score(
@@ -48,7 +54,7 @@ def score(
     Returns:
         The reward in [0, 1] and its parts by name: every kind of constraint (``None`` when the
         task does not ask for it), the quality parts, and the two sums ``constraints`` and
-        ``quality``.
+        ``quality``. A task that asks for nothing but shape has its content met.
     """
     asked = {constraint["kind"]: check(text, constraint) for constraint in payload["constraints"]}
     by_kind = {constraint["kind"]: constraint for constraint in payload["constraints"]}
@@ -59,7 +65,10 @@ def score(
         high=by_kind["length"]["high"],
         max_lines=by_kind["lines"]["count"] if "lines" in by_kind else 1,
     )
-    gate, met = product(gates.values()), weighted_mean(asked, weights)
+    shape = weighted_mean({k: s for k, s in asked.items() if k in SHAPE}, weights)
+    content = weighted_mean({k: s for k, s in asked.items() if k not in SHAPE}, weights)
+    met = gated(content, gate=1.0 if shape is None else shape, base=SHAPE_SHARE)
+    gate = product(gates.values())
     parts: dict[str, float | None] = {kind: asked.get(kind) for kind in CONSTRAINTS}
     parts |= gates
     parts |= {"constraints": met, "quality": gate}

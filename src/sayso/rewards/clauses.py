@@ -8,6 +8,7 @@ any verb form will do.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from sayso.rewards.text import sentences
 from sayso.rewards.tokens import COMMA, END, tokens
@@ -24,6 +25,7 @@ from sayso.rewards.vocabulary import (
     SUBJECTS,
     base_verbs,
     finite_verbs,
+    pure_pasts,
     third_persons,
     word_set,
 )
@@ -111,10 +113,34 @@ def main_verbs(sentence: str) -> list[tuple[str, int]]:
             opener, count = stretches[-1]
             stretches[-1] = (opener, count + (not waiting))
             waiting = max(0, waiting - 1)
-        in_group = word in AUXILIARIES | CONTRACTIONS or (
-            in_group and (word in ADVERBS | SUBJECTS or word.endswith("ly"))
-        )
+        in_group = _goes_on(word, in_group=in_group)
     return stretches
+
+
+def finite_positions(found: Sequence[str], *, pasts_may_open: bool = False) -> list[int]:
+    """Where the finite verbs of a sentence stand; an auxiliary and its verb are one.
+
+    Args:
+        found: The tokens of a sentence.
+        pasts_may_open: Count a past that opens the sentence as well.
+    """
+    positions: list[int] = []
+    in_group = False
+    for index, word in enumerate(found):
+        left = found[index - 1] if index else END
+        right = found[index + 1] if index + 1 < len(found) else END
+        is_opener = pasts_may_open and not index and word in pure_pasts()
+        if (is_opener or _is_finite(left, word, right)) and not in_group:
+            positions.append(index)
+        in_group = _goes_on(word, in_group=in_group)
+    return positions
+
+
+def _goes_on(word: str, *, in_group: bool) -> bool:
+    """Whether a verb that follows belongs to the auxiliary before this word."""
+    if word in AUXILIARIES | CONTRACTIONS:
+        return True
+    return in_group and (word in ADVERBS | SUBJECTS or word.endswith("ly"))
 
 
 def has_main_verb(sentence: str) -> bool:

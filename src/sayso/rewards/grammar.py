@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from sayso.rewards.clauses import num_splices, num_tense_clashes, verbs
+from sayso.rewards.order import num_disorders
 from sayso.rewards.text import ngrams, words
 from sayso.rewards.tokens import COMMA, END, tokens
 from sayso.rewards.vocabulary import (
@@ -65,6 +66,10 @@ AGREEMENT = (
     | {(s, v) for s in ("we", "they", "you") for v in ("is", "was", "has", "does", "am")}
     | {("i", v) for v in ("is", "are", "has", "does", "were")}
 )
+BEFORE_BASE_VERBS = (
+    AUXILIARIES | SUBJECTS | COORDINATORS | CONTRACTIONS
+    | {"to", "not", "let", "you", "who", "that", "him", "her", "me", "us", "them", END, COMMA}
+)  # fmt: skip
 VOWEL_SOUND_EXCEPTIONS = re.compile(
     r"^(?:hour|honest|honou?r|heir)|^(?:uni(?!n|m)|use|usu|eu|one\b|once|ut[ei]|ubiq|ewe)"
 )
@@ -105,12 +110,16 @@ def is_bad_pair(left: str, right: str) -> bool:
 
 
 def num_clashes(text: str) -> int:
-    """How many words clash: neighbours ("the of", "a old"), spliced clauses, tenses."""
+    """How many words clash: neighbours ("the of", "a old"), spliced clauses, tenses, word order.
+
+    A sentence out of order counts as three: it is no slip of good prose.
+    """
     found = tokens(text)
     pairs = ngrams(found, 2)
     opening = int(bool(found) and found[0] in {COMMA, END})
     others = num_bare_verbs(found) + num_splices(text) + num_tense_clashes(text)
-    return opening + others + sum(is_bad_pair(*pair) for pair in pairs)
+    bad_pairs = sum(is_bad_pair(*pair) for pair in pairs)
+    return opening + others + bad_pairs + 3 * num_disorders(text)
 
 
 def num_bare_verbs(found: Sequence[str]) -> int:
@@ -126,13 +135,18 @@ def num_bare_verbs(found: Sequence[str]) -> int:
 
 
 def longest_pile(text: str) -> int:
-    """Longest run of words that are neither function words, verbs nor adverbs in -ly."""
-    breakers = FUNCTION_WORDS | verb_forms()
+    """Longest run of words that are neither function words, verbs nor adverbs in -ly.
+
+    A base form is a verb after what a verb follows, and a noun elsewhere: "stone lantern sleep".
+    """
+    breakers = FUNCTION_WORDS | verb_forms() - base_verbs()
     longest = current = 0
+    left = END
     for token in tokens(text):
-        is_content = token not in breakers and token not in {END, COMMA} and token[-2:] != "ly"
-        current = current + 1 if is_content else 0
-        longest = max(longest, current)
+        is_verb = token in base_verbs() and (left in BEFORE_BASE_VERBS or left.endswith("s"))
+        is_breaker = token in breakers or token in {END, COMMA} or token[-2:] == "ly" or is_verb
+        current = 0 if is_breaker else current + 1
+        longest, left = max(longest, current), token
     return longest
 
 

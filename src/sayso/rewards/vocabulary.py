@@ -159,6 +159,21 @@ def third_persons() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
+def participles() -> frozenset[str]:
+    """Past participles, regular and irregular; most look like a past."""
+    regular = (verb for line in _read("regular_verbs.txt") for verb in line.split())
+    listed = (word for line in _read("irregular_verbs.txt") for word in line.split()[2].split("/"))
+    return frozenset(inflections(verb)["ed"] for verb in regular) | frozenset(listed)
+
+
+@lru_cache(maxsize=1)
+def pure_pasts() -> frozenset[str]:
+    """Pasts that are nothing else: "went", "gave"; no participle, no base form of a verb."""
+    past = {word for line in _read("irregular_verbs.txt") for word in line.split()[1].split("/")}
+    return frozenset(past) - participles() - base_verbs() - AUXILIARIES
+
+
+@lru_cache(maxsize=1)
 def verb_forms() -> frozenset[str]:
     """Every form of every verb in the lists."""
     found = set(finite_verbs()) | set(base_verbs())
