@@ -314,7 +314,7 @@ def test_fault_03_the_pool_is_of_use_after_an_interrupt() -> None:
         ({"fault": "nan", "at": 1}, "reward is nan"),
         ({"fault": "string", "at": 1}, "reward is '1.0' (str)"),
         ({"seeded": False}, "two different episodes"),
-        ({"num_tasks": 0}, "the split 'train' has no tasks"),
+        ({"num_tasks": 0}, "split 'train': has no tasks. Splits with tasks: none"),
         ({"fault": "constructor_raises"}, "no constructor today"),
     ],
 )

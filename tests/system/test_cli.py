@@ -64,13 +64,14 @@ def test_train_prints_one_json_object(tmp_path: Path) -> None:
         (["eval", "runs/tinylang-1", "--checkpoint", "999"], "There are those of step"),
         (["export", "runs/tinylang-1", "a-file"], "is a file"),
         (["chat", "runs/tinylang-1", "--max-new-tokens", "0"], "greater than or equal to 1"),
+        (["eval", "runs/tinylang-1", "--split", "test"], "Splits with tasks: train (1)."),
         (["train", "tinylang", "--seed", "-1"], "greater than or equal to 0"),
         (["train", "tinylang", "--run", "a-file/run"], "below a file"),
         (["train", "tinylang", "--set", "env.id=broken:Env"], "ZeroDivisionError: division by"),
         (["doctor", "tinylang", "--set", "env.id=broken:Env"], ""),
         (["train", "tinylang", "--set", "env.id=mine:Env", "--set", "train.split=easy",
           "--set", "train.eval_every=1", "--set", "train.eval_split=unseen"],
-         "the split 'unseen' has no tasks"),
+         "split 'unseen': has no tasks. Splits with tasks: none of train"),
     ],
 )  # fmt: skip
 def test_mistakes_are_explained_without_a_traceback(

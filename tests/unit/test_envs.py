@@ -181,7 +181,7 @@ def test_the_same_prompt_with_other_columns_is_never_in_both_splits() -> None:
     assert len(asked["held_out"]) >= 2
     assert not asked["train"] & asked["held_out"]
     named = sayso.PromptEnv(
-        prompts=rows, held_out=[{"prompt": "Say 1", "style": "z"}], reward=lambda **_: 0.0
+        prompts=rows, held_out=[{"prompt": "Say 1", "style": "z"}], reward=lambda *_, **__: 0.0
     )
     assert "Say 1" not in {t.payload["prompt"] for t in named.tasks("train")}
 

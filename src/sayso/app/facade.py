@@ -374,6 +374,7 @@ def evaluate(
         seed: Same seed, same weights: same report.
     """
     other = model.source if env is None else source(env)
+    other.open().require_tasks(split, where=other.id)
     report = measure(
         model.learner.policy(),
         other,

@@ -17,17 +17,20 @@ def run(
     path: Path, *, split: str | None, episodes: int, checkpoint: str, seed: int, as_json: bool
 ) -> None:
     """Evaluate a run's policy and print the report."""
-    from sayso.app.assemble import env_source, rollout_limits
+    from sayso.app.assemble import config_of, env_source, rollout_limits
     from sayso.app.origin import require_named
     from sayso.evaluation.evaluate import evaluate
 
-    require_named(Run.open(path), "env")
+    opened = Run.open(path)
+    require_named(opened, "env")
+    env = env_source(config_of(opened).env)
+    split = split or _first_with_tasks(env)
+    env.open().require_tasks(split, where=env.id)  # before the model is loaded
     config, learner, step = restore(path, checkpoint)
-    env = env_source(config.env)
     report = evaluate(
         learner.policy(),
         env,
-        split=split or _first_with_tasks(env),
+        split=split,
         num_episodes=episodes,
         seed=seed,
         limits=rollout_limits(config.env),

@@ -80,6 +80,10 @@ class WrappedEnv(OuterEnv):
         """The core's."""
         return self.core.tasks(split)
 
+    def why_empty(self, split: str) -> str:
+        """The core's."""
+        return self.core.why_empty(split)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:

@@ -67,6 +67,32 @@ class TextEnv(gymnasium.Env[Observation, str]):
     def tasks(self, split: str) -> Sequence[Task]:
         """Tasks of a split, in a fixed order. May be lazy; empty if the split does not exist."""
 
+    def why_empty(self, split: str) -> str:
+        """Why a split has no tasks and what to do, in a sentence; empty: nothing to add."""
+        return ""
+
+    def require_tasks(self, split: str, *, where: str = "") -> Sequence[Task]:
+        """Tasks of a split that has some.
+
+        Args:
+            split: Its name.
+            where: What to call the environment in the error; unset: its class.
+
+        Raises:
+            UnknownNameError: If it has none; lists the splits that have, with their sizes.
+        """
+        tasks = self.tasks(split)
+        if len(tasks):
+            return tasks
+        sizes = {name: len(self.tasks(name)) for name in SPLITS}
+        known = ", ".join(f"{name} ({count})" for name, count in sizes.items() if count)
+        known = known or f"none of {', '.join(SPLITS)}"
+        raise UnknownNameError(
+            where=f"{where or type(self).__name__}, split {split!r}",
+            problem="has no tasks.",
+            fix=f"Splits with tasks: {known}. {self.why_empty(split)}".rstrip(),
+        )
+
     def choose(self, seed: int | None, options: dict[str, Any] | None) -> Task:
         """The task that ``reset`` should pose: the one named, else one drawn from the split.
 
@@ -79,14 +105,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
             EnvContractError: If there is an option of another name, or one is no string.
         """
         split, wanted = self._read(options)
-        tasks = self.tasks(split)
-        if not len(tasks):
-            known = [name for name in SPLITS if len(self.tasks(name))]
-            raise UnknownNameError(
-                where=f"{type(self).__name__}, split {split!r}",
-                problem="has no tasks.",
-                fix=f"Splits with tasks: {', '.join(known) or 'none'}.",
-            )
+        tasks = self.require_tasks(split)
         if wanted is not None:
             return self.task_by_id(wanted, split)
         if seed is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sayso.envs.base import TextEnv
@@ -14,6 +15,7 @@ from sayso.types import Task
 
 Reward = Callable[..., float | Mapping[str, float | None] | None]
 HELD_OUT_PERCENT = 10
+CALL = "(prompt, completion, **columns) -> float"
 
 
 class PromptEnv(TextEnv):
@@ -21,18 +23,20 @@ class PromptEnv(TextEnv):
 
     Args:
         prompts: Strings, or mappings with the key ``prompt`` and any others, which the reward gets
-            as keyword arguments.
+            as keyword arguments. A split of a Hugging Face data set is such a list.
         reward: Called as ``reward(prompt, completion, **columns)``. Returns a float, ``None`` for
             "not graded", or a mapping of parts, whose sum is the reward (a part of ``None`` does
             not apply). Or a string ``"module:function"``, which a process of its own can import.
-        held_out: Prompts to evaluate on; unset: a tenth of ``prompts``, chosen by their text.
-            Rows with the same text are never in both splits, whatever their other columns.
+        held_out: Prompts to evaluate on; unset: a tenth of ``prompts``, chosen by their text, and
+            at least one if there are two. Rows with the same text are never in both splits,
+            whatever their other columns.
         timeout_s: Judge in a process of its own and give each call this many seconds.
         reward_low, reward_high: Range of the reward, if known: ``check_text_env`` then says
             whether cheap tricks earn more than half of it.
 
     Raises:
-        EnvContractError: If there are no prompts, or one has no text.
+        EnvContractError: If there are no prompts, one has no text, or the reward is no function
+            that can be called so.
     """
 
     max_turns = 1
@@ -40,34 +44,28 @@ class PromptEnv(TextEnv):
     def __init__(
         self,
         *,
-        prompts: Sequence[str | Mapping[str, Any]],
+        prompts: Iterable[str | Mapping[str, Any]],
         reward: Reward | str,
-        held_out: Sequence[str | Mapping[str, Any]] | None = None,
+        held_out: Iterable[str | Mapping[str, Any]] | None = None,
         timeout_s: float | None = None,
         reward_low: float | None = None,
         reward_high: float | None = None,
     ) -> None:
         self.reward = _function(reward)
         self.timeout_s, self.reward_low, self.reward_high = timeout_s, reward_low, reward_high
-        self._made_from = (reward, prompts, held_out)
-        rows = _unique(prompts)
-        if held_out is None:
-            self._rows = {
-                "train": [row for row in rows if not _is_held_out(row)],
-                "held_out": [row for row in rows if _is_held_out(row)],
-            }
-            if not self._rows["train"]:
-                self._rows = {"train": rows, "held_out": []}
-        else:
-            kept = _unique(held_out)
-            seen = {row["prompt"] for row in kept}
-            self._rows = {"train": [r for r in rows if r["prompt"] not in seen], "held_out": kept}
+        given = _listed("prompts", prompts)
+        kept = None if held_out is None else _listed("held_out", held_out)
+        self._made_from = (reward, given, kept)
+        self._rows = _split(_unique("prompts", given), kept)
         if not self._rows["train"]:
             raise EnvContractError(
                 where="PromptEnv",
                 problem="has no prompts to train on.",
                 fix="Pass prompts that are not all in held_out.",
             )
+        every = (*self._rows["train"], *self._rows["held_out"])
+        for row in {frozenset(row): row for row in every}.values():
+            _require_callable_with(self.reward, row)
         self._task: Task | None = None
 
     @property
@@ -79,8 +77,7 @@ class PromptEnv(TextEnv):
             if not module or module == "__main__" or not name.isidentifier():
                 return None
             reward = f"{module}:{name}"
-        kept = None if held_out is None else list(held_out)
-        kwargs: dict[str, Any] = {"prompts": list(prompts), "reward": reward, "held_out": kept}
+        kwargs: dict[str, Any] = {"prompts": prompts, "reward": reward, "held_out": held_out}
         kwargs |= {
             "timeout_s": self.timeout_s,
             "reward_low": self.reward_low,
@@ -94,6 +91,12 @@ class PromptEnv(TextEnv):
             Task(id=_digest(row)[:16], env="PromptEnv", split=split, payload=row)
             for row in self._rows.get(split, [])
         ]
+
+    def why_empty(self, split: str) -> str:
+        """With one prompt nothing can be held out."""
+        if split != "held_out" or self._made_from[2] is not None:
+            return ""
+        return "There is one prompt, which is trained on: pass two or more, or held_out=[...]."
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -119,8 +122,14 @@ class PromptEnv(TextEnv):
 
 
 def _function(reward: Reward | str) -> Reward:
-    if not isinstance(reward, str):
+    if callable(reward):
         return reward
+    if not isinstance(reward, str):
+        raise EnvContractError(
+            where="PromptEnv, reward",
+            problem=f"is {reward!r}, which cannot be called.",
+            fix=f"Pass a function {CALL}, or 'module:function'.",
+        )
     module, _, name = reward.partition(":")
     try:
         found: Reward = getattr(importlib.import_module(module), name)
@@ -133,18 +142,65 @@ def _function(reward: Reward | str) -> Reward:
     return found
 
 
-def _unique(prompts: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _require_callable_with(reward: Reward, row: Mapping[str, Any]) -> None:
+    """Refuse a reward that a row's columns do not fit, before anything is sampled."""
+    columns = {name: value for name, value in row.items() if name != "prompt"}
+    try:
+        signature = inspect.signature(reward)
+    except (ValueError, TypeError):  # some functions do not tell
+        return
+    try:
+        signature.bind("prompt", "completion", **columns)
+    except TypeError as error:
+        asked = f"(prompt, completion{''.join(f', {name}' for name in columns)})"
+        raise EnvContractError(
+            where=f"PromptEnv, reward {getattr(reward, '__name__', reward)!r}",
+            problem=f"cannot be called as reward{asked}: {error}.",
+            fix=f"Write it as {asked}: the text shown, the text sampled, and a keyword for each "
+            "other column of a prompt.",
+        ) from error
+
+
+def _listed(name: str, rows: Iterable[str | Mapping[str, Any]]) -> list[str | Mapping[str, Any]]:
+    if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
+        told = f"a mapping with the keys {list(rows)}" if isinstance(rows, Mapping) else repr(rows)
+        raise EnvContractError(
+            where=f"PromptEnv, {name}",
+            problem=f"is {told[:200]}, which is no list of prompts.",
+            fix=f"Pass a list: {name}=['Name a colour.', 'Name a fruit.'].",
+        )
+    return list(rows)
+
+
+def _split(
+    rows: list[dict[str, Any]], kept: list[str | Mapping[str, Any]] | None
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows by split. Without ``kept``, a tenth is held out: at least one text, never all."""
+    if kept is not None:
+        named = _unique("held_out", kept)
+        seen = {row["prompt"] for row in named}
+        return {"train": [r for r in rows if r["prompt"] not in seen], "held_out": named}
+    texts = sorted({row["prompt"] for row in rows}, key=_place)
+    chosen = [text for text in texts if _place(text) < HELD_OUT_PERCENT] or texts[:1]
+    held_out = set(chosen[: len(texts) - 1])
+    return {
+        "train": [row for row in rows if row["prompt"] not in held_out],
+        "held_out": [row for row in rows if row["prompt"] in held_out],
+    }
+
+
+def _unique(name: str, prompts: Sequence[Any]) -> list[dict[str, Any]]:
     """Rows with a text, each content once."""
     rows: dict[str, dict[str, Any]] = {}
     for index, given in enumerate(prompts):
-        row = {"prompt": given} if isinstance(given, str) else dict(given)
-        if not isinstance(row.get("prompt"), str):
+        row = {"prompt": given} if isinstance(given, str) else given
+        if not isinstance(row, Mapping) or not isinstance(row.get("prompt"), str):
             raise EnvContractError(
-                where=f"PromptEnv, prompts[{index}]",
+                where=f"PromptEnv, {name}[{index}]",
                 problem=f"is {given!r}, which has no text under 'prompt'.",
                 fix="Pass strings, or mappings with the key 'prompt'.",
             )
-        rows.setdefault(_digest(row), row)
+        rows.setdefault(_digest(row), dict(row))
     return list(rows.values())
 
 
@@ -153,7 +209,6 @@ def _digest(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _is_held_out(row: Mapping[str, Any]) -> bool:
-    """By the prompt alone: with other columns it is still the same problem."""
-    digest = _digest({"prompt": row["prompt"]})
-    return int(digest[:8], 16) % 100 < HELD_OUT_PERCENT
+def _place(prompt: str) -> int:
+    """From 0 to 99, by the text alone: with other columns it is still the same problem."""
+    return int(_digest({"prompt": prompt})[:8], 16) % 100

@@ -28,9 +28,7 @@ def preflight(
         What is wrong, in sentences; empty when nothing is.
     """
     try:
-        tasks = source.open().tasks(split)
-        if not len(tasks):
-            return [f"{source.id}: the split {split!r} has no tasks"]
+        tasks = source.open().require_tasks(split, where=source.id)
         chosen = [tasks[0], tasks[len(tasks) - 1]]
         listed: list[object] = [*chosen]
         for task in listed:
@@ -73,7 +71,7 @@ def require_sound(
     if problems:
         raise EnvContractError(
             where=source.id,
-            problem="does not play: " + "\n".join(problems) + ".",
+            problem="does not play: " + "\n".join(problems).rstrip(".") + ".",
             fix="Mend it; sayso.check_text_env(env) checks everything at once.",
         )
 
