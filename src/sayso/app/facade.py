@@ -6,7 +6,6 @@ Each class is a name for one algorithm; everything else is shared by calling ``a
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -22,13 +21,8 @@ from sayso.app.assemble import (
     rollout_limits,
 )
 from sayso.app.cards import card, reward_in_words
-from sayso.app.config import (
-    SECTIONS,
-    AlgorithmOptions,
-    EnvOptions,
-    RunConfig,
-    load_config,
-)
+from sayso.app.config import RunConfig, load_config
+from sayso.app.naming import place, refuse_unknown
 from sayso.app.origin import (
     Origin,
     env_name,
@@ -42,7 +36,7 @@ from sayso.app.origin import (
 from sayso.config.load import to_table
 from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
-from sayso.errors import OptionValueError, UnknownOptionError
+from sayso.errors import OptionValueError
 from sayso.evaluation.evaluate import EvalReport
 from sayso.evaluation.evaluate import evaluate as measure
 from sayso.models.saving import save
@@ -52,7 +46,6 @@ from sayso.sampling.base import Request
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
 from sayso.training.loop import TrainResult, train
-from sayso.training.options import TrainOptions
 
 _RECORDS = {f.name: f for f in dataclasses.fields(RunConfig)}
 
@@ -82,7 +75,7 @@ class Agent:
             "algorithm": {"type": self.algorithm},
         }
         for key, value in options.items():
-            _place(table, key, value, algorithm=self.algorithm)
+            place(table, key, value, algorithm=self.algorithm)
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
         self.lm = build_lm(self.config, model if name is None else None)
         self.learner = build_learner(self.config, self.lm)
@@ -138,13 +131,7 @@ class Agent:
 
     def _train_config(self, options: dict[str, Any]) -> RunConfig:
         """This configuration with other options of training, checked like any other."""
-        known = [f.name for f in dataclasses.fields(TrainOptions)]
-        for name in options.keys() - set(known):
-            near = difflib.get_close_matches(name, known, n=1)
-            raise UnknownOptionError(
-                where=f"learn({name}=...)", problem="no such option.",
-                fix=f"Did you mean `{near[0]}`?" if near else f"Options: {', '.join(known)}.",
-            )  # fmt: skip
+        refuse_unknown(options, algorithm=self.algorithm)
         table = to_table(self.config)
         table["train"] = table.get("train", {}) | options
         return load_config(table, source=f"{type(self).__name__}.learn(...)")
@@ -303,57 +290,6 @@ def _callbacks(callback: Any) -> list[Callback]:
     if callable(callback):
         return [_FunctionCallback(callback)]
     return list(callback)
-
-
-def _place(table: dict[str, Any], key: str, value: Any, *, algorithm: str) -> None:
-    """Put ``key=value`` where it belongs in the configuration table."""
-    if key in SECTIONS and isinstance(value, dict):
-        table.setdefault(key, {}).update(value)
-        return
-    homes = [section for section, names in _names(algorithm).items() if key in names]
-    if len(homes) != 1:
-        every = sorted({name for names in _names(algorithm).values() for name in names})
-        near = difflib.get_close_matches(key, every, n=1)
-        fix = (
-            f"Name the section: {', '.join(f'{h}={{...}}' for h in homes)}."
-            if homes
-            else (f"Did you mean `{near[0]}`?" if near else f"Options: {', '.join(every)}.")
-        )
-        raise UnknownOptionError(
-            where=key, problem="is in several sections." if homes else "no such option.", fix=fix
-        )
-    table.setdefault(homes[0], {})[key] = value
-
-
-def _names(algorithm: str) -> dict[str, list[str]]:
-    """Option names by section, for one algorithm."""
-    from sayso.algorithms.kl import KLOptions
-    from sayso.algorithms.optim import OptimOptions
-    from sayso.models.options import ModelOptions
-    from sayso.sampling.base import SamplingOptions
-    from sayso.training.options import TrainOptions
-
-    records: dict[str, Any] = {
-        "model": ModelOptions,
-        "sampling": SamplingOptions,
-        "optim": OptimOptions,
-        "kl": KLOptions,
-        "train": TrainOptions,
-        "env": EnvOptions,
-        "algorithm": next(o for o in AlgorithmOptions.__args__ if _type_of(o) == algorithm),
-    }
-    return {
-        section: [
-            f.name
-            for f in dataclasses.fields(record)
-            if f.name not in {"type", "name", "id", "kwargs"}
-        ]
-        for section, record in records.items()
-    }
-
-
-def _type_of(options: Any) -> str:
-    return str(next(f.default for f in dataclasses.fields(options) if f.name == "type"))
 
 
 def evaluate(

@@ -29,7 +29,7 @@ BAD_INPUT, GUARD, CTRL_C = 2, 3, 130
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Override an option: --set algorithm.lr=1e-5.")
+    list[str] | None, typer.Option("--set", help="Override an option: --set optim.lr=1e-5.")
 ]
 
 

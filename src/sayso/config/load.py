@@ -44,7 +44,7 @@ def build(cls: type[T], table: Mapping[str, Any], *, source: str) -> T:
         ConfigError: Listing every problem, one a line (as ``UnknownOptionError`` or
             ``OptionValueError`` if it is the only one).
     """
-    problems = Problems(source)
+    problems = Problems(source, cls)
     built = _record(cls, table, "", problems)
     problems.raise_any()
     return built  # type: ignore[no-any-return]
@@ -129,7 +129,8 @@ def _record(cls: type[Any], table: Any, path: str, problems: Problems) -> Any:
     if isinstance(table, cls):
         return table
     if not isinstance(table, Mapping):
-        problems.value(path, f"got {table!r}, needs a table of options.", f"Write [{path}].")
+        fix = f"Write [{path}]. {_in_python(cls, table, path)}".rstrip()
+        problems.value(path, f"got {table!r}, needs a table of options.", fix)
         return _WRONG
     resolved = get_type_hints(cls, include_extras=True)
     known = {field.name: field for field in fields(cls) if field.init}
@@ -148,6 +149,20 @@ def _record(cls: type[Any], table: Any, path: str, problems: Problems) -> Any:
     if any(value is _WRONG for value in values.values()):
         return _WRONG
     return _make(cls, values, path, problems)
+
+
+def _in_python(cls: type[Any], value: Any, path: str) -> str:
+    """How to write the table that someone who wrote a bare value may have meant."""
+    resolved, name = get_type_hints(cls, include_extras=True), path.rpartition(".")[2]
+    fitting = [
+        field.name
+        for field in fields(cls)
+        if not isinstance(leaves.check(resolved[field.name], value), leaves.Refused)
+    ]
+    if "type" in resolved or not (fitting or value is True):
+        return ""
+    example = f'"{fitting[0]}": {value!r}' if fitting and value is not True else ""
+    return f"In Python: {name}={{{example}}}."
 
 
 def _make(cls: type[Any], values: Mapping[str, Any], path: str, problems: Problems) -> Any:

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from sayso.config.aliases import known_elsewhere, meant
 from sayso.config.leaves import suggestion
+from sayso.config.show import options_table
 from sayso.errors import ConfigError, OptionValueError, UnknownOptionError
 
 
 class Problems:
-    """Collects the problems of one source."""
+    """Collects the problems of one source.
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    Args:
+        source: Shown in errors.
+        root: The record that the whole source stands for: where a misplaced option belongs.
+    """
+
+    def __init__(self, source: str, root: type[Any] | None = None) -> None:
+        self.source, self.root = source, root
         self.found: list[ConfigError] = []
 
     def unknown(self, path: str, key: str, known: Iterable[str]) -> None:
         """A key that does not exist."""
         names = list(known)
         near = difflib.get_close_matches(key, names, n=1)
-        fix = f"Did you mean `{near[0]}`?" if near else f"Options here: {', '.join(names)}."
+        found = known_elsewhere(key, self._paths())
+        if found is not None:
+            section, _, name = found[0].rpartition(".")
+            is_here = section == path.rpartition(".")[0]
+            if is_here and name not in names:  # of another algorithm, say
+                fix = f"Elsewhere it is `{name}`. Options here: {', '.join(names)}."
+            else:
+                fix = meant(name if is_here else found[0], found[1])
+        else:
+            fix = f"Did you mean `{near[0]}`?" if near else f"Options here: {', '.join(names)}."
         self.found.append(
             UnknownOptionError(where=self._where(path), problem="no such option.", fix=fix)
         )
@@ -47,6 +64,11 @@ class Problems:
                 problem=f"{len(self.found)} problems.",
                 fix="Correct each of these:\n" + "\n".join(map(str, self.found)),
             )
+
+    def _paths(self) -> set[str]:
+        """Dotted paths of all options, and of the tables that hold some."""
+        rows = options_table(self.root) if self.root is not None else ()
+        return {row.name for row in rows} | {row.name.rpartition(".")[0] for row in rows}
 
     def _where(self, path: str) -> str:
         return f"{self.source}, {path}" if path else self.source

@@ -1,0 +1,83 @@
+"""What other libraries call our options: TRL, Stable-Baselines3, verl, peft, transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+_EPISODES = "A step trains on tasks_per_step * group_size episodes."
+_LENGTH = "How long to train is `train.total_episodes`."
+
+ALIASES: dict[str, tuple[str, str]] = {
+    "learning_rate": ("optim.lr", ""),
+    "actor_learning_rate": ("optim.lr", ""),
+    "adam_beta1": ("optim.beta1", ""),
+    "adam_beta2": ("optim.beta2", ""),
+    "adam_epsilon": ("optim.eps", ""),
+    "lr_scheduler_type": ("optim.schedule", ""),
+    "warmup_ratio": ("optim.warmup_steps", "It counts optimiser steps."),
+    "gradient_accumulation_steps": ("optim.micro_batch_tokens", "It never changes the gradient."),
+    "per_device_train_batch_size": ("algorithm.tasks_per_step", _EPISODES),
+    "train_batch_size": ("algorithm.tasks_per_step", _EPISODES),
+    "batch_size": ("algorithm.tasks_per_step", _EPISODES),
+    "n_steps": ("algorithm.tasks_per_step", _EPISODES),
+    "mini_batch_size": ("algorithm.minibatches", "It counts the optimiser steps of one pass."),
+    "num_mini_batches": ("algorithm.minibatches", ""),
+    "num_generations": ("algorithm.group_size", ""),
+    "num_return_sequences": ("algorithm.group_size", ""),
+    "rloo_k": ("algorithm.group_size", ""),
+    "num_train_epochs": ("algorithm.epochs", f"It counts passes over one batch. {_LENGTH}"),
+    "num_iterations": ("algorithm.epochs", ""),
+    "num_ppo_epochs": ("algorithm.epochs", ""),
+    "ppo_epochs": ("algorithm.epochs", ""),
+    "n_epochs": ("algorithm.epochs", ""),
+    "loss_type": ("algorithm.variant", ""),
+    "epsilon": ("algorithm.clip_low", "The other side is `algorithm.clip_high`."),
+    "clip_range": ("algorithm.clip_low", "The other side is `algorithm.clip_high`."),
+    "cliprange": ("algorithm.clip_low", "The other side is `algorithm.clip_high`."),
+    "epsilon_high": ("algorithm.clip_high", ""),
+    "clip_range_vf": ("algorithm.value_clip", ""),
+    "cliprange_value": ("algorithm.value_clip", ""),
+    "ent_coef": ("algorithm.entropy_coef", ""),
+    "vf_coef": ("algorithm.value_coef", ""),
+    "gamma": ("algorithm.gamma_turn", "Between tokens it is `algorithm.gamma_token`."),
+    "gae_lambda": ("algorithm.lam", ""),
+    "beta": ("kl.coef", ""),
+    "kl_coef": ("kl.coef", ""),
+    "init_kl_coef": ("kl.coef", ""),
+    "max_completion_length": ("sampling.max_new_tokens", ""),
+    "max_length": ("sampling.max_new_tokens", ""),
+    "max_tokens": ("sampling.max_new_tokens", ""),
+    "response_length": ("sampling.max_new_tokens", ""),
+    "max_prompt_length": ("env.max_context_tokens", "It counts prompt and answers together."),
+    "total_timesteps": ("train.total_episodes", "It counts episodes."),
+    "max_steps": ("train.total_episodes", "It counts episodes."),
+    "eval_steps": ("train.eval_every", ""),
+    "save_steps": ("train.checkpoint_every", ""),
+    "save_total_limit": ("train.keep_checkpoints", ""),
+    "torch_dtype": ("model.dtype", ""),
+    "model_name": ("model.name", ""),
+    "model_name_or_path": ("model.name", ""),
+    "lora_r": ("model.lora.rank", ""),
+    "lora_alpha": ("model.lora.alpha", ""),
+    "peft_config": ("model.lora", ""),
+}
+"""Their name: the dotted path of ours, and what a reader should know of the difference."""
+
+
+def known_elsewhere(key: str, paths: Collection[str]) -> tuple[str, str] | None:
+    """What someone who wrote ``key`` meant, if that exists, and a sentence about it or nothing.
+
+    Args:
+        key: An option's name that is not known where it stands.
+        paths: Dotted paths of all options.
+    """
+    path, note = ALIASES.get(key, ("", ""))
+    if path and path in paths:
+        return path, note
+    same: Sequence[str] = sorted({found for found in paths if found.rpartition(".")[2] == key})
+    return (same[0], "") if len(same) == 1 else None
+
+
+def meant(path: str, note: str) -> str:
+    """The sentences that end an error."""
+    return f"Did you mean `{path}`? {note}".rstrip()

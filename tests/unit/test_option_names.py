@@ -1,0 +1,98 @@
+"""Names that users of other libraries type, answered the same from Python, files and --set."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sayso
+from sayso.app.config import RunConfig, load_config
+from sayso.app.naming import place, refuse_unknown
+from sayso.config.aliases import ALIASES
+from sayso.config.show import options_table
+from sayso.errors import ConfigError, OptionValueError, UnknownOptionError
+
+PATHS = {row.name for row in options_table(RunConfig)} | {"model.lora"}
+
+
+def from_python(key: str, value: Any = 1, algorithm: str = "grpo") -> str:
+    with pytest.raises(ConfigError) as caught:
+        place({}, key, value, algorithm=algorithm)
+    return str(caught.value)
+
+
+def from_set(setting: str, algorithm: str = "grpo") -> str:
+    table = {"env": {"id": "sayso/TinyLang-v0"}, "algorithm": {"type": algorithm}}
+    with pytest.raises(ConfigError) as caught:
+        load_config(table, source="run.toml", overrides=(setting,))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "python", "path"),
+    [
+        ("learning_rate", "lr", "optim.lr"),
+        ("beta", 'kl={"coef": ...}', "kl.coef"),
+        ("batch_size", "tasks_per_step", "algorithm.tasks_per_step"),
+        ("num_generations", "group_size", "algorithm.group_size"),
+        ("max_completion_length", "max_new_tokens", "sampling.max_new_tokens"),
+        ("max_length", "max_new_tokens", "sampling.max_new_tokens"),
+        ("num_train_epochs", "epochs", "algorithm.epochs"),
+        ("ppo_epochs", "epochs", "algorithm.epochs"),
+        ("lora_r", 'lora={"rank": ...}', "model.lora.rank"),
+        ("peft_config", "lora", "model.lora"),
+        ("loss_type", "variant", "algorithm.variant"),
+    ],
+)
+def test_their_name_is_answered_with_ours(theirs: str, python: str, path: str) -> None:
+    assert f"{theirs}: no such option. Did you mean `{python}`?" in from_python(theirs)
+    assert f"{theirs}: no such option. Did you mean `{path}`?" in from_set(f"{theirs}=1")
+
+
+def test_an_option_in_the_wrong_section_is_sent_to_the_right_one() -> None:
+    assert "algorithm.lr: no such option. Did you mean `optim.lr`?" in from_set("algorithm.lr=1")
+    assert "optim.learning_rate: no such option. Did you mean `lr`?" in from_set(
+        "optim.learning_rate=1"
+    )
+
+
+def test_what_an_algorithm_does_not_have_is_not_recommended_to_it() -> None:
+    told = from_set("algorithm.ppo_epochs=2", algorithm="rloo")
+    assert "Elsewhere it is `epochs`. Options here: type, tasks_per_step" in told
+    assert "`epochs`" not in from_python("ppo_epochs", algorithm="rloo")
+
+
+def test_a_bare_value_for_a_table_shows_the_table() -> None:
+    table = {"env": {"id": "sayso/TinyLang-v0"}}
+    for value, python in ((16, 'lora={"rank": 16}'), (True, "lora={}")):
+        with pytest.raises(OptionValueError, match=re.escape(f"In Python: {python}.")):
+            load_config({**table, "model": {"lora": value}}, source="GRPO(...)")
+    with pytest.raises(OptionValueError, match=re.escape('In Python: kl={"coef": 0.1}.')):
+        sayso.GRPO("tiny", "sayso/TinyLang-v0", kl=0.1)
+
+
+def test_learn_sends_options_of_the_agent_back_to_it() -> None:
+    with pytest.raises(UnknownOptionError, match=r"learn\(lr=...\).*when the agent is made: lr="):
+        refuse_unknown(["lr"], algorithm="grpo")
+    with pytest.raises(UnknownOptionError, match="Did you mean `eval_every`"):
+        refuse_unknown(["eval_steps"], algorithm="grpo")
+
+
+def test_every_alias_leads_to_an_option_and_hides_none() -> None:
+    assert {path for path, _ in ALIASES.values()} <= PATHS
+    assert not {path.rpartition(".")[2] for path in PATHS} & set(ALIASES)
+
+
+def test_aliases_have_one_home() -> None:
+    package = Path(sayso.__file__).parent
+    homes = [
+        path.name
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value == "num_generations"
+    ]
+    assert homes == ["aliases.py"]
