@@ -6,7 +6,7 @@ Each class is a name for one algorithm; everything else is shared by calling ``a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -36,9 +36,11 @@ from sayso.app.origin import (
 from sayso.config.load import to_table
 from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
+from sayso.envs.spaces import observation_of
 from sayso.errors import OptionValueError
 from sayso.evaluation.evaluate import EvalReport
 from sayso.evaluation.evaluate import evaluate as measure
+from sayso.models.load import pair_of
 from sayso.models.saving import save
 from sayso.runs.interrupt import Interrupted
 from sayso.runs.run import Run
@@ -66,6 +68,8 @@ class Agent:
 
     def __init__(self, model: Any, env: Any, *, seed: int = 0, **options: Any) -> None:
         self.source: EnvSource = env if isinstance(env, EnvSource) else source(env)
+        self.source.open()  # what is no environment of text shows before a model is loaded
+        pair = None if isinstance(model, str | Path) else pair_of(model)
         name = str(model) if isinstance(model, str | Path) else None
         named_env = env_name(env, self.source)
         table: dict[str, Any] = {
@@ -77,7 +81,7 @@ class Agent:
         for key, value in options.items():
             place(table, key, value, algorithm=self.algorithm)
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
-        self.lm = build_lm(self.config, model if name is None else None)
+        self.lm = build_lm(self.config, pair)
         self.learner = build_learner(self.config, self.lm)
         self.last_report: EvalReport | None = None
         parts = {"model": name, "env": named_env}
@@ -110,9 +114,9 @@ class Agent:
             Itself.
         """
         config = self._train_config({"total_episodes": total_episodes, **train_options})
-        config, opened = self._open_run(config, None if run is None else Path(run))
-        require_playable(config, self.source)
         callbacks = _callbacks(callback)
+        require_playable(config, self.source)
+        config, opened = self._open_run(config, None if run is None else Path(run))
         if progress_bar:
             from sayso.training.view import TerminalView
 
@@ -156,14 +160,21 @@ class Agent:
         return config, run
 
     def predict(
-        self, observation: Observation, *, deterministic: bool = False, seed: int = 0
+        self,
+        observation: Observation | Sequence[Mapping[str, str]],
+        *,
+        deterministic: bool = False,
+        seed: int = 0,
     ) -> str:
         """The policy's action for one observation.
 
         Args:
-            observation: Text, or chat messages.
+            observation: Text, or chat messages: ``[{"role": "user", "content": "Hello"}]``.
             deterministic: Take the likeliest token each time.
             seed: Decides the draw otherwise.
+
+        Raises:
+            OptionValueError: If the observation is neither.
         """
         policy = self.learner.policy()
         engine = policy.engine
@@ -174,7 +185,7 @@ class Agent:
         engine.submit(
             Request(
                 session="predict",
-                new_ids=policy.chat.prompt(observation),
+                new_ids=policy.chat.prompt(observation_of(observation, where="predict")),
                 seed=derive(seed, "predict"),
                 max_new_tokens=policy.max_new_tokens,
             )
@@ -287,9 +298,17 @@ def _callbacks(callback: Any) -> list[Callback]:
         return []
     if isinstance(callback, Callback):
         return [callback]
-    if callable(callback):
+    if callable(callback) and not isinstance(callback, type):
         return [_FunctionCallback(callback)]
-    return list(callback)
+    several = callback if isinstance(callback, list | tuple) else [callback]
+    for each in several:
+        if not isinstance(each, Callback):
+            raise OptionValueError(
+                where="learn, callback",
+                problem=f"got {each!r}, which is no sayso.Callback.",
+                fix="Pass a Callback, a list of them, or one function of (context, report).",
+            )
+    return list(several)
 
 
 def evaluate(
@@ -309,6 +328,16 @@ def evaluate(
         num_episodes: How many.
         seed: Same seed, same weights: same report.
     """
+    if not isinstance(model, Agent):
+        raise OptionValueError(
+            where="evaluate",
+            problem=f"got {model!r}, which is no agent.",
+            fix="Make one: sayso.RLOO(model, env), or sayso.Agent.load(directory).",
+        )
+    if num_episodes < 1:
+        raise OptionValueError(
+            where="evaluate, num_episodes", problem=f"got {num_episodes}.", fix="Use 1 or more."
+        )
     other = model.source if env is None else source(env)
     other.open().require_tasks(split, where=other.id)
     report = measure(

@@ -228,7 +228,9 @@ def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
     if name in gymnasium.registry:
         return EnvSource(
             id=name,
-            opener=lambda: adapted(gymnasium.make(name, disable_env_checker=True, **kwargs), name),
+            opener=lambda: _made(
+                gymnasium.make, {"id": name, "disable_env_checker": True, **kwargs}, name
+            ),
             spec=spec,
         )
     near = difflib.get_close_matches(name, [*ids(), *gymnasium.registry], n=1)

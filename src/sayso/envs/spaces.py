@@ -159,6 +159,40 @@ def _refuse_mask(space: str, mask: Any, probability: Any) -> None:
         )
 
 
+def observation_of(given: Any, *, where: str) -> str | tuple[Message, ...]:
+    """An observation from text, messages, or the usual list of mappings.
+
+    Args:
+        given: What the user passed.
+        where: Named in the error.
+
+    Raises:
+        OptionValueError: If it is none of these.
+    """
+    if isinstance(given, str):
+        return given
+    rows = [given] if isinstance(given, Message | Mapping) else given
+    found = tuple(map(_message, rows)) if isinstance(rows, list | tuple) else ()
+    chat = tuple(message for message in found if message is not None)
+    if not chat or len(chat) != len(found):
+        text = repr(given)
+        raise OptionValueError(
+            where=where,
+            problem=f"got {text if len(text) <= 80 else f'{text[:77]}...'}, which is neither text "
+            "nor a list of messages.",
+            fix='Pass a string, or [{"role": "user", "content": "Hello"}] with the roles '
+            f"{', '.join(ROLES)}.",
+        )
+    return chat
+
+
+def _message(row: Any) -> Message | None:
+    if isinstance(row, Mapping) and set(row) == {"role", "content"}:
+        row = Message(role=row["role"], content=row["content"])
+    is_sound = isinstance(row, Message) and row.role in ROLES and isinstance(row.content, str)
+    return row if is_sound else None
+
+
 def messages(rows: Sequence[Mapping[str, str]]) -> tuple[Message, ...]:
     """Messages from the usual ``[{"role": …, "content": …}]``."""
     return tuple(Message(role=row["role"], content=row["content"]) for row in rows)

@@ -49,8 +49,8 @@ def load(
     options = options or ModelOptions()
     dtype: torch.dtype = getattr(torch, options.dtype)
     saved_value_head = {}
-    if isinstance(model, tuple):
-        network, tokenizer = model
+    if not isinstance(model, str | Path):
+        network, tokenizer = pair_of(model)
         name = str(getattr(network.config, "name_or_path", "") or type(network).__name__)
     elif str(model) == "tiny":
         name = "tiny"
@@ -77,6 +77,32 @@ def load(
             name,
         )
     return lm
+
+
+def pair_of(model: Any) -> tuple[Any, Any]:
+    """Network and tokenizer of what was passed as a model and is no name.
+
+    Raises:
+        ModelError: If it is not a pair of these.
+    """
+    fix = "Pass smollm2, a hub id, a directory, or both parts as one pair: (model, tokenizer)."
+    if not isinstance(model, tuple | list) or len(model) != 2:
+        kind = type(model).__name__
+        problem = f"{kind}, which brings no tokenizer" if _is_network(model) else _told(model)
+        raise ModelError(where="model", problem=f"got a {problem}.", fix=fix)
+    network, tokenizer = model
+    if not _is_network(network) or not callable(getattr(tokenizer, "decode", None)):
+        problem = f"got a pair of {_told(network)} and {_told(tokenizer)}."
+        raise ModelError(where="model", problem=problem, fix=fix)
+    return network, tokenizer
+
+
+def _is_network(thing: Any) -> bool:
+    return isinstance(thing, torch.nn.Module) and hasattr(thing, "config")
+
+
+def _told(thing: Any) -> str:
+    return type(thing).__name__
 
 
 def _pretrained(name: str, *, dtype: torch.dtype) -> tuple[Any, Any]:
