@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from sayso.errors import ExtraMissingError, ModelError, ModelMissingError
-from sayso.models import smollm2
+from sayso.models import hub, smollm2
 from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions, TinyOptions
 from sayso.models.tiny import tiny_model, tiny_tokenizer
@@ -366,19 +366,68 @@ def test_the_cache_comes_before_the_hub_and_the_hub_before_the_package(
 def test_offline_no_question_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(smollm2, "_answers", lambda _: pytest.fail("asked the network"))
+    monkeypatch.setattr(hub, "_ask", lambda _: pytest.fail("asked the network"))
     assert not smollm2._hub_has_it()
+    assert not hub.is_reachable()
 
 
 def test_a_hub_that_does_not_answer_costs_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(smollm2, "_REACH_S", 0.05)
-    monkeypatch.setattr(smollm2, "_answers", lambda _: time.sleep(0.5))
+    monkeypatch.setattr(hub, "REACH_S", 0.05)
+    asked: list[str] = []
+
+    def ask(url: str) -> bool:
+        asked.append(url)
+        time.sleep(0.5)
+        return True
+
+    monkeypatch.setattr(hub, "_ask", ask)
     start = time.perf_counter()
     assert not smollm2._hub_has_it()
+    with pytest.raises(ModelMissingError, match="not in the hub's cache, and the hub is out of re"):
+        load("nobody/no-such-model")
+    assert len(asked) == 2
     assert time.perf_counter() - start < 0.4
-    assert not smollm2._answers("http://example.invalid")  # type: ignore[func-returns-value]
+    monkeypatch.undo()
+    assert not hub.answers("http://example.invalid")
+
+
+def test_the_hub_is_asked_once_and_its_attempts_are_not_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(name: str, **options: Any) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s")
+        raise OSError(f"local_files_only={options['local_files_only']}")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", failing)
+    monkeypatch.setattr(hub, "is_reachable", lambda: True)
+    with pytest.raises(ModelMissingError, match="was not found: local_files_only=False"):
+        load("nobody/no-such-model")
+    assert "Retrying" not in caplog.text
+    logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 2s")
+    assert "Retrying in 2s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("smolm2", "smollm2"), ("SmolLM2", "smollm2"), ("smollm", "smollm2"), ("tinny", "tiny"),
+     ("SmolLM2-135M-Instruct", "smollm2"), ("smollm2-135m-instruct", "smollm2")],
+)  # fmt: skip
+def test_a_name_that_is_nearly_ours_is_not_asked_of_the_hub(
+    wrong: str, right: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_ask", lambda _: pytest.fail("asked the network"))
+    with pytest.raises(ModelMissingError, match=f"model {wrong}: .* Did you mean '{right}'"):
+        load(wrong)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "tinyllama", "HuggingFaceTB/SmolLM2-135M-Instruct"])
+def test_other_names_are_left_to_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_ask", lambda _: False)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(ModelMissingError, match="was not found"):
+        load(name)
 
 
 def fake_conversion(target: Path, started: Any) -> None:

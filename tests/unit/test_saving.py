@@ -41,11 +41,13 @@ def logits(network: Any) -> torch.Tensor:
 @pytest.mark.parametrize("options", [ModelOptions(), LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("kind", list(BUILDERS))
 def test_transformers_loads_what_was_saved_with_the_same_logits(
-    kind: str, options: ModelOptions, tmp_path: Path
+    kind: str, options: ModelOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lm = moved(load(BUILDERS[kind](), options))
     before = {name: p.clone() for name, p in lm.network.named_parameters()}
+    capsys.readouterr()
     save(lm, tmp_path / "out", card=CARD)
+    assert capsys.readouterr() == ("", "")  # no progress bar
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     if options.lora is None:
         assert torch.equal(logits(plain), logits(lm.network))

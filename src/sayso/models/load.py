@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,12 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sayso.errors import ModelError, ModelMissingError
-from sayso.models import smollm2
+from sayso.models import hub, smollm2
 from sayso.models.adapters import add_lora
 from sayso.models.lm import LanguageModel
 from sayso.models.options import ModelOptions, TinyOptions
-from sayso.models.quiet import without_bars
+from sayso.models.quiet import without_bars, without_retries_told
 from sayso.models.saving import VALUE_HEAD
+from sayso.models.smollm2 import HUB_ID
 from sayso.models.tiny import tiny_model
 from sayso.models.trial import refuse_unsuitable
 from sayso.seeds import derive
@@ -115,19 +117,26 @@ def _pretrained(name: str, *, dtype: torch.dtype) -> tuple[Any, Any]:
     network: Any
     report: Any
     models: Any = AutoModelForCausalLM
+    is_here = Path(name).is_dir()
+    if not is_here:
+        _refuse_typo(name)
+    offline = not is_here and not hub.is_reachable()
+    bars = without_bars() if is_here else nullcontext()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        bars = without_bars() if Path(name).is_dir() else nullcontext()
-        with torch.random.fork_rng(devices=[]), bars:
+        with torch.random.fork_rng(devices=[]), bars, without_retries_told():
+            tokenizer = AutoTokenizer.from_pretrained(
+                name, trust_remote_code=False, local_files_only=offline
+            )
             network, report = models.from_pretrained(
                 name,
                 dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
+                local_files_only=offline,
                 output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise _explained(name, error) from error
+        raise _explained(name, error, offline=offline) from error
     absent = sorted({*report["missing_keys"], *(str(k) for k in report["mismatched_keys"])})
     if absent:
         raise ModelError(
@@ -138,7 +147,23 @@ def _pretrained(name: str, *, dtype: torch.dtype) -> tuple[Any, Any]:
     return network, tokenizer
 
 
-def _explained(name: str, error: Exception) -> ModelError | ModelMissingError:
+def _refuse_typo(name: str) -> None:
+    """Refuse a name that is nearly one of ours, before the hub is asked for it.
+
+    Raises:
+        ModelMissingError: With ours.
+    """
+    known = {**{ours: ours for ours in KNOWN_MODELS}, HUB_ID.split("/")[1].lower(): "smollm2"}
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.75)
+    if near and "/" not in name and not hub.has_cached(name, "config.json"):
+        raise ModelMissingError(
+            where=f"model {name}",
+            problem="is no known name and no directory.",
+            fix=f"Did you mean {known[near[0]]!r}?",
+        )
+
+
+def _explained(name: str, error: Exception, *, offline: bool) -> ModelError | ModelMissingError:
     """What went wrong while loading, and what to do."""
     message = " ".join(str(error).split())[:300] or type(error).__name__
     if Path(name).is_dir():
@@ -151,6 +176,8 @@ def _explained(name: str, error: Exception) -> ModelError | ModelMissingError:
                 "save_pretrained. If it is sayso's cache, delete it and it is made again."
             ),
         )
+    if isinstance(error, OSError) and offline:
+        message = "it is no directory here and not in the hub's cache, and the hub is out of reach."
     if isinstance(error, OSError):
         return ModelMissingError(
             where=f"model {name}",

