@@ -11,6 +11,7 @@ import typer
 from typer.main import get_command
 
 from sayso import errors
+from sayso.cli import options
 from sayso.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +65,12 @@ def test_every_error_code_is_documented_and_no_other() -> None:
         if issubclass(c, errors.SaysoError)
     }
     assert set(re.findall(r"^## ([A-Z]+-\d+)$", page, re.MULTILINE)) == codes
+
+
+def test_every_option_is_documented_as_its_record_says() -> None:
+    written = (ROOT / "docs/options.md").read_text(encoding="utf-8")
+    assert written == options.page(), "write it: python -m sayso.cli.options > docs/options.md"
+    assert all(row["about"] for row in options.rows())
 
 
 COMMANDS = {

@@ -176,7 +176,7 @@ def test_chat_answers_until_an_empty_line(workplace: Path) -> None:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("what", ["envs", "algorithms", "models", "recipes"])
+@pytest.mark.parametrize("what", ["envs", "algorithms", "models", "recipes", "options"])
 def test_lists_have_text_and_json(what: str, tmp_path: Path) -> None:
     rows = json.loads(sayso("list", what, "--json", cwd=tmp_path).stdout)[what]
     assert len(rows) >= 3

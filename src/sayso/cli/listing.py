@@ -19,6 +19,7 @@ def run(what: str, *, as_json: bool) -> None:
         "algorithms": _algorithms,
         "models": _models,
         "recipes": _recipes,
+        "options": _options,
     }
     if what not in kinds:
         near = difflib.get_close_matches(what, kinds, n=1)
@@ -28,9 +29,13 @@ def run(what: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({what: rows}))
         return
-    width = max(len(str(row["name"])) for row in rows)
+    width, section = max(len(str(row["name"])) for row in rows), ""
     for row in rows:
-        print(f"{row['name']!s:{width}}  {row['about']}")
+        if row.get("section", "") != section:
+            section = str(row["section"])
+            print(f"\n{section}")
+        told = f"{row['type']} = {row['default']}  " if "type" in row else ""
+        print(f"{row['name']!s:{width}}  {told}{row['about']}")
 
 
 def _envs() -> Rows:
@@ -75,3 +80,9 @@ def _recipes() -> Rows:
         )
         rows.append({"name": name, "about": about})
     return rows
+
+
+def _options() -> Rows:
+    from sayso.cli import options
+
+    return options.rows()

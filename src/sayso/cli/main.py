@@ -91,7 +91,7 @@ def chat(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(help="envs, algorithms, models or recipes.")],
+    what: Annotated[str, typer.Argument(help="envs, algorithms, models, recipes or options.")],
     json_: Json = False,
 ) -> None:
     """List what there is."""

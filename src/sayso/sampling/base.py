@@ -22,10 +22,11 @@ class SamplingOptions:
         precision: Of native sampling: ``"exact"`` (float32), or ``"int8"``: about twice as fast,
             from a policy a little off the trained one; the loss corrects for the difference by
             truncated importance weights.
-        temperature: See ``Distribution``, like the three below.
-        top_k: 0 keeps all tokens.
-        top_p: 1.0 keeps all tokens.
-        min_p: 0.0 keeps all tokens.
+        temperature: Logits are divided by it; 1.0 samples the model as it is. More of this and the
+            three below in ``Distribution``.
+        top_k: Keep the likeliest k tokens; 0 keeps all.
+        top_p: Keep the likeliest tokens that make up this probability; 1.0 keeps all.
+        min_p: Keep tokens at least this share as likely as the likeliest; 0.0 keeps all.
         max_new_tokens: Token budget of one action, stop token included.
         stop: Strings that end an action; the text before the first one is the action.
         max_rows: Rows decoded together; more wait for a free slot.
