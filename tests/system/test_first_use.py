@@ -75,3 +75,22 @@ def test_other_arguments_of_the_wrong_kind_are_named(tmp_path: Path) -> None:
         sayso.evaluate("smollm2")  # type: ignore[arg-type]
     with pytest.raises(OptionValueError, match="num_episodes: got 0"):
         agent.evaluate(split="train", num_episodes=0)
+
+
+def test_episodes_that_make_no_whole_steps_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told(total: int, run: str) -> list[str]:
+        caplog.clear()
+        agent = sayso.RLOO("tiny", LANGUAGE, group_size=8, tasks_per_step=4, **TINY)
+        agent.learn(total, run=tmp_path / run, progress_bar=False)
+        assert agent.last_result.progress.num_episodes == -(-total // 8) * 8
+        return [r.getMessage() for r in caplog.records if "total_episodes" in r.getMessage()]
+
+    (said,) = told(12, "run")
+    assert said == (
+        "total_episodes is 12, a step takes 8 (tasks times attempts: 1 * 8): 2 steps, "
+        "so 16 episodes, will be run."
+    )
+    assert told(20, "run") == []  # it goes on
+    assert told(16, "whole") == []

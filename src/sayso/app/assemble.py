@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.preflight import require_sound
+from sayso.runs.commit import steps
 from sayso.runs.meta import collect
 from sayso.runs.run import Run
 from sayso.sampling.make import make_engine
 from sayso.training.callbacks import Callback
 from sayso.training.loop import Training
+
+_log = logging.getLogger("sayso")
 
 
 def env_source(options: EnvOptions) -> EnvSource:
@@ -189,12 +193,29 @@ def assemble(
 ) -> Training:
     """Everything that ``train`` needs."""
     run.annotate(sampler=learner.sampler().engine.path)
+    opened = env or env_source(config.env)
+    if not steps(run.checkpoints):
+        _tell_whole_steps(config, learner, opened)
     return Training(
         learner=learner,
-        source=env or env_source(config.env),
+        source=opened,
         run=run,
         options=config.train,
         seed=config.seed,
         limits=rollout_limits(config.env),
         callbacks=callbacks,
     )
+
+
+def _tell_whole_steps(config: RunConfig, learner: Learner, env: EnvSource) -> None:
+    """Say how many episodes will be trained on, where whole steps make more of them than asked."""
+    num_tasks = min(learner.plan.tasks_per_step, len(env.open().tasks(config.train.split)))
+    per_step, asked = num_tasks * learner.plan.group_size, config.train.total_episodes
+    if num_tasks and asked % per_step:
+        num_steps = -(-asked // per_step)
+        _log.warning(
+            "total_episodes is %d, a step takes %d (tasks times attempts: %d * %d): %d %s, "
+            "so %d episodes, will be run.",
+            asked, per_step, num_tasks, learner.plan.group_size, num_steps,
+            "step" if num_steps == 1 else "steps", num_steps * per_step,
+        )  # fmt: skip
