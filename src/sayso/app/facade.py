@@ -22,6 +22,7 @@ from sayso.app.assemble import (
 )
 from sayso.app.cards import card, reward_in_words
 from sayso.app.config import RunConfig, load_config
+from sayso.app.extend import remember
 from sayso.app.naming import place, refuse_unknown
 from sayso.app.origin import (
     Origin,
@@ -126,6 +127,7 @@ class Agent:
         )
         try:
             with opened.lock():  # from here on the weights are others, however it ends
+                remember(opened, config)
                 self.run_path, self.last_report = opened.path, None
                 self.origin = self.origin.after_learning()
                 self.last_result: TrainResult = train(training)

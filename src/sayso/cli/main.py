@@ -40,7 +40,9 @@ def train(
         typer.Argument(help="A recipe's name or a TOML file (see `sayso list recipes`)."),
     ] = None,
     set_: Set = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run; --set train.total_episodes=N: longer.")
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(help="Run directory; unset: runs/<recipe>-<n>.")
     ] = None,

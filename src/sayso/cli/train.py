@@ -36,18 +36,18 @@ def run(
             fix=f"Recipes: {', '.join(recipes.names())}.",
         )
     if resume is not None:
-        if overrides or seed is not None or path is not None:
+        if seed is not None or path is not None:
             raise ConfigError(
                 where="--resume",
-                problem="a run goes on with its own options: --set, --seed, --run are refused.",
-                fix="Start a new run to change them.",
+                problem="a run goes on with its own options: --seed and --run are refused.",
+                fix="Start a new run to change them; --set train.total_episodes=N makes it longer.",
             )
         opened = Run.open(resume)
-        from sayso.app.assemble import config_of
+        from sayso.app.extend import extended
         from sayso.app.origin import require_named
 
         require_named(opened, "model", "env")
-        config = config_of(opened)
+        config = extended(opened, overrides)
     else:
         config = recipes.config(str(recipe), overrides, seed=seed)
         opened = None
@@ -68,8 +68,12 @@ def run(
     print(f"Done: {result.progress.num_episodes} episodes in {result.progress.step} steps.")
     for kind, count in result.progress.num_invalid.items():
         print(f"Left out: {count} invalid episodes ({kind}); they are in {where}/episodes.")
+    if result.stopped_by == "patience":
+        told = f"{config.train.patience} evaluations in a row without a better mean"
+        print(f"Stopped early: {told}. The best checkpoint is of step {result.progress.best_step}.")
     print(f"Run: {where}")
     print(f"Next: sayso eval {where}   sayso chat {where}   sayso export {where} my-model")
+    print(f"Longer: sayso train --resume {where} --set train.total_episodes=N")
 
 
 def execute(
@@ -84,6 +88,7 @@ def execute(
         env_source,
         require_playable,
     )
+    from sayso.app.extend import remember
     from sayso.app.origin import lm_of
     from sayso.training.callbacks import Callback, TensorBoard
     from sayso.training.loop import train
@@ -99,6 +104,7 @@ def execute(
     if tensorboard:
         callbacks.append(TensorBoard())
     with opened.lock():
+        remember(opened, config)
         learner = learner or build_learner(config, lm_of(opened, config))
         training = assemble(config, opened, learner=learner, env=env, callbacks=callbacks)
         try:

@@ -1,0 +1,90 @@
+"""More episodes for a run that is there; nothing else of it can change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sayso.app.assemble import config_of
+from sayso.app.config import RunConfig, load_config
+from sayso.config.load import load_toml, override
+from sayso.errors import OptionValueError, RunError
+from sayso.runs.durable import replace_file
+from sayso.runs.run import Run
+from sayso.toml import dump_toml
+
+GROWS = "train.total_episodes"
+
+
+def extended(run: Run, settings: Sequence[str]) -> RunConfig:
+    """A run's configuration with the settings of ``--resume RUN --set``; nothing is written.
+
+    Args:
+        run: The run to go on with.
+        settings: Only ``train.total_episodes=N`` may be among them, and only a larger N.
+
+    Raises:
+        RunError: If a setting would make another run of it.
+        OptionValueError: If N is less than before, or beyond the end of the learning rate.
+    """
+    config = config_of(run)
+    if not settings:
+        return config
+    fixed = [path for path in _leaves(override({}, settings)) if path != GROWS]
+    if fixed:
+        raise RunError(
+            where=f"--resume {run.path}",
+            problem=f"a run goes on with its own options: {', '.join(fixed)} cannot change.",
+            fix=f"Only {GROWS} can grow. Start a new run to change the rest.",
+        )
+    more = load_config(load_toml(run.config), source="--set", overrides=tuple(settings))
+    _refuse_less(config, more)
+    _refuse_standstill(more)
+    return more
+
+
+def remember(run: Run, config: RunConfig) -> None:
+    """Let the run directory know of a larger total, so that a plain resume goes on to it.
+
+    The caller holds the run's lock.
+    """
+    table = load_toml(run.config)
+    if table["train"]["total_episodes"] < config.train.total_episodes:
+        table["train"]["total_episodes"] = config.train.total_episodes
+        replace_file(run.config, dump_toml(table).encode())
+
+
+def _refuse_less(config: RunConfig, more: RunConfig) -> None:
+    before, after = config.train.total_episodes, more.train.total_episodes
+    if after < before:
+        raise OptionValueError(
+            where=f"--set, {GROWS}",
+            problem=f"got {after}, less than the run's own {before}.",
+            fix=f"Give {before} or more; it counts those already done.",
+        )
+
+
+def _refuse_standstill(config: RunConfig) -> None:
+    """Refuse steps at a learning rate of 0."""
+    end, algorithm = config.optim.total_steps, config.algorithm
+    if end is None:
+        return
+    per_update = getattr(algorithm, "epochs", 1) * getattr(algorithm, "minibatches", 1)
+    per_step = algorithm.tasks_per_step * algorithm.group_size
+    num_steps = -(-config.train.total_episodes // per_step) * per_update
+    if num_steps > end + config.optim.warmup_steps:
+        raise OptionValueError(
+            where=f"--set, {GROWS}",
+            problem=f"{num_steps} optimiser steps, but the learning rate is 0 from step "
+            f"{end + config.optim.warmup_steps} on (optim.total_steps).",
+            fix="Start a new run from what this one exports: --set model.name=DIRECTORY.",
+        )
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted paths of a table's values."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
