@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sayso.runs.terminal import printable
+from sayso.runs.terminal import exchange, printable, shortened
+from sayso.types import Turn
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,29 @@ def test_no_text_leaves_a_control_character(text: str) -> None:
         if character not in "\n\t\u200c\u200d":
             assert unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
     assert printable(shown) == shown
+
+
+def turn(asked: str, said: str) -> Turn:
+    return Turn(
+        observation_ids=(1,),
+        action_ids=(2,),
+        action_logprobs=(0.0,),
+        observation=asked,
+        action=said,
+    )
+
+
+def test_of_several_turns_the_last_exchange_is_shown_on_one_line() -> None:
+    turns = [turn("Start.", "left"), turn("You hit a wall.\n\nWhere to?", "move\nup\x1b[2J")]
+    assert exchange(turns) == "turn 2: You hit a wall. Where to? → move up"
+    assert exchange(turns[:1]) == "left"
+
+
+def test_a_long_exchange_keeps_beginning_and_end_of_both_sides() -> None:
+    told = exchange([turn("", ""), turn("A" + "x" * 900 + "B", "C" + "y" * 900 + "D")])
+    assert len(told) <= 320
+    assert told.startswith("turn 2: Axx")
+    for kept in ("xB → Cyy", "yD", "x … x", "y … y"):
+        assert kept in told
+    assert len(shortened("z" * 900, 100)) == 100
+    assert shortened("z" * 100, 100) == "z" * 100

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+
+from sayso.types import Turn
 
 # ESC sequences are removed whole: CSI, OSC and the other string kinds (ended by BEL or ST, or cut
 # off at the end of the text), then two-character ones.
@@ -15,6 +18,33 @@ _SEQUENCES = re.compile(
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 # Joiners that ordinary words and emoji of many scripts are written with; they steer nothing.
 _JOINERS = "\u200c\u200d"
+
+
+SHOWN_CHARS = 300
+
+
+def exchange(turns: Sequence[Turn]) -> str:
+    """What was said last, on one line: an answer, or of several turns the last one's both sides.
+
+    Example:
+        >>> exchange([Turn(observation_ids=(1,), action_ids=(2,), action_logprobs=(0.0,),
+        ...                action="Red.")])
+        'Red.'
+    """
+    last = turns[-1]
+    if len(turns) == 1:
+        return shortened(last.action, SHOWN_CHARS)
+    asked = shortened(last.observation, SHOWN_CHARS // 2)
+    return f"turn {len(turns)}: {asked} → {shortened(last.action, SHOWN_CHARS // 2)}"
+
+
+def shortened(text: str, num_chars: int) -> str:
+    """``text`` made printable on one line, its middle left out if it is longer."""
+    line = " ".join(printable(text).split())
+    if len(line) <= num_chars:
+        return line
+    head = (num_chars - 3) // 2
+    return f"{line[:head]} … {line[len(line) - (num_chars - 3 - head) :]}"
 
 
 def printable(text: str, *, is_multiline: bool = True) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sayso.evaluation.evaluate import EvalReport
-from sayso.runs.terminal import printable
+from sayso.runs.terminal import exchange, printable
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
 from sayso.types import Episode
 
@@ -55,9 +55,8 @@ class TerminalView(Callback):
         played = [e for e in episodes if e.turns]
         if played:
             chosen = played[context.progress.step % len(played)]
-            turn = chosen.turns[-1]
             reward = "not graded" if chosen.return_ is None else f"{chosen.return_:.3f}"
-            self._sample = f"{printable(turn.action)}  [{reward}]"
+            self._sample = f"{exchange(chosen.turns)}  [{reward}]"
         self._show(context, "updating")
 
     def on_step(self, context: TrainingContext, report: StepReport) -> bool | None:
@@ -71,7 +70,7 @@ class TerminalView(Callback):
             for warning in report.warnings:
                 self._line(f"  warning: {printable(warning)}")
             if self._sample:
-                self._line(f"  sample: {self._sample[:300]}")
+                self._line(f"  sample: {self._sample}")
         self._show(context, "done")
         return None
 
@@ -141,7 +140,7 @@ class TerminalView(Callback):
         if self._eval:
             rows.append(Text(f"evaluation  {self._eval}", style="bold"))
         if self._sample:
-            rows.append(Text(f"sample  {self._sample[:400]}", style="italic"))
+            rows.append(Text(f"sample  {self._sample}", style="italic"))
         rows += [Text(f"warning  {printable(w)}", style="yellow") for w in self._warnings]
         invalid = sum(context.progress.num_invalid.values())
         if invalid:
