@@ -34,14 +34,21 @@ $(VENV)/.dev: $(VENV)/.base
 	@touch $@
 
 .PHONY: install
-install: $(VENV)/.base $(VENV)/.model ## Make .venv with sayso and the default model
+install: setup ## Make .venv with sayso and the default model; says what to type next
+	@echo "Installed. Next:"
+	@echo "  source $(BIN)/activate"
+	@echo "  sayso list recipes         what can be trained at once; then: sayso train writing"
+	@echo "  make demo                  before and after, in minutes"
+
+.PHONY: setup
+setup: $(VENV)/.base $(VENV)/.model
 
 .PHONY: demo
-demo: install ## Train SmolLM2 on two cores in minutes: before, after, what to type next
+demo: setup ## Train SmolLM2 on two cores in minutes: before, after, what to type next
 	@SAYSO_DEMO_START=$(STARTED) $(BIN)/sayso demo $(ARGS)
 
 .PHONY: dev
-dev: install $(VENV)/.dev ## Add the development tools to .venv
+dev: setup $(VENV)/.dev ## Add the development tools to .venv
 
 .PHONY: format
 format: dev ## Fix what can be fixed by itself

