@@ -24,7 +24,7 @@ NUM_TASKS = {"train": 4000, "held_out": 1000, "unseen": 1000}
 HELD_OUT_ONE_IN = 5
 Constraint = dict[str, Any]
 
-GENRES = ("story", "story", "poem", "news")
+GENRES = ("story", "poem", "news")
 EXTRAS = {
     "story": ("use", "use", "use", "avoid", "ending", "first_word", "setting", "setting"),
     "poem": ("use", "use", "use", "avoid", "first_word", "setting", "setting"),
@@ -130,11 +130,7 @@ def _quote(listed: Sequence[str]) -> str:
 
 
 def _opening(genre: str, by_kind: Mapping[str, Constraint]) -> str:
-    """The first sentence of the prompt: genre, setting, first word, length.
-
-    The wording was chosen among several by how often the untrained SmolLM2 follows it: "a poem in
-    two lines" gets a second line 84 times in 100, "a two-line poem" 22.
-    """
+    """The first sentence of the prompt: genre, setting, first word, length."""
     length = by_kind["length"]
     tone = by_kind["tone"]["label"] + " " if "tone" in by_kind else ""
     where = "".join(

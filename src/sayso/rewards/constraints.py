@@ -37,9 +37,9 @@ def length(text: str, *, low: int, high: int) -> float:
 
 
 def num_lines(text: str, *, count: int) -> float:
-    """Exactly ``count`` non-empty lines; a quarter for one off."""
-    off = abs(len(lines(text)) - count)
-    return {0: 1.0, 1: 0.25}.get(off, 0.0) if text.strip() else 0.0
+    """Exactly ``count`` non-empty lines; 0.4 for one too many, 0.1 for one too few."""
+    over = len(lines(text)) - count
+    return {0: 1.0, 1: 0.4, -1: 0.1}.get(over, 0.0) if text.strip() else 0.0
 
 
 def num_sentences(text: str, *, count: int) -> float:
