@@ -21,7 +21,7 @@ from learner_cases import (
 )
 from torch import Tensor
 
-from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.kl import KLController, KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.metrics import Mean
 from sayso.models.scoring import score
@@ -273,3 +273,33 @@ def test_an_entropy_bonus_raises_the_entropy_of_decisions(name: str) -> None:
         entropies.append(made.update(group, seed=step).metrics["policy/entropy"].value)
     assert entropies[-1] > entropies[0] + 0.02
     assert "policy/entropy" not in learner(name).update(group, seed=0).metrics
+
+
+def test_a_bad_batch_ends_its_passes_and_counts_once() -> None:
+    made = learner("ppo", epochs=3, minibatches=2)
+    episodes = mixed_batch(made.lm)
+    handle = poison(made.lm, "gradient")
+    update = made.update(episodes, seed=0)
+    handle.remove()
+    assert len(update.skipped) == 1
+    assert update.num_optimiser_steps == 0
+
+
+def test_an_adaptive_kl_weight_stays_above_zero_however_large_the_batch() -> None:
+    controller = KLController(KLOptions(coef=0.1, target=1.0, horizon=100))
+    for _ in range(5):
+        controller.update(0.0, num_episodes=10_000)
+    assert controller.coef == pytest.approx(0.1 * 0.8**5)
+    controller.update(1e9, num_episodes=50)
+    assert controller.coef == pytest.approx(0.1 * 0.8**5 * 1.1)
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_reaches_zero_at_the_total() -> None:
+    for schedule in ("linear", "cosine"):
+        options = OptimOptions(lr=1.0, schedule=schedule, warmup_steps=4, total_steps=12)
+        assert [options.lr_at(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+        assert options.lr_at(8) == pytest.approx(0.5)
+        assert options.lr_at(11) > 0
+        assert options.lr_at(12) == pytest.approx(0.0)
+    with pytest.raises(ValueError, match="warmup_steps must be below total_steps"):
+        OptimOptions(schedule="linear", warmup_steps=12, total_steps=12)

@@ -140,3 +140,42 @@ def test_an_id_registered_in_this_process_only_opens_in_another() -> None:
 
 def test_scripted_engine_is_an_engine() -> None:
     assert isinstance(ScriptedEngine(), Engine)
+
+
+class ClosingEnv(BadEnv):
+    """Leaves a line in a file when it is closed; hangs instead anywhere but in one process."""
+
+    def __init__(self, told: str = "", hangs_but_in: int = 0, **kwargs: object) -> None:
+        super().__init__(**kwargs)  # type: ignore[arg-type]
+        self.told, self.hangs_but_in = told, hangs_but_in
+
+    def close(self) -> None:
+        if self.hangs_but_in not in {0, os.getpid()}:
+            time.sleep(1e6)
+        with Path(self.told).open("a") as file:
+            file.write("closed\n")
+
+
+@pytest.mark.medium
+def test_environments_in_processes_are_closed_at_the_end(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    env = source("test_env_processes:ClosingEnv", told=str(told), timeout_s=60)
+    play(env)
+    pids = alive(workers_of(env))
+    told.unlink(missing_ok=True)  # the one that was opened to look at it
+    shutdown_pools()
+    assert told.read_text().count("closed") >= len(set(pids))
+    assert not any(is_alive(pid) for pid in pids)
+
+
+@pytest.mark.medium
+def test_an_environment_that_does_not_end_closing_is_killed(tmp_path: Path) -> None:
+    env = source(
+        "test_env_processes:ClosingEnv", told=str(tmp_path / "told"), hangs_but_in=os.getpid(),
+        timeout_s=60,
+    )  # fmt: skip
+    play(env)
+    pids = alive(workers_of(env))
+    shutdown_pools()
+    assert pids
+    assert not any(is_alive(pid) for pid in pids)

@@ -248,6 +248,104 @@ def test_dynamic_sampling_replaces_tied_groups_and_counts_what_it_used(tmp_path:
     assert len((tmp_path / "run/episodes/episodes.jsonl").read_text().splitlines()) == 2 * 3 * 8
 
 
+def test_a_run_in_which_every_group_ties_ends_and_says_why(tmp_path: Path) -> None:
+    job = training(
+        tmp_path / "run",
+        algorithm={"variant": "dapo", "resample_rounds": 1},
+        train={"eval_every": 0},
+    )
+    flat = type("Flat", (TinyLangEnv,), {"step": lambda *_: ("", 0.5, True, False, {})})
+    with pytest.raises(GuardError, match=r"10 steps in a row had nothing.*resample_rounds = 0"):
+        train(changed(job, source=source(flat)))
+    assert len(lines(tmp_path / "run")) == 10
+
+
+def test_resampling_never_takes_a_task_twice_in_a_step(tmp_path: Path) -> None:
+    """One of three tasks ties for ever; the two others are kept and must not come again."""
+    job = training(
+        tmp_path / "run",
+        algorithm={"variant": "dapo", "resample_rounds": 3, "tasks_per_step": 3},
+        train={"eval_every": 0, "total_episodes": 64},
+    )
+    seen: list[list[str]] = []
+
+    class Look(Callback):
+        def on_rollout_end(self, context: Any, episodes: Any) -> None:
+            seen.append([e.task.id for e in episodes])
+
+    train(changed(job, source=source(Ties), callbacks=[Look(), _StopAfter(2)]))
+    for step in seen:
+        assert step.count("t-1") == 8
+        assert step.count("t-2") == 8
+        assert step.count("t-0") == 4 * 8
+
+
+class Ties(TinyLangEnv):
+    """Three tasks; the first one's rewards are all equal, the others' alternate."""
+
+    num_plays = 0
+
+    def tasks(self, split: str) -> Any:
+        return [dataclasses.replace(t, id=f"t-{n}") for t in super().tasks(split) for n in range(3)]
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.ties = options["task"] == "t-0"
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: str) -> Any:
+        Ties.num_plays += 1
+        return "", 0.5 if self.ties else float(Ties.num_plays % 2), True, False, {}
+
+
+def test_a_split_with_fewer_tasks_than_a_step_asks_for_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = training(tmp_path / "run", algorithm={"tasks_per_step": 5}, train={"total_episodes": 8})
+    train(job)
+    assert "a step has as many, not tasks_per_step = 5" in caplog.text
+
+
+@pytest.mark.parametrize("algorithm", ["reinforce", "reinforce_pp", "ppo", "grpo"])
+def test_rewards_that_are_all_equal_are_told_once_whatever_the_algorithm(
+    tmp_path: Path, algorithm: str
+) -> None:
+    config = json.loads(json.dumps(SCENARIOS["grpo"]))
+    config["algorithm"] = {"type": algorithm, "tasks_per_step": 1, "group_size": 8}
+    config["train"] |= {"total_episodes": 24, "eval_every": 0}
+    loaded = load_config(config, source="test")
+    learner = build_learner(loaded, build_lm(loaded))
+    job = assemble(loaded, create_run(loaded, tmp_path / "run"), learner=learner)
+    flat = type("Flat", (TinyLangEnv,), {"step": lambda *_: ("", 0.5, True, False, {})})
+    said: list[str] = []
+
+    class Hear(Callback):
+        def on_step(self, context: Any, report: Any) -> None:
+            said.extend(report.warnings)
+
+    train(changed(job, source=source(flat), callbacks=[Hear()]))
+    assert sum("All rewards" in sentence for sentence in said) == 1
+
+
+def test_a_callback_that_cannot_start_leaves_no_other_one_open(tmp_path: Path) -> None:
+    ended = []
+
+    class Opened(Callback):
+        def on_training_end(self, context: Any) -> None:
+            ended.append("opened")
+
+    class Broken(Callback):
+        def on_training_start(self, context: Any) -> None:
+            raise RuntimeError("no display")
+
+        def on_training_end(self, context: Any) -> None:
+            ended.append("broken")
+
+    job = training(tmp_path / "run")
+    with pytest.raises(RuntimeError, match="no display"):
+        train(changed(job, callbacks=[Opened(), Broken()]))
+    assert ended == ["opened"]
+
+
 class _StopAfter(Callback):
     def __init__(self, steps: int) -> None:
         self.steps = steps

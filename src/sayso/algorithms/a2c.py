@@ -129,7 +129,9 @@ class A2C:
         def row_loss_of(minibatch: Minibatch) -> RowLoss:
             advantage = minibatch.align(judged.advantage)
             target = minibatch.align(judged.target)
-            extra = extra_terms(self.core, minibatch, exp, entropy_coef=options.entropy_coef)
+            extra = extra_terms(
+                self.core, minibatch, exp, entropy_coef=options.entropy_coef, per="episode"
+            )
 
             def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
                 actor = reinforce(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from sayso.algorithms.base import Skipped, Update
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Graded, Numbers, sampled_logprobs, token_rewards
+from sayso.algorithms.grpo_losses import token_share
 from sayso.algorithms.kl import reference_logprobs
 from sayso.algorithms.parity import ParityMeter
 from sayso.algorithms.step import RowLoss, take_step
@@ -24,6 +26,8 @@ from sayso.models.scoring import Scores
 from sayso.seeds import generator
 from sayso.types import Episode
 
+Counted = Literal["token", "episode", "episode mean"]
+"""What a loss is a mean over: tokens of the step, episodes, or the means of episodes."""
 KL_STOP_FACTOR = 1.5
 MAX_SAMPLING_WEIGHT = 2.0
 
@@ -154,9 +158,9 @@ def run_passes(
                 core, minibatch.batch, row_loss_of(minibatch), want_entropy=want_entropy,
                 want_value=want_value, parity=parity if epoch == number == 0 else None,
             )  # fmt: skip
-            if outcome.skipped is not None:
+            if outcome.skipped is not None:  # what spoils one pass over a batch spoils the next
                 skipped.append(outcome.skipped)
-                continue
+                break
             parts.append(outcome.metrics)
             num_steps += 1
             moved = outcome.metrics.get("policy/approx_kl")
@@ -164,7 +168,7 @@ def run_passes(
             stop = limit is not None and moved is not None and moved.value > KL_STOP_FACTOR * limit
             if stop:
                 break
-        if stop:
+        if stop or skipped:
             break
     metrics = merge(parts) | parity.metrics()
     if passes.target_kl is not None:
@@ -222,9 +226,20 @@ def extra_terms(
     exp: Experience,
     *,
     entropy_coef: float,
+    per: Counted = "token",
 ) -> Callable[[int, PackedRow, Scores], list[Loss]]:
-    """Entropy bonus and KL in the loss: the terms that go with any policy-gradient loss."""
+    """Entropy bonus and KL in the loss: the terms that go with any policy-gradient loss.
+
+    Args:
+        core: The learner's parts.
+        minibatch: What the terms are of.
+        exp: Holds the reference's log-probabilities.
+        entropy_coef: Weight of the mean entropy of a decision (always per token).
+        per: How the policy's own loss counts tokens; the divergence is counted alike, so that β
+            weighs the same against the return wherever it is placed.
+    """
     num_actions = float(minibatch.batch.num_actions)
+    count = num_actions if per == "token" else float(len(minibatch.indices))
     options = core.kl.options
     reference = minibatch.align(exp.logprob_ref) if exp.logprob_ref is not None else None
 
@@ -235,10 +250,12 @@ def extra_terms(
             found.append(Loss(entropy_coef * bonus.value, bonus.metrics))
         estimator = options.estimator
         if reference is not None and options.place == "loss" and estimator != "k1":
+            weight = bounded_exp(scores.logprob.detach() - row.logprob_sampled)
+            if per == "episode mean":
+                weight = weight * token_share(row, minibatch.batch)
             distance = kl_loss(
                 scores.logprob, reference[number], row.is_action, estimator=estimator,
-                num_actions_in_step=num_actions,
-                weight=bounded_exp(scores.logprob.detach() - row.logprob_sampled),
+                num_actions_in_step=count, weight=weight,
             )  # fmt: skip
             found.append(Loss(core.kl.coef * distance.value))
         return found

@@ -10,6 +10,7 @@ from sayso.algorithms.base import LearnerState, RolloutPlan, Update
 from sayso.algorithms.checks import check_clips, check_plan, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
+    Counted,
     Minibatch,
     Passes,
     experience,
@@ -38,6 +39,7 @@ class Variant:
     Attributes:
         advantage: From the returns of a group to advantages.
         loss: See ``grpo_losses``.
+        per: What that loss is a mean over.
         clip_low: Default lower clip distance.
         clip_high: Default upper clip distance.
         resample_rounds: Default rounds of dynamic sampling.
@@ -45,22 +47,35 @@ class Variant:
 
     advantage: Callable[[Sequence[float]], list[float]]
     loss: VariantLoss
+    per: Counted
     clip_low: float = 0.2
     clip_high: float = 0.2
     resample_rounds: int = 0
 
 
 VARIANTS = {
-    "grpo": Variant(advantage=standardised, loss=LOSSES["sequence_mean"]),
-    "dr_grpo": Variant(advantage=centred, loss=LOSSES["sequence_sum"]),
+    "grpo": Variant(advantage=standardised, loss=LOSSES["sequence_mean"], per="episode mean"),
+    "dr_grpo": Variant(advantage=centred, loss=LOSSES["sequence_sum"], per="episode"),
     "dapo": Variant(
-        advantage=standardised, loss=LOSSES["token_mean"], clip_high=0.28, resample_rounds=3
+        advantage=standardised,
+        loss=LOSSES["token_mean"],
+        per="token",
+        clip_high=0.28,
+        resample_rounds=3,
     ),
     "gspo": Variant(
-        advantage=standardised, loss=LOSSES["sequence_ratio"], clip_low=3e-4, clip_high=4e-4
+        advantage=standardised,
+        loss=LOSSES["sequence_ratio"],
+        per="episode mean",
+        clip_low=3e-4,
+        clip_high=4e-4,
     ),
     "cispo": Variant(
-        advantage=standardised, loss=LOSSES["clipped_weight"], clip_low=1.0, clip_high=3.0
+        advantage=standardised,
+        loss=LOSSES["clipped_weight"],
+        per="token",
+        clip_low=1.0,
+        clip_high=3.0,
     ),
 }
 
@@ -177,7 +192,9 @@ class GRPO:
 
         def row_loss_of(minibatch: Minibatch) -> RowLoss:
             advantage = minibatch.align(credit)
-            extra = extra_terms(self.core, minibatch, exp, entropy_coef=options.entropy_coef)
+            extra = extra_terms(
+                self.core, minibatch, exp, entropy_coef=options.entropy_coef, per=variant.per
+            )
 
             def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
                 loss = variant.loss(

@@ -28,16 +28,21 @@ class VariantLoss(Protocol):
         ...
 
 
+def token_share(row: PackedRow, batch: Batch) -> Tensor:
+    """One over the number of action tokens of the episode that each token of a row is of."""
+    lengths = row.episode.new_tensor([e.num_action_tokens for e in batch.episodes])
+    return 1 / lengths[row.episode].to(row.logprob_sampled)
+
+
 def sequence_mean(
     logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, *, clip_low: float,
     clip_high: float,
 ) -> Loss:  # fmt: skip
     """Mean over the tokens of an episode, then over episodes (GRPO)."""
-    lengths = row.episode.new_tensor([e.num_action_tokens for e in batch.episodes])
-    weight = 1 / lengths[row.episode].to(logprob)
     return clipped_surrogate(
         logprob, row.logprob_sampled, advantage, row.is_action, clip_low=clip_low,
-        clip_high=clip_high, num_actions_in_step=len(batch.episodes), weight=weight,
+        clip_high=clip_high, num_actions_in_step=len(batch.episodes),
+        weight=token_share(row, batch).to(logprob),
     )  # fmt: skip
 
 

@@ -67,7 +67,8 @@ class KLController:
     """The weight β, fixed or adaptive.
 
     Adaptive: ``β ← β (1 + clip(KL / target − 1, ±0.2) n / horizon)`` after a batch of n episodes
-    (Ziegler et al. 2019, arXiv:1909.08593, sec. 2.2; here KL is per token).
+    (Ziegler et al. 2019, arXiv:1909.08593, sec. 2.2; here KL is per token). A batch larger than the
+    horizon counts as one of that size: β would turn negative.
 
     Attributes:
         coef: β now.
@@ -81,7 +82,7 @@ class KLController:
         if self.options.target is None:
             return
         error = max(-CLIP, min(CLIP, mean_kl / self.options.target - 1))
-        self.coef *= 1 + error * num_episodes / self.options.horizon
+        self.coef *= 1 + error * min(1.0, num_episodes / self.options.horizon)
 
 
 @torch.no_grad()

@@ -30,7 +30,8 @@ class OptimOptions:
         max_grad_norm: Gradients are scaled down to this norm.
         schedule: How the learning rate goes on after the warm-up.
         warmup_steps: Optimiser steps over which it rises from 0.
-        total_steps: Optimiser steps at which ``linear`` and ``cosine`` reach 0; needed by them.
+        total_steps: Optimiser steps, warm-up included, at which ``linear`` and ``cosine`` reach 0;
+            needed by them.
         micro_batch_tokens: Tokens of one forward pass. Changes memory, never the gradient.
     """
 
@@ -62,13 +63,19 @@ class OptimOptions:
                 f"total_steps is needed by linear and cosine and has no effect otherwise, "
                 f"got {self.total_steps} with schedule = {self.schedule!r}"
             )
+        if self.total_steps is not None and self.warmup_steps >= self.total_steps:
+            raise ValueError(
+                f"warmup_steps must be below total_steps, which counts them: got "
+                f"{self.warmup_steps} of {self.total_steps}"
+            )
 
     def lr_at(self, step: int) -> float:
         """Learning rate of optimiser step ``step``, counted from 0."""
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.total_steps is None:
             return self.lr * warm
-        left = max(0.0, 1 - max(0, step - self.warmup_steps) / max(1, self.total_steps))
+        after_warmup = max(0, step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        left = max(0.0, 1 - after_warmup)
         if self.schedule == "cosine":
             left = (1 - math.cos(math.pi * left)) / 2
         return self.lr * warm * left

@@ -127,7 +127,9 @@ class Reinforce:
 
         def row_loss_of(minibatch: Minibatch) -> RowLoss:
             advantage = minibatch.align(credit)
-            extra = extra_terms(self.core, minibatch, exp, entropy_coef=self.options.entropy_coef)
+            extra = extra_terms(
+                self.core, minibatch, exp, entropy_coef=self.options.entropy_coef, per="episode"
+            )
 
             def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
                 loss = reinforce(

@@ -96,13 +96,11 @@ def execute(
 
     env = env_source(config.env)
     require_playable(config, env)
+    callbacks: list[Callback] = [TerminalView(), *([TensorBoard()] if tensorboard else [])]
     learner = None
     if opened is None:  # what cannot be built leaves no directory behind
         learner = build_learner(config, build_lm(config))
         opened = create_run(config, path, command=sys.argv)
-    callbacks: list[Callback] = [TerminalView()]
-    if tensorboard:
-        callbacks.append(TensorBoard())
     with opened.lock():
         remember(opened, config)
         learner = learner or build_learner(config, lm_of(opened, config))

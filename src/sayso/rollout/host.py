@@ -145,6 +145,20 @@ class Host:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
 
+    def hang_up(self) -> None:
+        """Tell the process that nothing more will come: it closes its environments and ends."""
+        process = self._process
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+
+    def wait_until(self, deadline: float) -> None:
+        """Wait for the process to end, at most until then (``time.monotonic``)."""
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+
     def kill(self) -> int | None:
         """End the process and its children; its exit status."""
         process, self._process = self._process, None

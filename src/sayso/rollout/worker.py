@@ -7,6 +7,7 @@ can neither eat calls nor corrupt answers. Ends when the parent closes the pipe 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -23,6 +24,8 @@ from sayso.rollout.boundary import Bounds, Outcome, open_env, reset_env, step_en
 from sayso.types import Failure, Task
 
 PR_SET_PDEATHSIG = 1
+CLOSING_S = 2.0
+"""How long environments may take to close."""
 
 
 class Player:
@@ -58,6 +61,12 @@ class Player:
         """End a session; its environment serves the next one."""
         if key in self._playing:
             self._free.append(self._playing.pop(key)[0])
+
+    def shutdown(self) -> None:
+        """Close every environment; nothing that one does meanwhile is of interest."""
+        for env in [*self._free, *(env for env, _ in self._playing.values())]:
+            with contextlib.suppress(Exception):
+                env.close()
 
     def _kept(self, key: str, result: Outcome | Failure) -> Outcome | Failure:
         """An environment that failed is in a state that nobody knows: never used again."""
@@ -107,7 +116,8 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
-    _die_with_parent(calls.fileno())
+    is_over = threading.Event()
+    _die_with_parent(calls.fileno(), is_over)
 
     def say(message: dict[str, Any]) -> None:
         answers.write(encode(message))
@@ -137,13 +147,16 @@ def main() -> None:
         else:
             result = player.step(key, call["action"])
         say(result_to_json(result))
+    player.shutdown()
+    is_over.set()
 
 
-def _die_with_parent(pipe: int) -> None:
+def _die_with_parent(pipe: int, is_over: threading.Event) -> None:
     """Leave no orphan, also when the parent is killed while an environment hangs.
 
     The kernel's signal comes even while the interpreter is blocked, and on Linux only. A thread
-    that sees the pipe close takes the environment's own children along.
+    that sees the pipe close takes the environment's own children along, once the environments
+    have been closed or have had their time for it.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -152,6 +165,7 @@ def _die_with_parent(pipe: int) -> None:
         poll = select.poll()
         poll.register(pipe, 0)
         poll.poll()
+        is_over.wait(CLOSING_S)
         if os.getpgrp() == os.getpid():  # a group of its own, as ``Host`` starts it
             os.killpg(0, signal.SIGKILL)
 

@@ -15,7 +15,7 @@ from typing import Any
 from sayso.errors import GuardError
 from sayso.rollout.boundary import Bounds, Outcome
 from sayso.rollout.host import START_S, Host, LostError
-from sayso.rollout.worker import encode, result_from_json
+from sayso.rollout.worker import CLOSING_S, encode, result_from_json
 from sayso.types import Failure, Task
 
 MAX_DEATHS, DEATH_WINDOW_S = 5, 600.0
@@ -109,8 +109,12 @@ class WorkerPool:
             self._closed[session.place].append(key)
 
     def shutdown(self) -> None:
-        """End every process and thread."""
+        """End every process and thread; environments are closed if they do it in time."""
         for host in self.hosts:
+            host.hang_up()
+        deadline = time.monotonic() + CLOSING_S
+        for host in self.hosts:
+            host.wait_until(deadline)
             host.interrupt()
         self._threads.shutdown(wait=True, cancel_futures=True)
         for host in self.hosts:

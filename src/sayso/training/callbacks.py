@@ -85,10 +85,14 @@ class StopOnReward(Callback):
 class TensorBoard(Callback):
     """Writes every metric to TensorBoard; needs the extra ``track``."""
 
-    def on_training_start(self, context: TrainingContext) -> None:
-        """Open the writer inside the run directory."""
+    def __init__(self) -> None:
+        """Ready, if tensorboard is installed: before a run is made, not after.
+
+        Raises:
+            ExtraMissingError: If it is not.
+        """
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            import torch.utils.tensorboard  # noqa: F401
         except ImportError as error:
             from sayso.errors import ExtraMissingError
 
@@ -97,6 +101,11 @@ class TensorBoard(Callback):
                 problem="tensorboard is not installed.",
                 fix="Run: pip install 'sayso[track]'",
             ) from error
+
+    def on_training_start(self, context: TrainingContext) -> None:
+        """Open the writer inside the run directory."""
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer = SummaryWriter(
             str(context.run.path / "tensorboard"), purge_step=context.progress.step + 1
         )

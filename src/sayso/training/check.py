@@ -57,6 +57,8 @@ def check_update(learner: Learner, episodes: Sequence[Episode]) -> str:
             problem=f"refused: {update.skipped[0].reason}.",
             fix="Look at the rewards.",
         )
+    if update.fatal is not None:
+        raise GuardError(where="update", problem=update.fatal.problem, fix=update.fatal.fix)
     moved = sum(not torch.equal(before[n], t) for n, t in learner.lm.trainable().items())
     returns = {e.return_ for e in episodes}
     if not moved and len(returns) > 1:
@@ -65,6 +67,7 @@ def check_update(learner: Learner, episodes: Sequence[Episode]) -> str:
             problem="no weight changed although rewards differ.",
             fix="Check that the learning rate is above 0 and that parameters are trainable.",
         )
+    told = f"{moved} of {len(before)} tensors changed"
     if not moved:
-        return "no weight changed: all rewards of this small sample are equal"
-    return f"{moved} of {len(before)} tensors changed"
+        told = "no weight changed: all rewards of this small sample are equal"
+    return ". ".join([told, *(warning.rstrip(".") for warning in update.warnings)])

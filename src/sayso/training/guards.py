@@ -11,6 +11,7 @@ from sayso.training.progress import WINDOW, Progress
 MAX_SKIPS_IN_A_ROW = 3
 MAX_SKIPS_IN_WINDOW = 5
 MIN_EPISODES_FOR_BUDGET = 20
+MAX_IDLE_STEPS = 10
 
 
 def check_failure_budget(progress: Progress, budget: float) -> None:
@@ -48,6 +49,26 @@ def check_fatal(progress: Progress, update: Update) -> None:
     if update.fatal is not None:
         raise GuardError(
             where=f"step {progress.step}", problem=update.fatal.problem, fix=update.fatal.fix
+        )
+
+
+def check_idle(progress: Progress) -> None:
+    """Stop after 10 steps in a row without anything to train on: such a run would never end.
+
+    Raises:
+        GuardError: Saying why a step can come to nothing.
+    """
+    if progress.num_idle_steps >= MAX_IDLE_STEPS:
+        raise GuardError(
+            where=f"step {progress.step}",
+            problem=(
+                f"{progress.num_idle_steps} steps in a row had nothing to train on: in every "
+                "group all rewards were equal, or no attempt could be graded."
+            ),
+            fix=(
+                "Make the reward finer, the tasks easier or harder, `algorithm.group_size` larger; "
+                "or set `algorithm.resample_rounds = 0` to keep such groups."
+            ),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from sayso.runs.run import Run
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
 from sayso.training.checkpoint import Saver, load_checkpoint
-from sayso.training.guards import check_failure_budget, check_fatal, check_skips
+from sayso.training.guards import check_failure_budget, check_fatal, check_idle, check_skips
 from sayso.training.logs import RunLogs, write_evaluation
 from sayso.training.options import TrainOptions
 from sayso.training.order import TaskOrder
@@ -90,15 +91,13 @@ def train(training: Training) -> TrainResult:
     context = TrainingContext(
         run=training.run, learner=training.learner, options=training.options, progress=progress
     )
-    for callback in training.callbacks:
-        callback.on_training_start(context)
-    try:
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(logs.close)
+        for callback in training.callbacks:  # one that fails to start must not leave others open
+            callback.on_training_start(context)
+            at_end.callback(callback.on_training_end, context)
         with interrupt.listen():
             stopped_by = _run(training, context, logs, saver)
-    finally:
-        for callback in training.callbacks:
-            callback.on_training_end(context)
-        logs.close()
     return TrainResult(stopped_by=stopped_by, progress=progress, train_s=time.monotonic() - start)
 
 
@@ -107,6 +106,11 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
     learner, progress = training.learner, context.progress
     tasks = training.source.open().tasks(training.options.split)
     order = TaskOrder(tasks, learner.plan.tasks_per_step, seed=training.seed)
+    if order.block_size < learner.plan.tasks_per_step:
+        logs.note(
+            f"Split {training.options.split!r} has {order.block_size} tasks: a step has as many, "
+            f"not tasks_per_step = {learner.plan.tasks_per_step}."
+        )
     stopped: StoppedBy | None = None
     boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
     try:
@@ -161,6 +165,7 @@ def _step(
         check_skips(progress, update.skipped[-1].reason)
     check_fatal(progress, update)
     check_failure_budget(progress, training.options.failure_budget)
+    check_idle(progress)
     report = StepReport(step=progress.step, metrics=metrics, episodes=episodes, warnings=warnings)
     answers = [callback.on_step(context, report) for callback in training.callbacks]
     return "callback" if False in answers else None
@@ -183,13 +188,16 @@ def _gather(
     num_groups = 0
     rounds = 0
     while num_groups < order.block_size and rounds <= plan.max_resample_rounds:
+        # A task that was kept is not met again in the step: two of its groups would be one.
+        block = order.block(progress.num_blocks + rounds, but={e.task.id for e in useful})
+        rounds += 1
         episodes = collect(
             training.learner.sampler(),
-            order.block(progress.num_blocks + rounds),
+            block,
             training.source,
             group_size=plan.group_size,
             seed=training.seed,
-            path=("rollout", progress.step, rounds),
+            path=("rollout", progress.step, rounds - 1),
             limits=training.limits,
         )
         everything += episodes
@@ -200,7 +208,6 @@ def _gather(
             if num_groups < order.block_size and (alive or plan.max_resample_rounds == 0):
                 useful += group
                 num_groups += 1
-        rounds += 1
     return everything, rounds, useful
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sayso.errors import EnvContractError
 from sayso.seeds import generator
@@ -29,9 +29,10 @@ class TaskOrder:
         self.block_size = min(block_size, len(tasks))
         self._blocks_per_epoch = len(tasks) // self.block_size
 
-    def block(self, index: int) -> list[Task]:
-        """Tasks of block ``index``, all different."""
+    def block(self, index: int, *, but: Collection[str] = ()) -> list[Task]:
+        """Tasks of block ``index``, all different, without those whose ids are in ``but``."""
         epoch, place = divmod(index, self._blocks_per_epoch)
         order = generator(self.seed, "task order", epoch).permutation(len(self.tasks))
         start = place * self.block_size
-        return [self.tasks[int(i)] for i in order[start : start + self.block_size]]
+        chosen = [self.tasks[int(i)] for i in order[start : start + self.block_size]]
+        return [task for task in chosen if task.id not in but]

@@ -19,8 +19,9 @@ class Progress:
 
     Attributes:
         step: Updates finished.
-        num_blocks: Task blocks that were *trained on* (not merely sampled).
+        num_blocks: Task blocks sampled; those that dynamic sampling drew as well.
         num_episodes: Valid episodes trained on.
+        num_idle_steps: Steps in a row, up to now, that had no episode to train on.
         num_tokens: Action tokens sampled.
         num_invalid: Failed episodes by kind.
         recent_invalid: Failure kind, or "" for a valid episode, of the last 100 episodes.
@@ -35,6 +36,7 @@ class Progress:
     step: int = 0
     num_blocks: int = 0
     num_episodes: int = 0
+    num_idle_steps: int = 0
     num_tokens: int = 0
     num_invalid: dict[str, int] = field(default_factory=dict)
     recent_invalid: list[str] = field(default_factory=list)
@@ -61,6 +63,7 @@ class Progress:
         self.step += 1
         self.num_blocks += num_blocks
         self.num_episodes += num_trained
+        self.num_idle_steps = 0 if num_trained else self.num_idle_steps + 1
         self.num_tokens += sum(e.num_action_tokens for e in episodes)
         kinds = [e.failure.kind if e.failure else "" for e in episodes]
         for kind in filter(None, kinds):

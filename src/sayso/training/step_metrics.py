@@ -57,6 +57,7 @@ def step_metrics(
 
 CUT_FRAC_TO_WARN = 0.9
 MIN_ACTIONS_TO_WARN = 8
+MIN_RETURNS_TO_WARN = 4
 
 
 def step_warnings(
@@ -87,6 +88,13 @@ def step_warnings(
     if useful and all(e.return_ is None for e in useful):
         found.append(
             "No episode was graded (every reward is None): there is nothing to learn from."
+        )
+    returns = [e.return_ for e in useful if e.return_ is not None]
+    is_told = any(sentence.startswith("All rewards") for sentence in update.warnings)
+    if len(returns) >= MIN_RETURNS_TO_WARN and len({*returns}) == 1 and not is_told:
+        found.append(
+            f"All rewards of this step are equal: {returns[0]:g}, {len(returns)} times. Nothing "
+            "tells good from bad. If that goes on, make the reward finer or the tasks easier."
         )
     if episodes and not useful:
         found.append("Nothing to train on in this step: every episode failed or every group tied.")
