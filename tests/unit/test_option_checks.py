@@ -117,3 +117,11 @@ def test_workers_are_refused_where_the_environment_runs_in_this_process(env: typ
         return
     with pytest.raises(UnusedOptionError, match=r"env\.num_workers.*env\.timeout_s"):
         require_playable(found, source(env))
+
+
+def test_a_section_with_several_values_out_of_range_tells_of_each() -> None:
+    table = {"optim": {"lr": -1.0, "beta1": 2.0, "warmup_steps": -3}}
+    with pytest.raises(ConfigError) as caught:
+        load_config(table, source="run.toml")
+    for name in ("optim.lr", "optim.beta1", "optim.warmup_steps"):
+        assert str(caught.value).count(name) == 1

@@ -86,8 +86,8 @@ class Passes:
     Attributes:
         epochs: Passes over it.
         minibatches: Optimiser steps of one pass.
-        target_kl: Stop when the policy has moved further than 1.5 times this from the one that
-            sampled, in nats per token; ``None`` never stops.
+        target_kl: Take no further step once the policy has moved further than 1.5 times this from
+            the one that sampled, in nats per token; ``None`` never stops.
     """
 
     epochs: int = 1
@@ -147,6 +147,7 @@ def run_passes(
         list[Skipped](),
     )
     num_steps, stop = 0, False
+    max_kl = None if passes.target_kl is None else KL_STOP_FACTOR * passes.target_kl
     is_credit_all = not want_entropy and not want_value and passes.target_kl is None
     is_credit_all &= exp.logprob_ref is None or core.kl.options.place == "reward"
     for epoch in range(passes.epochs):
@@ -156,18 +157,17 @@ def run_passes(
             minibatch = Minibatch(batch, indices)
             outcome = take_step(
                 core, minibatch.batch, row_loss_of(minibatch), want_entropy=want_entropy,
-                want_value=want_value, parity=parity if epoch == number == 0 else None,
+                want_value=want_value, max_kl=max_kl,
+                parity=parity if epoch == number == 0 else None,
             )  # fmt: skip
             if outcome.skipped is not None:  # what spoils one pass over a batch spoils the next
                 skipped.append(outcome.skipped)
                 break
             parts.append(outcome.metrics)
-            num_steps += 1
-            moved = outcome.metrics.get("policy/approx_kl")
-            limit = passes.target_kl
-            stop = limit is not None and moved is not None and moved.value > KL_STOP_FACTOR * limit
+            stop = outcome.is_too_far
             if stop:
                 break
+            num_steps += 1
         if stop or skipped:
             break
     metrics = merge(parts) | parity.metrics()

@@ -28,11 +28,13 @@ class StepOutcome:
 
     Attributes:
         metrics: Exact partial means.
-        skipped: Why no step was taken, if none was.
+        skipped: Why no step was taken, if a number was not finite.
+        is_too_far: No step was taken because the policy has moved far enough.
     """
 
     metrics: dict[str, Mean] = field(default_factory=dict)
     skipped: Skipped | None = None
+    is_too_far: bool = False
 
 
 def score_row(
@@ -118,8 +120,20 @@ def take_step(
     want_entropy: bool = False,
     want_value: bool = False,
     parity: ParityMeter | None = None,
+    max_kl: float | None = None,
 ) -> StepOutcome:
-    """``accumulate``, then one guarded optimiser step. The engine sees the new weights."""
+    """``accumulate``, then one guarded optimiser step. The engine sees the new weights.
+
+    Args:
+        core: The learner's parts.
+        batch: What to train on.
+        row_loss: As in ``accumulate``.
+        want_entropy: As there.
+        want_value: As there.
+        parity: As there.
+        max_kl: Take no step when ``policy/approx_kl`` says that the policy is further than this
+            from the one that sampled.
+    """
     core.optimiser.zero_grad()
     outcome = accumulate(
         core,
@@ -131,6 +145,10 @@ def take_step(
     )
     if outcome.skipped is not None:
         return outcome
+    moved = outcome.metrics.get("policy/approx_kl")
+    if max_kl is not None and moved is not None and moved.value > max_kl:
+        core.optimiser.zero_grad()
+        return StepOutcome(metrics=outcome.metrics, is_too_far=True)
     metrics, skipped = core.optimiser.step()
     if skipped is None:
         core.engine.sync()

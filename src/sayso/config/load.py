@@ -175,6 +175,9 @@ def _make(cls: type[Any], values: Mapping[str, Any], path: str, problems: Proble
         word = message.split(" ")[0].strip("`'\"")
         where = _join(path, word) if word in values else path or "options"
         problems.value(where, f"{message}.", "Change the value.")
+        default = {field.name: _default(field) for field in fields(cls)}.get(word, MISSING)
+        if word in values and default is not MISSING:  # what else the record has to say
+            _make(cls, {n: v for n, v in values.items() if n != word}, path, problems)
     return _WRONG
 
 
