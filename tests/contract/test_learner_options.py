@@ -39,6 +39,7 @@ GROUPS: dict[str, Case] = {
     "group_size": ({}, [2, 3]),
     "entropy_coef": ({}, [0.0, 0.1, 0.2]),
 }
+SUBSET: dict[str, Case] = {"train_on": ({"group_size": 4}, [None, 2, 3])}
 PASSES: dict[str, Case] = {"epochs": ({}, [1, 2]), "minibatches": ({}, [1, 2, 3])}
 CRITIC: dict[str, Case] = {
     "gamma_token": ({}, [1.0, 0.9]),
@@ -48,13 +49,13 @@ CRITIC: dict[str, Case] = {
     "critic_lr": ({}, [1e-3, 1e-2]),
 }
 ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
-    GRPOOptions: GROUPS | PASSES | CLIPS | {
+    GRPOOptions: GROUPS | SUBSET | PASSES | CLIPS | {
         "variant": ({}, ["grpo", "dr_grpo", "dapo", "gspo", "cispo"]),
         "resample_rounds": ({}, [None, 1, 2]),
         "clip_low": (SEVERAL_PASSES, [None, 0.01]),
         "clip_high": (SEVERAL_PASSES, [None, 0.01]),
     },
-    RLOOOptions: GROUPS,
+    RLOOOptions: GROUPS | SUBSET,
     ReinforceOptions: GROUPS | {
         "baseline": ({}, ["none", "batch_mean", "moving_average"]),
         "decay": ({}, [0.9, 0.1]),

@@ -373,3 +373,18 @@ def test_row_33_a_reward_of_zero_is_trained_on_and_an_ungraded_episode_is_left_o
     assert not torch.allclose(flat(gradient_of(made, [*episodes, zero])), expected)
     update = made.update([*episodes, ungraded], seed=0)
     assert update.metrics["group/ungraded_frac"] == Mean(1, 7)
+
+
+@pytest.mark.parametrize("name", ["rloo", "grpo"])
+def test_training_on_a_part_is_training_on_the_attempts_that_vary_most(name: str) -> None:
+    lm = tiny_lm()
+    rewards = [0.2, 0.9, 0.3, 0.0]
+    said = [[0], [1, 0], [0, 1, 1], [1]]
+    made = [
+        written(lm, [([END], ids, reward)], sample=i)
+        for i, (ids, reward) in enumerate(zip(said, rewards, strict=True))
+    ]
+    part = learner(name, lm, group_size=4, train_on=2)
+    gradient = flat(gradient_of(part, made))
+    assert torch.equal(gradient, flat(gradient_of(learner(name, lm), [made[1], made[3]])))
+    assert part.update(made, seed=0).metrics["group/kept_frac"].value == 0.5

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sayso.credit.baseline import MovingAverage, whitened
-from sayso.credit.group import centred, leave_one_out, leave_one_out_by_turn, standardised
+from sayso.credit.group import (
+    centred,
+    leave_one_out,
+    leave_one_out_by_turn,
+    most_varied,
+    standardised,
+)
 
 GROUP = (leave_one_out, centred, standardised)
 returns = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
@@ -151,3 +159,23 @@ def test_by_turn_refuses_what_it_cannot_credit() -> None:
         leave_one_out_by_turn(ungraded)
     with pytest.raises(ValueError, match="gamma_turn must be in"):
         leave_one_out_by_turn([[1.0], [1.0]], gamma_turn=1.5)
+
+
+@given(values=st.lists(st.integers(-5, 5).map(float), min_size=2, max_size=7), data=st.data())
+def test_the_most_varied_are_as_varied_as_any_subset_of_that_size(
+    values: list[float], data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(2, len(values)))
+    chosen = most_varied(values, count)
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == count
+    best = max(map(statistics.pvariance, itertools.combinations(values, count)))
+    assert statistics.pvariance([values[i] for i in chosen]) == pytest.approx(best)
+
+
+def test_the_most_varied_literal() -> None:
+    assert most_varied([0.5, 1.0, 0.0, 0.4], 2) == [1, 2]
+    assert most_varied([0.0, 1.0, 0.9, 0.1, 0.5], 4) == [0, 1, 2, 3]
+    assert most_varied([0.3, 0.3], 5) == [0, 1]
+    with pytest.raises(ValueError, match="count must be at least 2"):
+        most_varied([0.0, 1.0], 1)

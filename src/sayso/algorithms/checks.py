@@ -18,6 +18,18 @@ def check_plan(tasks_per_step: int, group_size: int, *, least_in_group: int = 1)
         raise ValueError(f"tasks_per_step must be positive, got {tasks_per_step}")
 
 
+def check_subset(train_on: int | None, group_size: int) -> None:
+    """Refuse a part of a group that is no part of it, or too small to compare.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    if train_on is not None and not 2 <= train_on < group_size:
+        raise ValueError(
+            f"train_on must be at least 2 and below group_size = {group_size}, got {train_on}"
+        )
+
+
 def check_weights(**weights: float) -> None:
     """Refuse weights of the loss that are negative or not finite.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sayso.credit.group import most_varied
 from sayso.metrics import Mean
 from sayso.types import Episode
 
@@ -53,7 +54,7 @@ class Graded:
     Attributes:
         episodes: Graded, with at least one action token; members of a group stay in order.
         warnings: What the user should know.
-        metrics: ``group/dead_frac``, ``group/ungraded_frac``.
+        metrics: ``group/dead_frac``, ``group/ungraded_frac``, ``group/kept_frac``.
     """
 
     episodes: list[Episode]
@@ -61,12 +62,15 @@ class Graded:
     metrics: dict[str, Mean]
 
 
-def graded(episodes: Sequence[Episode], *, min_group: int = 1) -> Graded:
+def graded(
+    episodes: Sequence[Episode], *, min_group: int = 1, train_on: int | None = None
+) -> Graded:
     """Leave out what carries no reward, and groups that are too small to compare.
 
     Args:
         episodes: Valid episodes of one step.
         min_group: Fewest attempts at a task that a method can use; 2 where attempts are compared.
+        train_on: Keep so many attempts at each task, those whose returns vary most; ``None``: all.
     """
     usable = [e for e in episodes if e.return_ is not None and e.num_action_tokens]
     by_task: dict[str, list[Episode]] = {}
@@ -88,9 +92,19 @@ def graded(episodes: Sequence[Episode], *, min_group: int = 1) -> Graded:
             "All rewards within every group are equal: nothing can be learnt from this step. If "
             "that goes on, make the reward finer or the tasks easier."
         )
+    num_graded = len(kept)
+    if train_on is not None:
+        chosen = {
+            id(group[index])
+            for group in groups
+            for index in most_varied([e.return_ or 0.0 for e in group], train_on)
+        }
+        kept = [e for e in kept if id(e) in chosen]
     metrics = {"group/ungraded_frac": Mean(len(episodes) - len(usable), max(1, len(episodes)))}
     if groups and min_group > 1:
         metrics["group/dead_frac"] = Mean(dead, len(groups))
+    if train_on is not None:
+        metrics["group/kept_frac"] = Mean(len(kept), max(1, num_graded))
     return Graded(episodes=kept, warnings=tuple(warnings), metrics=metrics)
 
 

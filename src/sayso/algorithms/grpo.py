@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
-from sayso.algorithms.checks import check_clips, check_plan, check_weights
+from sayso.algorithms.checks import check_clips, check_plan, check_subset, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
     Counted,
@@ -88,6 +88,8 @@ class GRPOOptions:
         variant: ``"grpo"``, ``"dr_grpo"``, ``"dapo"``, ``"gspo"`` or ``"cispo"``; see ``GRPO``.
         tasks_per_step: Different tasks per update.
         group_size: Attempts at each; at least 2.
+        train_on: Train on so many attempts of each group, those whose returns vary most, for a
+            shorter update (max-variance down-sampling, arXiv:2504.13818; biased); unset: all.
         epochs: Passes over a batch.
         minibatches: Optimiser steps of one pass.
         clip_low: How far a ratio is pushed below 1; unset: the variant's own.
@@ -101,6 +103,7 @@ class GRPOOptions:
     variant: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
     tasks_per_step: int = 8
     group_size: int = 8
+    train_on: int | None = None
     epochs: int = 1
     minibatches: int = 1
     clip_low: float | None = None
@@ -110,6 +113,7 @@ class GRPOOptions:
 
     def __post_init__(self) -> None:
         check_plan(self.tasks_per_step, self.group_size, least_in_group=2)  # to compare with
+        check_subset(self.train_on, self.group_size)
         check_weights(entropy_coef=self.entropy_coef)
         check_clips(self.clip_low, self.clip_high)
         if self.resample_rounds is not None and self.resample_rounds < 0:
@@ -182,7 +186,7 @@ class GRPO:
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Credit, batch, loss, step."""
         options, variant = self.options, self.variant
-        kept = graded(episodes, min_group=2)
+        kept = graded(episodes, min_group=2, train_on=options.train_on)
         if not kept.episodes:
             return nothing_to_learn(kept)
         exp = experience(self.core, kept.episodes)

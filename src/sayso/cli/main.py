@@ -137,6 +137,35 @@ def digest(
 
 
 @app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="rollout, update or step.")],
+    against: Annotated[str, typer.Option(help="hf, trl or vllm.")] = "hf",
+    work: Annotated[str, typer.Option(help="W1, W2 or W3; see benchmarks/README.md.")] = "W1",
+    pairs: Annotated[int, typer.Option(help="Ours, theirs, so many times.", min=1)] = 5,
+    peer_python: Annotated[
+        Path | None, typer.Option(help="The peer's own environment; hf may share ours.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Directory; unset: SmolLM2-135M.")] = None,
+    precision: Annotated[str, typer.Option(help="Our sampler: exact or int8.")] = "int8",
+    lora: Annotated[int, typer.Option(help="Rank of adapters; 0: all weights.", min=0)] = 0,
+    threads: Annotated[int, typer.Option(help="Of each process.", min=1)] = 2,
+    micro_batch: Annotated[
+        int | None, typer.Option(help="Rows of a peer's pass; unset: its best of some.", min=1)
+    ] = None,
+    shipped: Annotated[bool, typer.Option(help="The peer with its own defaults.")] = False,
+    json_: Json = False,
+) -> None:
+    """Time a phase against a peer, in pairs of fresh processes, once both compute the same."""
+    from sayso.cli import bench as command
+
+    command.run(
+        what, against=against, work=work, pairs=pairs, peer_python=peer_python, model=model,
+        precision=precision, lora=lora, threads=threads, micro_batch=micro_batch, shipped=shipped,
+        as_json=json_,
+    )  # fmt: skip
+
+
+@app.command()
 def demo(
     seed: Annotated[int | None, typer.Option(help="Overrides the recipe's seed.", min=0)] = None,
     run: Annotated[Path | None, typer.Option(help="Run directory.")] = None,

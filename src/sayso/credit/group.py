@@ -1,14 +1,15 @@
 """Advantages from comparing attempts at the same task.
 
-Every function takes the returns of ONE group, in reward units, and gives one advantage per attempt
-in the same order. A group whose returns are all equal gets exactly 0.0 everywhere: rounding in the
-mean must not become a signal.
+Every function takes the returns of ONE group, in reward units, and (but for ``most_varied``) gives
+one advantage per attempt in the same order. A group whose returns are all equal gets exactly 0.0
+everywhere: rounding in the mean must not become a signal.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import pvariance
 
 STD_EPSILON = 1e-6
 """Added to the standard deviation in ``standardised``, in reward units.
@@ -180,6 +181,38 @@ def check_returns(returns: Sequence[float | None], name: str) -> list[float]:
             )
         checked.append(float(value))
     return checked
+
+
+def most_varied(returns: Sequence[float], count: int) -> list[int]:
+    r"""Indices of ``count`` attempts whose returns vary most, in order.
+
+    .. math:: \arg\max_{|S| = m} \mathrm{Var}(\{R_i : i \in S\})
+
+    Such a set is always some of the lowest and some of the highest, so that m + 1 sets are looked
+    at. Biased: what is left out is not missing at random, and advantages are taken within the set.
+
+    Args:
+        returns: Return of each attempt at one task, all finite.
+        count: How many to keep, at least 2; all of them if there are no more.
+
+    Raises:
+        ValueError: If ``count`` is below 2, or a return is None or not finite.
+
+    Source:
+        Xu et al. 2025, arXiv:2504.13818, max-variance down-sampling.
+
+    Tests:
+        tests/math/test_group_credit.py
+    """
+    if count < 2:
+        raise ValueError(f"count must be at least 2, got {count}")
+    if count >= len(returns):
+        return list(range(len(returns)))
+    data = _checked(returns, "most_varied")
+    order = sorted(range(len(data)), key=lambda index: (data[index], index))
+    sets = [order[:low] + order[len(order) - (count - low) :] for low in range(count)]
+    sets.append(order[:count])
+    return sorted(max(sets, key=lambda chosen: pvariance([data[index] for index in chosen])))
 
 
 def _checked(returns: Sequence[float], name: str) -> list[float]:

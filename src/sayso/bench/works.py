@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 WORKS = {"W1": (39, 48, True), "W2": (256, 64, True), "W3": (128, 256, False)}
@@ -21,20 +22,62 @@ FILLER = (
 )
 
 
-def arguments() -> argparse.Namespace:
-    """The command line of every script."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one process measures; its command line and back.
+
+    Attributes:
+        model: A Hugging Face directory.
+        work: ``"W1"``, ``"W2"`` or ``"W3"``.
+        what: ``"rollout"``, ``"update"`` or ``"step"``.
+        repeats: Timed repetitions, after one that warms up.
+        threads: Threads of the process.
+        micro_batch: Rows of one forward pass of a peer.
+        lora: Rank of adapters; 0 trains all weights.
+        precision: Ours only: ``"exact"`` or ``"int8"`` sampling.
+        shipped: Peers only: with the defaults they ship with.
+        gate: A saved batch: compute its loss and gradient, time nothing.
+        out: Where the gradient goes.
+    """
+
+    model: str
+    work: str = "W1"
+    what: str = "step"
+    repeats: int = 2
+    threads: int = 2
+    micro_batch: int = 16
+    lora: int = 0
+    precision: str = "exact"
+    shipped: int = 0
+    gate: str = ""
+    out: str = ""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Most tokens of a prompt, template included."""
+        return WORKS[self.work][0]
+
+    @property
+    def max_new(self) -> int:
+        """Most new tokens."""
+        return WORKS[self.work][1]
+
+    @property
+    def exact(self) -> bool:
+        """Every answer has exactly that many."""
+        return WORKS[self.work][2]
+
+    def arguments(self) -> list[str]:
+        """As ``parse`` reads them."""
+        return [f"--{name}={value}" for name, value in asdict(self).items()]
+
+
+def parse() -> Job:
+    """The command line of a script."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--work", choices=WORKS, default="W1")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--micro-batch", type=int, default=16)
-    parser.add_argument("--lora", type=int, default=0)
-    parser.add_argument("--precision", default="exact")
-    parser.add_argument("--what", choices=("rollout", "update", "step"), default="step")
-    found = parser.parse_args()
-    found.prompt_tokens, found.max_new, found.exact = WORKS[found.work]
-    return found
+    for name, default in asdict(Job(model="")).items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    return Job(**vars(parser.parse_args()))
 
 
 def conversations(tokenizer: Any, prompt_tokens: int) -> list[list[dict[str, str]]]:

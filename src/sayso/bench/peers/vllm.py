@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
-from works import GROUP_SIZE, NUM_PROMPTS, arguments, conversations, report
+sys.path.remove(str(Path(__file__).parent))  # this file's name is the package's
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from works import GROUP_SIZE, NUM_PROMPTS, conversations, parse, report
 
 
 def main() -> None:
     """Generate, again and again."""
     from vllm import LLM, SamplingParams
 
-    asked = arguments()
+    job = parse()
     llm = LLM(
-        model=asked.model, dtype="float32", max_model_len=1024,
+        model=job.model, dtype="float32", max_model_len=1024,
         max_num_seqs=NUM_PROMPTS * GROUP_SIZE,
     )  # fmt: skip
     tokenizer = llm.get_tokenizer()
     texts = [
         tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        for chat in conversations(tokenizer, asked.prompt_tokens)
+        for chat in conversations(tokenizer, job.prompt_tokens)
     ]
     how = SamplingParams(
-        n=GROUP_SIZE, temperature=1.0, max_tokens=asked.max_new, logprobs=0, ignore_eos=asked.exact,
-        min_tokens=asked.max_new if asked.exact else 0,
+        n=GROUP_SIZE, temperature=1.0, max_tokens=job.max_new, logprobs=0, ignore_eos=job.exact,
+        min_tokens=job.max_new if job.exact else 0,
     )  # fmt: skip
-    for repeat in range(asked.repeats + 1):
+    for repeat in range(job.repeats + 1):
         start = time.perf_counter()
         out = llm.generate(texts, how, use_tqdm=False)
         seconds = time.perf_counter() - start
