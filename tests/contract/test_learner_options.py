@@ -39,7 +39,7 @@ GROUPS: dict[str, Case] = {
     "group_size": ({}, [2, 3]),
     "entropy_coef": ({}, [0.0, 0.1, 0.2]),
 }
-SUBSET: dict[str, Case] = {"train_on": ({"group_size": 4}, [None, 2, 3])}
+SUBSET: dict[str, Case] = {"train_on": ({"group_size": 3}, [None, 2])}
 PASSES: dict[str, Case] = {"epochs": ({}, [1, 2]), "minibatches": ({}, [1, 2, 3])}
 CRITIC: dict[str, Case] = {
     "gamma_token": ({}, [1.0, 0.9]),

@@ -151,6 +151,19 @@ COMMANDS = {
     "doctor": ["--set", "--json"],
     "export": ["--checkpoint"],
     "digest": ["--json"],
+    "bench": [
+        "--against",
+        "--work",
+        "--pairs",
+        "--peer-python",
+        "--model",
+        "--precision",
+        "--lora",
+        "--threads",
+        "--micro-batch",
+        "--shipped",
+        "--json",
+    ],
     "demo": ["--seed", "--run", "--set"],
 }
 
