@@ -151,19 +151,7 @@ COMMANDS = {
     "doctor": ["--set", "--json"],
     "export": ["--checkpoint"],
     "digest": ["--json"],
-    "bench": [
-        "--against",
-        "--work",
-        "--pairs",
-        "--peer-python",
-        "--model",
-        "--precision",
-        "--lora",
-        "--threads",
-        "--micro-batch",
-        "--shipped",
-        "--json",
-    ],
+    "bench": ["--against", "--work", "--pairs", "--peer-python", "--set", "--json"],
     "demo": ["--seed", "--run", "--set"],
 }
 

@@ -117,8 +117,10 @@ def test_a_process_that_fails_is_told(tmp_path: Path) -> None:
 
 
 def test_our_rollout_against_generate_of_transformers_end_to_end(tiny_dir: str) -> None:
-    asked = ["bench", "rollout", "--model", tiny_dir, "--pairs", "1",
-             "--precision", "exact", "--threads", "1", "--json"]  # fmt: skip
+    asked = [
+        "bench", "rollout", "--set", f"model={tiny_dir}", "--set", "precision=exact",
+        "--set", "threads=1", "--pairs", "1", "--json",
+    ]  # fmt: skip
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout.splitlines()[-1])
@@ -134,6 +136,9 @@ def test_our_rollout_against_generate_of_transformers_end_to_end(tiny_dir: str) 
         (["step", "--against", "trl"], "--peer-python"),
         (["rollout", "--against", "nobody"], "--against"),
         (["rollout", "--work", "W9"], "--work"),
+        (["rollout", "--set", "lora=many"], "--set lora"),
+        (["rollout", "--set", "colour=red"], "Use name=value with one of: model, precision"),
+        (["rollout", "--set", "precision=int4"], "exact, int8"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(asked: list[str], said: str) -> None:

@@ -145,23 +145,22 @@ def bench(
     peer_python: Annotated[
         Path | None, typer.Option(help="The peer's own environment; hf may share ours.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Directory; unset: SmolLM2-135M.")] = None,
-    precision: Annotated[str, typer.Option(help="Our sampler: exact or int8.")] = "int8",
-    lora: Annotated[int, typer.Option(help="Rank of adapters; 0: all weights.", min=0)] = 0,
-    threads: Annotated[int, typer.Option(help="Of each process.", min=1)] = 2,
-    micro_batch: Annotated[
-        int | None, typer.Option(help="Rows of a peer's pass; unset: its best of some.", min=1)
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="model=DIR, precision=exact|int8 (ours), lora=RANK, threads=N, repeats=N, "
+            "micro_batch=ROWS or shipped=1 (the peer's).",
+        ),
     ] = None,
-    shipped: Annotated[bool, typer.Option(help="The peer with its own defaults.")] = False,
     json_: Json = False,
 ) -> None:
     """Time a phase against a peer, in pairs of fresh processes, once both compute the same."""
     from sayso.cli import bench as command
 
     command.run(
-        what, against=against, work=work, pairs=pairs, peer_python=peer_python, model=model,
-        precision=precision, lora=lora, threads=threads, micro_batch=micro_batch, shipped=shipped,
-        as_json=json_,
+        what, against=against, work=work, pairs=pairs, peer_python=peer_python,
+        settings=set_ or [], as_json=json_,
     )  # fmt: skip
 
 
