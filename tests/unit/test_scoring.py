@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from sayso.models import head, scoring
+from sayso.models.attention import Forest
 from sayso.models.distribution import Distribution, token_logprobs
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
-from sayso.models.options import LoraOptions, ModelOptions
+from sayso.models.options import LoraOptions, ModelOptions, TinyOptions
 from sayso.models.scoring import score, values
 
 ALL = {
@@ -332,3 +333,33 @@ def test_in_double_precision_gradients_add_up_to_double_precision() -> None:
     assert isinstance(summed, Tensor)
     assert packed.dtype == torch.float64
     assert ((packed - summed).norm() / summed.norm()).item() <= 1e-12
+
+
+def test_the_gradient_has_the_same_bits_each_time_however_threads_meet() -> None:
+    """Attempts at a task share the token before their first: its gradient is a sum of many."""
+    tiny = TinyOptions(tokens="ab", width=64, layers=1, heads=2, context=64)
+    lm = load("tiny", ModelOptions(name="tiny", tiny=tiny))
+    num, length = 96, 12
+    forest = Forest(((4, (length,) * num),))
+    ids = torch.randint(0, 3, (forest.num_tokens,), generator=torch.Generator().manual_seed(0))
+    position = torch.cat([torch.arange(4), torch.arange(4, 4 + length).repeat(num)])
+    starts = 4 + length * torch.arange(num)[:, None]
+    source = torch.cat([torch.full((num, 1), 3), starts + torch.arange(length - 1)], 1).flatten()
+    target = ids[4:]
+    factor = torch.randn(len(target), generator=torch.Generator().manual_seed(1))
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    seen = set()
+    try:
+        for _ in range(40):
+            lm.network.zero_grad()
+            found = score(
+                lm, ids=ids, position=position, visible=forest, source=source, target=target,
+                distribution=Distribution(),
+            )  # fmt: skip
+            (found.logprob * factor).sum().backward()
+            gradients = [p.grad for p in lm.network.parameters() if p.grad is not None]
+            seen.add(b"".join(g.numpy().tobytes() for g in gradients))
+    finally:
+        torch.set_num_threads(before)
+    assert len(seen) == 1

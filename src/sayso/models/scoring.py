@@ -78,7 +78,8 @@ def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
     Tests:
         tests/unit/test_scoring.py: against the plain forward of four architectures.
     """
-    hidden = _hidden(lm, ids, position, visible)[source]
+    # Not [source]: its gradient is summed by whichever thread comes first, where attempts share one.
+    hidden = _hidden(lm, ids, position, visible).index_select(0, source)
     weight = lm.plain_head()
     if weight is not None and distribution.is_full and not want_entropy and len(target):
         return Scores(
@@ -114,7 +115,7 @@ def values(
     source: Int[Tensor, " n"],
 ) -> Float[Tensor, " n"]:
     """Values of the contexts that end at ``source``."""
-    return lm.values(_hidden(lm, ids, position, visible)[source])
+    return lm.values(_hidden(lm, ids, position, visible).index_select(0, source))
 
 
 def _hidden(
