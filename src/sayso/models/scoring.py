@@ -78,7 +78,7 @@ def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
     Tests:
         tests/unit/test_scoring.py: against the plain forward of four architectures.
     """
-    # Not [source]: its gradient is summed by whichever thread comes first, where attempts share one.
+    # Not [source]: where attempts share a token, threads would add up its gradient in any order.
     hidden = _hidden(lm, ids, position, visible).index_select(0, source)
     weight = lm.plain_head()
     if weight is not None and distribution.is_full and not want_entropy and len(target):
