@@ -20,6 +20,7 @@ from sayso.models.attention import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.options import LoraOptions
 
+pytestmark = pytest.mark.medium
 PADDING = 3
 PLAIN, SHARED = 1, 4096
 """Tokens of a row: each episode by itself, or all of them side by side."""
