@@ -98,7 +98,8 @@ SAY = "print(json.dumps({'warmup': %s, 'seconds': %s, 'tokens': 100, 'peak_gb': 
 
 def test_pairs_are_ratios_of_speeds_without_the_warm_up(tmp_path: Path) -> None:
     ours = side(tmp_path, "ours", SAY % (True, 100) + SAY % (False, 1))
-    peer = side(tmp_path, "peer", SAY % (True, 1) + SAY % (False, 4))
+    chatter = "print({'loss': 0.0})\n"
+    peer = side(tmp_path, "peer", SAY % (True, 1) + chatter + SAY % (False, 4))
     found = paired(ours, peer, Job(model="m"), num_pairs=3, tell=lambda _: None)
     assert found["ratio"] == {"median": 4.0, "low": 4.0, "high": 4.0}
     assert found["memory"]["median"] == 1.0

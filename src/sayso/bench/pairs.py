@@ -56,7 +56,8 @@ class Side:
                 problem=f"ended with code {done.returncode}: {done.stderr.strip()[-600:]}",
                 fix="Run the command by hand; a peer needs an environment of its own.",
             )
-        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        # A trainer may print dictionaries of its own; Python's look like {'loss': ...}.
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
 
     def measure(self, job: Job) -> dict[str, Any]:
         """Medians of a fresh process, its warm-up left out."""
