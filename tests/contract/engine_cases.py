@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from sayso.models.distribution import Distribution
+from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.tiny import tiny_tokenizer
 from sayso.sampling.base import Completion, Engine, Request
@@ -45,6 +46,21 @@ ENGINES = {"torch": TorchEngine, "hf": HFEngine, "native": native_engine}
 NUM_TOKENS = 37
 EOS = (3, 5)
 CONTEXT = 160
+
+
+FOREST = Forest(((5, (3, 3, 4, 1, 3)), (1, (2,)), (4, ()), (7, (6, 6))))
+
+
+def row(forest: Forest) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random ids of a packed row, and their positions."""
+    position = []
+    for prompt, branches in forest.trees:
+        position += range(prompt)
+        for branch in branches:
+            position += range(prompt, prompt + branch)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(NUM_TOKENS, (1, forest.num_tokens), generator=generator)
+    return ids, torch.tensor([position])
 
 
 def network(kind: str, *, num_tokens: int = NUM_TOKENS, seed: int = 0, dropout: float = 0.0) -> Any:

@@ -22,11 +22,11 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from sayso.kernels import library as lib
 from sayso.models.distribution import Distribution
+from sayso.models.families import why_no_family
 from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
 from sayso.sampling.native.backend import NativeBackend
 from sayso.sampling.native.cache import NativeCache
-from sayso.sampling.native.families import why_no_family
 from sayso.sampling.native.probe import why_not_native
 from sayso.sampling.torch_engine import TorchEngine
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.models import scoring
-from sayso.models.attention import Forest
+from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.options import LoraOptions
 

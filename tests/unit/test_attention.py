@@ -11,22 +11,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
-from engine_cases import KINDS, NUM_TOKENS, language_model, network
+from engine_cases import FOREST, KINDS, NUM_TOKENS, language_model, network, row
 
-from sayso.models.attention import Forest, attending, can_attend
-
-FOREST = Forest(((5, (3, 3, 4, 1, 3)), (1, (2,)), (4, ()), (7, (6, 6))))
-
-
-def row(forest: Forest) -> tuple[torch.Tensor, torch.Tensor]:
-    position = []
-    for prompt, branches in forest.trees:
-        position += range(prompt)
-        for branch in branches:
-            position += range(prompt, prompt + branch)
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(NUM_TOKENS, (1, forest.num_tokens), generator=generator)
-    return ids, torch.tensor([position])
+from sayso.models.attention import attending, can_attend
+from sayso.models.forest import Forest
 
 
 @pytest.mark.parametrize("kind", KINDS)

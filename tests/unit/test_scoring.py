@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sayso.models import head, scoring
-from sayso.models.attention import Forest
 from sayso.models.distribution import Distribution, token_logprobs
+from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions, TinyOptions

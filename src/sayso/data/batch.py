@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sayso.errors import EpisodeError
-from sayso.models.attention import Forest
+from sayso.models.forest import Forest
 from sayso.types import EndReason, Episode
 
 

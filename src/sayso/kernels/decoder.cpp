@@ -13,6 +13,7 @@
 
 #include "attention.h"
 #include "linear.h"
+#include "trunk.h"
 #include "vectors.h"
 
 extern "C" {
@@ -113,22 +114,6 @@ struct Region {
         return {keys(layer, head) + from * padded(), values(layer, head) + from * padded(), to - from};
     }
 };
-
-// Sums in LANES partial sums; the order does not depend on anything but the width.
-template <typename Term> float sum_over(int64_t width, Term term) {
-    Floats partial = {};
-    int64_t i = 0;
-    for (; i + LANES <= width; i += LANES) partial += term(i, Floats{});
-    float total = sum(partial);
-    for (; i < width; ++i) total += term(i, 0.0f);
-    return total;
-}
-
-template <typename T> T at(const float *x, int64_t i) {
-    T out;
-    std::memcpy(&out, x + i, sizeof out);
-    return out;
-}
 
 void normalise(const Norm &norm, const float *x, int64_t width, float *out) {
     float centre = 0;

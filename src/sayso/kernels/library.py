@@ -16,7 +16,7 @@ from typing import Any
 
 from sayso.cache import cache_folder
 
-SOURCES = ("decoder.cpp", "attention.h", "linear.h", "vectors.h")
+SOURCES = ("decoder.cpp", "attention.h", "linear.h", "trunk.h", "vectors.h")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 COMPILE_TIMEOUT_S = 300.0
 
@@ -90,6 +90,21 @@ class Source(ctypes.Structure):
     )
 
 
+_CALLS: dict[str, tuple[Any, ...]] = {
+    "sayso_describe": (_PTR,),
+    "sayso_step": (_PTR, _PTR, _PTR, _INT),
+    "sayso_pack": (_PTR, _INT, _INT, _INT, _PTR, _PTR, _PTR, _INT),
+    "sayso_draw": (_PTR, _INT, _INT, ctypes.c_double, _PTR, _PTR, _PTR, _INT),
+    "sayso_softmax": (_PTR, _INT, _INT, ctypes.c_double, _PTR, _PTR, _INT),
+    "sayso_norm": (_PTR, _PTR, _INT, _INT, ctypes.c_double, _PTR, _PTR, _INT),
+    "sayso_norm_back": (_PTR, _PTR, _PTR, _PTR, _INT, _INT, _PTR, _PTR, _INT),
+    "sayso_rotate": (_PTR, _PTR, _PTR, _INT, _INT, _INT, _INT, _PTR, _INT),
+    "sayso_gate": (_PTR, _PTR, _INT, _PTR, _INT),
+    "sayso_gate_back": (_PTR, _PTR, _PTR, _INT, _PTR, _PTR, _INT),
+}
+"""What each function of the library takes; none returns anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Library:
     """The compiled kernels.
@@ -127,12 +142,8 @@ def library() -> Library:
         calls = ctypes.CDLL(str(path))
     except OSError as error:
         raise CompileError(f"the compiled kernels cannot be loaded: {error}") from error
-    calls.sayso_step.argtypes = (_PTR, _PTR, _PTR, _INT)
-    calls.sayso_pack.argtypes = (_PTR, _INT, _INT, _INT, _PTR, _PTR, _PTR, _INT)
-    calls.sayso_draw.argtypes = (_PTR, _INT, _INT, ctypes.c_double, _PTR, _PTR, _PTR, _INT)
-    calls.sayso_softmax.argtypes = (_PTR, _INT, _INT, ctypes.c_double, _PTR, _PTR, _INT)
-    for name in ("sayso_softmax", "sayso_step", "sayso_pack", "sayso_draw", "sayso_describe"):
-        getattr(calls, name).restype = None
+    for name, takes in _CALLS.items():
+        getattr(calls, name).argtypes, getattr(calls, name).restype = takes, None
     facts = (_INT * 5)()
     calls.sayso_describe(facts)
     return Library(calls, facts[0], facts[1], bool(facts[2]), facts[3], facts[4])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from sayso.errors import ExtraMissingError, ModelError
@@ -78,3 +80,16 @@ def _refuse_tied(network: Any, targets: str | tuple[str, ...]) -> None:
             problem=f"{', '.join(wrong)} shares its weights between input and output.",
             fix='Leave it out, for example with "all-linear".',
         )
+
+
+def low_rank(module: Any) -> tuple[Tensor, Tensor] | None:
+    """Factors of a layer's adapters, ``[r, depth]`` and ``[columns, r]`` (scaled), or ``None``."""
+    names = getattr(module, "active_adapters", None)
+    if not names or module.disable_adapters or module.merged:
+        return None
+    names = [name for name in names if name in module.lora_A]
+    if not names:
+        return None
+    down = [module.lora_A[name].weight for name in names]
+    up = [module.lora_B[name].weight * module.scaling[name] for name in names]
+    return torch.cat(down).float(), torch.cat(up, dim=1).float()

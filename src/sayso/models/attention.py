@@ -5,67 +5,22 @@ Dimensions: t = positions of a row, h = heads, k = key heads, d = width of a hea
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # everybody's name for it
-from jaxtyping import Bool
 from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from sayso.models import tree_attention
+from sayso.models.forest import Forest, Run
 
 NAME = "sayso_forest"
 MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3", "gpt2"})
 """Families whose attention was checked to be this function of queries, keys and values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Neighbours in a row that are computed together: a prompt, or branches of one length."""
-
-    is_prompt: bool
-    count: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Forest:
-    """How the tokens of a packed row hang together.
-
-    Attributes:
-        trees: For each tree, in the order of the row: tokens of the prompt, tokens of each branch.
-            A branch continues the prompt and sees no other branch.
-    """
-
-    trees: tuple[tuple[int, tuple[int, ...]], ...]
-
-    @property
-    def num_tokens(self) -> int:
-        """Length of the row."""
-        return sum(prompt + sum(branches) for prompt, branches in self.trees)
-
-    def runs(self) -> list[Run]:
-        """The row from left to right; every prompt before its branches, an empty one too."""
-        found = []
-        for prompt, branches in self.trees:
-            found.append(Run(is_prompt=True, count=1, length=prompt))
-            lengths = itertools.groupby(branches)
-            found += [Run(is_prompt=False, count=len([*g]), length=n) for n, g in lengths]
-        return found
-
-    def mask(self, device: torch.device | str = "cpu") -> Bool[Tensor, "t t"]:
-        """Entry [i, j]: token i may look at token j: itself, or earlier in the same text."""
-        sizes = [[prompt, *branches] for prompt, branches in self.trees]
-        tree = [n for n, parts in enumerate(sizes) for _ in range(sum(parts))]
-        branch = [n for parts in sizes for n, part in enumerate(parts) for _ in range(part)]
-        of_tree, of_branch = (torch.tensor(x, device=device) for x in (tree, branch))
-        order = torch.arange(len(tree), device=device)
-        same_text = (of_branch == 0) | (of_branch[:, None] == of_branch)
-        return (of_tree[:, None] == of_tree) & same_text & (order[:, None] >= order)
 
 
 _current: ContextVar[Forest | None] = ContextVar("forest", default=None)
@@ -103,6 +58,9 @@ def _forest_attention(
     if forest is None or query.shape[2] != forest.num_tokens:
         raise RuntimeError("forest attention outside of attending(), or over another row")
     scale = kwargs.get("scaling")
+    if query.device.type == "cpu" and tree_attention.IS_HERE:
+        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+        return tree_attention.tree_attention(q, k, v, forest, scale)[None], None
     per_key = query.shape[1] // key.shape[1]
     if per_key > 1:
         key, value = (x.repeat_interleave(per_key, dim=1) for x in (key, value))

@@ -15,10 +15,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sayso.errors import ModelError
-from sayso.models.attention import Forest, attending, can_attend
+from sayso.models.attention import attending, can_attend
 from sayso.models.chat import ChatFormat
+from sayso.models.forest import Forest
 from sayso.models.heads import ValueHead
 from sayso.models.limits import max_context, stop_ids
+from sayso.models.trunk import hidden as trunk_hidden
+from sayso.models.trunk import why_no_trunk
 
 
 class LanguageModel:
@@ -99,6 +102,8 @@ class LanguageModel:
                 fix="Lower env.max_context_tokens or sampling.max_new_tokens.",
             )
         if isinstance(visible, Forest):
+            if len(ids) == 1 and why_no_trunk(active, self.max_context) is None:
+                return trunk_hidden(active, ids[0], position[0], visible)[None]
             if can_attend(active.config):
                 with attending(active.config, visible) as mask:
                     return _last_hidden(active, ids, position, mask)

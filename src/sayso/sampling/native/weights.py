@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from sayso.kernels import library as lib
-from sayso.sampling.native.families import FAMILIES, find
+from sayso.models.adapters import low_rank
+from sayso.models.families import FAMILIES, find
 
 _ROTARY_STEP = 1024
 """Positions of the rotary tables are computed in multiples of this."""
@@ -200,19 +201,6 @@ class Weights:
         self._kernels.calls.sayso_pack(
             sources, len(sources), depth, int("scale" in held), *places, torch.get_num_threads()
         )
-
-
-def low_rank(module: Any) -> tuple[Tensor, Tensor] | None:
-    """Factors of a layer's adapters, ``[r, depth]`` and ``[columns, r]`` (scaled), or ``None``."""
-    names = getattr(module, "active_adapters", None)
-    if not names or module.disable_adapters or module.merged:
-        return None
-    names = [name for name in names if name in module.lora_A]
-    if not names:
-        return None
-    down = [module.lora_A[name].weight for name in names]
-    up = [module.lora_B[name].weight * module.scaling[name] for name in names]
-    return torch.cat(down).float(), torch.cat(up, dim=1).float()
 
 
 def _point(struct: lib.Norm, module: Any) -> None:
