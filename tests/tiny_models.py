@@ -95,6 +95,20 @@ def tiny_chat(*, seed: int = 0, template: str = CHATML) -> Pair:
     return model, tokenizer
 
 
+def in_double(network: Any) -> Any:
+    """The same network in float64, norms included: theirs compute in float32 whatever they hold."""
+    network.double()
+    for parent in list(network.modules()):
+        for name, module in list(parent.named_children()):
+            if hasattr(module, "variance_epsilon"):
+                norm = torch.nn.RMSNorm(
+                    len(module.weight), module.variance_epsilon, dtype=torch.float64
+                )
+                norm.weight = module.weight
+                setattr(parent, name, norm)
+    return network
+
+
 ARCHITECTURES = {
     "llama": tiny_llama,
     "gpt2": tiny_gpt2,

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
 from engine_cases import FOREST, KINDS, NUM_TOKENS, language_model, network, row
 from peft import LoraConfig, inject_adapter_in_model
+from tiny_models import in_double
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sayso.models import lm as lm_module
@@ -75,7 +76,7 @@ def test_values_and_gradients_are_the_models_own_as_near_as_float32_comes(
     make = MAKERS[name]
     fast = language_model(make())
     assert why_no_trunk(fast.causal_lm, fast.max_context) is None
-    exact = found(language_model(make().double()))
+    exact = found(language_model(in_double(make())))
     ours = found(fast)
     with monkeypatch.context() as patch:
         patch.setattr(lm_module, "why_no_trunk", lambda *_: "off")
