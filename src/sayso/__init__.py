@@ -1,6 +1,7 @@
 """sayso: train language models with reinforcement learning. The reward has the say-so.
 
-``import sayso`` loads no torch, opens no socket and writes no file; names load when first used.
+``import sayso`` loads no torch, opens no socket and writes no file; names load when first used. It
+sets one environment variable, how long PyTorch's threads spin: see ``kernels/threads.py``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sayso.envs import registry as _registry
+from sayso.kernels import threads as _threads
 
 if TYPE_CHECKING:
     from sayso.app.facade import (
@@ -73,6 +75,7 @@ __version__ = "0.1.0"
 __all__ = sorted(_HOMES)  # noqa: PLE0605  # one list of names, not two
 
 _registry.register_all()
+_threads.wait_briefly()
 
 
 def __getattr__(name: str) -> Any:
