@@ -16,6 +16,8 @@ from sayso.metrics import Mean
 from sayso.runs import interrupt
 from sayso.runs.failpoints import Failpoint, fp
 
+HALF = (torch.bfloat16, torch.float16)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimOptions:
@@ -84,6 +86,9 @@ class OptimOptions:
 class Optimiser:
     """AdamW over named parameters: clips, guards, steps, saves.
 
+    Parameters in half precision are stepped through float32 masters: most steps are smaller than
+    what bfloat16 can add to a weight, and would be lost. Moments and clipping are in float32 then.
+
     Attributes:
         num_steps: Steps taken.
     """
@@ -104,6 +109,7 @@ class Optimiser:
                 scales them alike.
         """
         self.parameters, self.options, self.num_steps = dict(parameters), options, 0
+        self._masters: dict[str, Tensor] = {}
         own = own_lr or {}
         self._scale = {
             name: next(
@@ -125,7 +131,8 @@ class Optimiser:
 
     def zero_grad(self) -> None:
         """Forget gradients."""
-        self._adam.zero_grad(set_to_none=True)
+        for parameter in (*self.parameters.values(), *self._masters.values()):
+            parameter.grad = None
 
     def step(self) -> tuple[dict[str, Mean], Skipped | None]:
         """Clip and step, unless a number is not finite: then nothing changes, bit for bit.
@@ -133,48 +140,75 @@ class Optimiser:
         Returns:
             Metrics; and why the step was not taken, if it was not.
         """
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+        gradients = {
+            name: p.grad.float() if p.dtype in HALF else p.grad
+            for name, p in self.parameters.items()
+            if p.grad is not None
+        }
+        norm = torch.nn.utils.get_total_norm(gradients.values()) if gradients else torch.zeros(())
         if not bool(torch.isfinite(norm)):
             culprit = next(
-                (n for n, p in self.parameters.items()
-                 if p.grad is not None and not bool(torch.isfinite(p.grad).all())),
+                (name for name, g in gradients.items() if not bool(torch.isfinite(g).all())),
                 "the norm of all",
-            )  # fmt: skip
+            )
             self.zero_grad()
             return {}, Skipped(reason=f"the gradient of {culprit} is not finite")
         scale = min(1.0, self.options.max_grad_norm / (float(norm) + 1e-12))
         if scale < 1:
-            for gradient in gradients:
+            for gradient in gradients.values():
                 gradient.mul_(scale)
         lr = self.options.lr_at(self.num_steps)
         for group, name in zip(self._adam.param_groups, self.parameters, strict=True):
-            group["lr"] = lr * self._scale[name]
+            stepped = self._stepped(name)
+            stepped.grad = gradients.get(name)
+            group["lr"], group["params"] = lr * self._scale[name], [stepped]
         interrupt.hold()  # from here to the end of the step, weights and counters change together
         fp(Failpoint.MID_OPTIMISER)
         self._adam.step()
+        with torch.no_grad():
+            for name, master in self._masters.items():
+                self.parameters[name].copy_(master)
         self.num_steps += 1
         self.zero_grad()
         return {"optim/grad_norm": Mean(float(norm), 1), "optim/lr": Mean(lr, 1)}, None
 
+    def _stepped(self, name: str) -> Tensor:
+        """What AdamW steps: the parameter, or the float32 master of one in half precision.
+
+        A parameter that somebody else has changed since the last step takes its master along.
+        """
+        parameter = self.parameters[name]
+        if parameter.dtype not in HALF:
+            return parameter
+        now = parameter.detach().float()
+        master = self._masters.setdefault(name, now)
+        master.copy_(torch.where(master.to(parameter.dtype) == parameter, master, now))
+        return master
+
     def state_tensors(self) -> dict[str, Tensor]:
-        """Moments by name; the live tensors."""
-        tensors: dict[str, Tensor] = {}
+        """Moments and masters by name; the live tensors."""
+        tensors = {f"optimiser.{name}.master": master for name, master in self._masters.items()}
         for name, parameter in self.parameters.items():
-            for key, value in self._adam.state.get(parameter, {}).items():
+            stepped = self._masters.get(name, parameter)
+            for key, value in self._adam.state.get(stepped, {}).items():
                 tensors[f"optimiser.{name}.{key}"] = value
         return tensors
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, num_steps: int) -> None:
-        """Undo ``state_tensors``."""
+        """Undo ``state_tensors``; the parameters are those of that state already."""
         self.num_steps = num_steps
         self._adam.state.clear()
-        for name, parameter in self.parameters.items():
+        self._masters = {
+            name: tensors[f"optimiser.{name}.master"].to(parameter.device, copy=True)
+            for name, parameter in self.parameters.items()
+            if f"optimiser.{name}.master" in tensors
+        }
+        for name in self.parameters:
             state: dict[str, Any] = {}
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 saved = tensors.get(f"optimiser.{name}.{key}")
                 if saved is not None:
-                    place = saved if key == "step" else saved.to(parameter)
+                    place = saved if key == "step" else saved.to(self._stepped(name))
                     state[key] = place.clone()
             if state:
-                self._adam.state[parameter] = state
+                self._adam.state[self._stepped(name)] = state
