@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_clips, check_plan, check_subset, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
@@ -190,6 +190,8 @@ class GRPO:
         if not kept.episodes:
             return nothing_to_learn(kept)
         exp = experience(self.core, kept.episodes)
+        if isinstance(exp, Skipped):
+            return nothing_to_learn(kept, exp)
         credit = spread(exp.episodes, by_group(exp.episodes, exp.returns(), variant.advantage))
         clip_low = variant.clip_low if options.clip_low is None else options.clip_low
         clip_high = variant.clip_high if options.clip_high is None else options.clip_high

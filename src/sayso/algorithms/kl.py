@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,8 +79,8 @@ class KLController:
         self.options, self.coef = options, options.coef
 
     def update(self, mean_kl: float, num_episodes: int) -> None:
-        """Take in the mean KL per token of a batch."""
-        if self.options.target is None:
+        """Take in the mean KL per token of a batch; one that is not finite moves nothing."""
+        if self.options.target is None or not math.isfinite(mean_kl):
             return
         error = max(-CLIP, min(CLIP, mean_kl / self.options.target - 1))
         self.coef *= 1 + error * min(1.0, num_episodes / self.options.horizon)

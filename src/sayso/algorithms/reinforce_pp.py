@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_clips, check_plan, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
@@ -118,6 +118,8 @@ class ReinforcePP:
         if not kept.episodes or sum(e.num_action_tokens for e in kept.episodes) == 1:
             return nothing_to_learn(kept)
         exp = experience(self.core, kept.episodes)
+        if isinstance(exp, Skipped):
+            return nothing_to_learn(kept, exp)
         to_go = [
             reward_to_go(rewards, turn_ends=turn_ends(e))
             for rewards, e in zip(exp.rewards, exp.episodes, strict=True)
