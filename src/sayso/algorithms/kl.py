@@ -26,7 +26,8 @@ class KLOptions:
     off), else a frozen copy.
 
     Attributes:
-        coef: Weight β, in reward units per nat; 0 computes no reference at all.
+        coef: Weight β, in reward units per nat; 0 computes no reference at all. Refused with
+            ``sampling.top_k``, ``top_p`` or ``min_p``, under which the divergence is infinite.
         place: ``"reward"`` subtracts β times the k1 estimate from the reward, whose policy gradient
             is exactly that of J − β KL; ``"loss"`` adds an estimator to the loss.
         estimator: In the loss: ``"k2"`` (gradient of the reverse KL) or ``"k3"`` (GRPO's; its

@@ -34,6 +34,7 @@ from sayso.app.origin import (
     with_env,
     write_saved,
 )
+from sayso.app.refusals import refuse_unused
 from sayso.config.load import to_table
 from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
@@ -82,6 +83,7 @@ class Agent:
         for key, value in options.items():
             place(table, key, value, algorithm=self.algorithm)
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
+        refuse_unused(self.config)
         self.lm = build_lm(self.config, pair)
         self.learner = build_learner(self.config, self.lm)
         self.last_report: EvalReport | None = None

@@ -129,7 +129,7 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
 
 
 def _none_unused(config: RunConfig) -> str:
-    from sayso.app.assemble import refuse_unused
+    from sayso.app.refusals import refuse_unused
 
     refuse_unused(config)
     return "none"
