@@ -177,6 +177,9 @@ def run_passes(
         if stop or skipped:
             break
     metrics = merge(parts) | parity.metrics()
+    warnings = graded.warnings
+    if "optim/lr" in metrics and not metrics["optim/lr"].value:
+        warnings += ("The learning rate is 0: its schedule has ended, nothing more is learnt.",)
     if passes.target_kl is not None:
         metrics["update/stopped_early_frac"] = Mean(float(stop), 1)
     if "kl/mean" in metrics and not skipped:
@@ -185,7 +188,7 @@ def run_passes(
         metrics=metrics,
         num_optimiser_steps=num_steps,
         skipped=tuple(skipped),
-        warnings=graded.warnings,
+        warnings=warnings,
         fatal=parity.fatal(),
     )
 

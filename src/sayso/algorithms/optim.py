@@ -32,8 +32,8 @@ class OptimOptions:
         max_grad_norm: Gradients are scaled down to this norm.
         schedule: How the learning rate goes on after the warm-up.
         warmup_steps: Optimiser steps over which it rises from 0.
-        total_steps: Optimiser steps, warm-up included, at which ``linear`` and ``cosine`` reach 0;
-            needed by them.
+        total_steps: Optimiser steps of a run, warm-up included, at which ``linear`` and ``cosine``
+            reach 0; unset: those that ``train.total_episodes`` come to.
         micro_batch_tokens: Tokens of one forward pass. Changes memory, never the gradient.
     """
 
@@ -60,10 +60,10 @@ class OptimOptions:
         for name in ("weight_decay", "warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if (self.schedule == "constant") is not (self.total_steps is None):
+        if self.schedule == "constant" and self.total_steps is not None:
             raise ValueError(
-                f"total_steps is needed by linear and cosine and has no effect otherwise, "
-                f"got {self.total_steps} with schedule = {self.schedule!r}"
+                f"total_steps has no effect with schedule = 'constant', got {self.total_steps}: "
+                "use linear or cosine, or leave it out"
             )
         if self.total_steps is not None and self.warmup_steps >= self.total_steps:
             raise ValueError(
@@ -71,12 +71,28 @@ class OptimOptions:
                 f"{self.warmup_steps} of {self.total_steps}"
             )
 
-    def lr_at(self, step: int) -> float:
-        """Learning rate of optimiser step ``step``, counted from 0."""
+    def lr_at(self, step: int, *, length: int | None = None) -> float:
+        """Learning rate of optimiser step ``step``, counted from 0.
+
+        Args:
+            step: Which.
+            length: Steps of the run, where ``total_steps`` is unset. Beyond them the last rate
+                stays: episodes that fail make a run longer than it was thought to be.
+
+        Raises:
+            ValueError: If a schedule that ends is not told where.
+        """
+        if self.total_steps is None and length is not None:
+            step = min(step, length - 1)
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
-        if self.total_steps is None:
+        if self.schedule == "constant":
             return self.lr * warm
-        after_warmup = max(0, step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        end = length if self.total_steps is None else self.total_steps
+        if end is None:
+            raise ValueError(
+                f"schedule = {self.schedule!r} needs total_steps where no total_episodes tell it"
+            )
+        after_warmup = max(0, step - self.warmup_steps) / max(1, end - self.warmup_steps)
         left = max(0.0, 1 - after_warmup)
         if self.schedule == "cosine":
             left = (1 - math.cos(math.pi * left)) / 2
@@ -91,6 +107,8 @@ class Optimiser:
 
     Attributes:
         num_steps: Steps taken.
+        first_step: Those taken before the schedule began.
+        length: Steps of the schedule where ``options.total_steps`` is unset; ``None``: unknown.
     """
 
     def __init__(
@@ -109,6 +127,8 @@ class Optimiser:
                 scales them alike.
         """
         self.parameters, self.options, self.num_steps = dict(parameters), options, 0
+        self.first_step = 0
+        self.length: int | None = None
         self._masters: dict[str, Tensor] = {}
         own = own_lr or {}
         self._scale = {
@@ -128,6 +148,12 @@ class Optimiser:
             eps=options.eps,
             weight_decay=options.weight_decay,
         )
+
+    def follow(self, length: int, *, is_new: bool = False) -> None:
+        """Let the schedule last so many steps, from now on or from where it began."""
+        self.length = length
+        if is_new:
+            self.first_step = self.num_steps
 
     def zero_grad(self) -> None:
         """Forget gradients."""
@@ -157,7 +183,7 @@ class Optimiser:
         if scale < 1:
             for gradient in gradients.values():
                 gradient.mul_(scale)
-        lr = self.options.lr_at(self.num_steps)
+        lr = self.options.lr_at(self.num_steps - self.first_step, length=self.length)
         for group, name in zip(self._adam.param_groups, self.parameters, strict=True):
             stepped = self._stepped(name)
             stepped.grad = gradients.get(name)

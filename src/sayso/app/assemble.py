@@ -16,6 +16,7 @@ from sayso.app.refusals import (
     refuse_unused,
     refuse_unused_kl,
 )
+from sayso.app.schedule import follow_schedule
 from sayso.config.load import load_toml, to_table
 from sayso.envs.registry import EnvSource, source
 from sayso.errors import RunError
@@ -159,7 +160,9 @@ def assemble(
     """Everything that ``train`` needs."""
     run.annotate(sampler=learner.sampler().engine.path)
     opened = env or env_source(config.env)
-    if not steps(run.checkpoints):
+    is_new = not steps(run.checkpoints)
+    follow_schedule(config, learner, opened, is_new=is_new)
+    if is_new:
         _tell_whole_steps(config, learner, opened)
         _tell_same_variant(config)
     return Training(
