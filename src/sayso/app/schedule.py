@@ -8,7 +8,9 @@ from sayso.app.config import RunConfig
 from sayso.envs.registry import EnvSource
 from sayso.errors import OptionValueError
 
-LEAVE_OUT = "Leave it out (optim.total_steps=none): the schedule then ends with train.total_episodes."
+LEAVE_OUT = (
+    "Leave it out (optim.total_steps=none): the schedule then ends with train.total_episodes."
+)
 
 
 def num_optimiser_steps(config: RunConfig, env: EnvSource) -> int:
