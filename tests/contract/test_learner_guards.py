@@ -8,6 +8,7 @@ import pytest
 import torch
 from learner_cases import (
     END,
+    GROUP_METHODS,
     VARIANTS,
     flat,
     gradient_of,
@@ -193,6 +194,26 @@ def test_kl_pulls_the_policy_back_to_the_reference(name: str, kl: KLOptions) -> 
         ]
         made.update(episodes, seed=step)
     assert distance() < 0.7 * start
+
+
+@pytest.mark.parametrize("name", GROUP_METHODS)
+@pytest.mark.parametrize(
+    ("kl", "more"),
+    [(KLOptions(coef=0.1), {}), (KLOptions(coef=0.1, place="loss", estimator="k3"), {}),
+     (KLOptions(), {"entropy_coef": 0.1})],
+)  # fmt: skip
+def test_equal_rewards_teach_nothing_and_what_else_there_is_is_not_denied(
+    name: str, kl: KLOptions, more: dict[str, Any]
+) -> None:
+    made = learner(name, kl=kl, **more)
+    perturb(made.lm, scale=0.3)
+    group = [written(made.lm, [([END], said, 0.5)], sample=i)
+             for i, said in enumerate(([0, 1, END], [1, 0, 0], [END]))]  # fmt: skip
+    before = weights(made)
+    (told,) = made.update(group, seed=0).warnings
+    assert "the reward teaches nothing in this step" in told
+    assert "nothing can be learnt" not in told
+    assert not same_bits(before, weights(made))
 
 
 @every_learner
