@@ -31,6 +31,7 @@ from sayso.app.origin import (
     read_saved,
     saved_env,
     saved_lm,
+    with_dtype_of,
     with_env,
     write_saved,
 )
@@ -86,6 +87,8 @@ class Agent:
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
         refuse_unused(self.config)
         self.lm = build_lm(self.config, pair)
+        if pair is not None:
+            self.config = with_dtype_of(self.config, self.lm)
         self.learner = build_learner(self.config, self.lm)
         self.last_report: EvalReport | None = None
         parts = {"model": name, "env": named_env}
