@@ -141,11 +141,11 @@ def test_where_a_schedule_began_is_part_of_the_learners_state() -> None:
     made.core.optimiser.follow(4)
     episodes = mixed_batch(made.lm)
     made.update(episodes, seed=0)
-    made.core.optimiser.follow(2, is_new=True)
+    made.core.optimiser.follow(4, is_new=True)
     made.update(episodes, seed=1)
-    other.core.optimiser.follow(2)
+    other.core.optimiser.follow(4)
     other.load_state(made.state())
-    assert other.update(episodes, seed=2).metrics["optim/lr"].value == 0.5
+    assert other.update(episodes, seed=2).metrics["optim/lr"].value == 0.75
 
 
 def test_steps_beyond_a_schedule_that_was_worked_out_keep_its_last_rate() -> None:
