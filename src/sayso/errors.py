@@ -49,7 +49,7 @@ class UnknownOptionError(ConfigError):
 
 
 class OptionValueError(ConfigError):
-    """An option is missing, has the wrong type or lies outside its range."""
+    """An option is missing, has the wrong type, lies outside its range or contradicts another."""
 
     code = "CFG-002"
 

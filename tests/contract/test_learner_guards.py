@@ -8,6 +8,7 @@ import pytest
 import torch
 from learner_cases import (
     END,
+    GROUP_METHODS,
     VARIANTS,
     flat,
     gradient_of,
@@ -24,6 +25,7 @@ from torch import Tensor
 from sayso.algorithms.kl import KLController, KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.metrics import Mean
+from sayso.models.options import LoraOptions
 from sayso.models.scoring import score
 from sayso.types import Episode
 
@@ -41,7 +43,8 @@ def poison(lm: Any, where: str) -> Any:
     """From now on something is not a number; ``.remove()`` on what is returned ends it."""
     network = lm.causal_lm
     if where == "gradient":
-        return next(network.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+        trained = next(p for p in network.parameters() if p.requires_grad)
+        return trained.register_hook(lambda gradient: gradient * float("nan"))
     if where == "loss":
         head = network.get_output_embeddings()
         return head.register_forward_hook(lambda _, __, out: out * float("nan"))
@@ -55,11 +58,20 @@ def poison(lm: Any, where: str) -> Any:
 
 @every_learner
 @pytest.mark.parametrize("where", ["gradient", "loss", "trunk"])
-@pytest.mark.parametrize("kl", [KLOptions(), KLOptions(coef=0.1)])
+@pytest.mark.parametrize(
+    ("kl", "lora"),
+    [
+        (KLOptions(), None),
+        (KLOptions(coef=0.1, target=0.01), None),
+        (KLOptions(coef=0.1, target=0.01), LoraOptions(rank=2)),  # the reference is poisoned too
+        (KLOptions(coef=0.1, target=0.01, place="loss", estimator="k3"), LoraOptions(rank=2)),
+    ],
+    ids=["plain", "kl", "kl-lora", "kl-loss-lora"],
+)
 def test_fault_15_a_step_that_is_not_finite_is_refused_and_changes_no_bit(
-    name: str, where: str, kl: KLOptions
+    name: str, where: str, kl: KLOptions, lora: LoraOptions | None
 ) -> None:
-    made = learner(name, kl=kl)
+    made = learner(name, tiny_lm(lora=lora), kl=kl)
     episodes = mixed_batch(made.lm)
     made.update(episodes, seed=0)  # so that there are moments to protect
     episodes = mixed_batch(made.lm)
@@ -71,7 +83,8 @@ def test_fault_15_a_step_that_is_not_finite_is_refused_and_changes_no_bit(
     assert update.num_optimiser_steps == 0
     assert update.fatal is None  # one bad batch is skipped, it does not stop the run
     assert update.skipped
-    assert ("the loss is nan" if where == "loss" else "") in update.skipped[0].reason
+    if where == "loss" and not (lora and kl.coef):
+        assert "the loss is nan" in update.skipped[0].reason
     assert "finite" in update.skipped[0].reason or "nan" in update.skipped[0].reason
     assert same_bits(dict(made.state().tensors), before)
     assert (made.core.version, made.core.kl.coef) == (version, coef)
@@ -183,6 +196,26 @@ def test_kl_pulls_the_policy_back_to_the_reference(name: str, kl: KLOptions) -> 
     assert distance() < 0.7 * start
 
 
+@pytest.mark.parametrize("name", GROUP_METHODS)
+@pytest.mark.parametrize(
+    ("kl", "more"),
+    [(KLOptions(coef=0.1), {}), (KLOptions(coef=0.1, place="loss", estimator="k3"), {}),
+     (KLOptions(), {"entropy_coef": 0.1})],
+)  # fmt: skip
+def test_equal_rewards_teach_nothing_and_what_else_there_is_is_not_denied(
+    name: str, kl: KLOptions, more: dict[str, Any]
+) -> None:
+    made = learner(name, kl=kl, **more)
+    perturb(made.lm, scale=0.3)
+    group = [written(made.lm, [([END], said, 0.5)], sample=i)
+             for i, said in enumerate(([0, 1, END], [1, 0, 0], [END]))]  # fmt: skip
+    before = weights(made)
+    (told,) = made.update(group, seed=0).warnings
+    assert "the reward teaches nothing in this step" in told
+    assert "nothing can be learnt" not in told
+    assert not same_bits(before, weights(made))
+
+
 @every_learner
 @pytest.mark.parametrize("estimator", ["k2", "k3"])
 def test_kl_in_the_loss_weighs_as_much_as_the_controller_says_now(
@@ -283,6 +316,23 @@ def test_a_bad_batch_ends_its_passes_and_counts_once() -> None:
     handle.remove()
     assert len(update.skipped) == 1
     assert update.num_optimiser_steps == 0
+
+
+@every_learner
+def test_recorded_log_probabilities_that_are_not_a_number_leave_the_kl_weight(name: str) -> None:
+    from test_learners import shifted
+
+    made = learner(name, kl=KLOptions(coef=0.1, target=0.01))
+    update = made.update(shifted(mixed_batch(made.lm), float("nan")), seed=0)
+    assert update.fatal is not None or update.skipped
+    assert made.core.kl.coef == 0.1
+
+
+def test_a_kl_that_is_no_number_moves_no_weight() -> None:
+    controller = KLController(KLOptions(coef=0.1, target=1.0, horizon=100))
+    for kl in (float("nan"), float("inf"), -float("inf")):
+        controller.update(kl, num_episodes=50)
+    assert controller.coef == 0.1
 
 
 def test_an_adaptive_kl_weight_stays_above_zero_however_large_the_batch() -> None:

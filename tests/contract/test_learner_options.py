@@ -172,3 +172,25 @@ def test_row_36_a_new_option_needs_an_entry_here(record: type[Any], table: dict[
 def test_row_36_a_new_algorithm_needs_a_table_here() -> None:
     assert {record().type for record in ALGORITHM_TABLES} == ALGORITHMS.keys()
     assert {"algorithm", "optim", "kl"} <= {f.name for f in fields(RunConfig)}
+
+
+@pytest.mark.parametrize(("variant", "same"), [("gspo", "grpo"), ("cispo", "dapo")])
+def test_on_a_single_exact_step_two_variants_are_others_and_clips_do_nothing(
+    variant: str, same: str
+) -> None:
+    """What ``app.refusals`` refuses or tells of is true; two steps on a batch tell them apart."""
+
+    def after(variant: Any, **more: Any) -> torch.Tensor:
+        lm = tiny_lm()
+        sampling = SamplingOptions(max_new_tokens=3)
+        options = GRPOOptions(variant=variant, **more)
+        made = ALGORITHMS["grpo"](
+            lm, make_engine(lm, sampling), options, sampling=sampling,
+            optim=OptimOptions(lr=1e-2), kl=KLOptions(), seed=0,
+        )  # fmt: skip
+        made.update(mixed_batch(lm), seed=0)
+        return torch.cat([w.flatten() for w in weights(made).values()])
+
+    torch.testing.assert_close(after(variant), after(same), rtol=0, atol=1e-9)
+    assert torch.equal(after(same), after(same, clip_low=0.01, clip_high=0.01))
+    assert not torch.allclose(after(variant, epochs=3), after(same, epochs=3), rtol=0, atol=1e-6)

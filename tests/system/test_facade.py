@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import sayso
+from sayso.config.load import load_toml
 from sayso.envs.tinylang import TinyLangEnv
 from sayso.errors import (
     ConfigError,
@@ -195,3 +196,16 @@ def test_tensorboard_files_are_written(tmp_path: Path) -> None:
 
     agent().learn(16, TensorBoard(), run=tmp_path / "run", progress_bar=False)
     assert list((tmp_path / "run/tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_a_pair_is_written_down_in_the_precision_that_it_keeps(tmp_path: Path, dtype: Any) -> None:
+    base = sayso.RLOO("tiny", "sayso/TinyLang-v0", **TINY, dtype=dtype)
+    rest = {k: v for k, v in TINY.items() if k != "tiny"}
+    made = sayso.RLOO((base.lm.causal_lm, base.lm.tokenizer), "sayso/TinyLang-v0", **rest)
+    made.learn(8, run=tmp_path / "run", progress_bar=False)
+    assert str(made.lm.dtype) == f"torch.{dtype}"
+    assert load_toml(tmp_path / "run" / "config.toml")["model"]["dtype"] == dtype
+    made.learn(16, run=tmp_path / "run", progress_bar=False)  # the same options
+    made.save(tmp_path / "saved")
+    assert sayso.Agent.load(tmp_path / "saved").lm.dtype == made.lm.dtype

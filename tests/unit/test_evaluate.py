@@ -17,6 +17,7 @@ from sayso.envs.base import TextEnv
 from sayso.envs.registry import source
 from sayso.errors import EnvContractError
 from sayso.evaluation.evaluate import EvalReport, evaluate, paired
+from sayso.evaluation.report import observations
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import shutdown_pools
 from sayso.sampling.base import Policy
@@ -113,7 +114,7 @@ def test_a_split_without_tasks_is_named() -> None:
         measure(split="unseen")
 
 
-def test_means_are_over_episodes_and_parts_are_summed_over_turns() -> None:
+def test_means_are_over_tasks_and_parts_are_summed_over_turns() -> None:
     report = measure()
     assert report.mean == mean_interval([0.0, 1.0, 2.0, 3.0, 4.0])
     assert report.mean.low == pytest.approx(2 - 2.776445105 * math.sqrt(2.5 / 5), abs=1e-6)
@@ -125,7 +126,81 @@ def test_means_are_over_episodes_and_parts_are_summed_over_turns() -> None:
     assert report.samples[3].observation == "and?"
     assert (report.num_failed, report.num_ungraded, report.num_truncated) == ({}, 0, 0)
     assert "  half: 2.000 [0.037, 3.963]\n" in str(report)
-    assert "  rare: 14.000 over 1" in str(report)
+    assert "  rare: 14.000 over 1 task" in str(report)
+
+
+class Noisy(Quiz):
+    """Task n is worth n, and more for a longer last word."""
+
+    def step(self, action: str) -> Any:
+        observation, reward, ended, cut, info = super().step(action)
+        noise = (self.turn == 2) * float(len(action))
+        info["reward_parts"] |= {"noise": noise}
+        return observation, reward + noise, ended, cut, info
+
+
+def noisy(*, num_tasks: int = 5, **options: Any) -> EvalReport:
+    policy, _ = scripted_policy(lambda request: "a" * (request.seed % 7))
+    return measure(policy, env=lambda: Noisy(num_tasks=num_tasks), **options)
+
+
+def by_task(report: EvalReport) -> list[list[float]]:
+    tasks: dict[str, list[float]] = {}
+    for (task, _), value in report.returns.items():
+        tasks.setdefault(task, []).append(value)
+    return list(tasks.values())
+
+
+@pytest.mark.parametrize("group_size", [1, 3])
+def test_attempts_at_one_task_are_averaged_before_tasks_are(group_size: int) -> None:
+    report = noisy(num_episodes=12 * group_size, group_size=group_size)
+    means = [sum(values) / len(values) for values in by_task(report)]
+    assert len({len(values) for values in by_task(report)}) == 2  # 12 is no multiple of 5
+    assert any(len(set(values)) > 1 for values in by_task(report))
+    assert report.mean == mean_interval(means)
+    assert report.mean.n == report.parts["noise"].n == 5
+    assert report.parts["rare"].n == 1
+    assert report.parts["half"] == mean_interval([0.0, 1.0, 2.0, 3.0, 4.0])
+    assert str(report).startswith(
+        f"train: mean return {report.mean} over {12 * group_size} episodes of 5 tasks\n"
+    )
+    record = report.to_json()
+    assert (record["num_episodes"], record["num_tasks"]) == (12 * group_size, 5)
+
+
+def test_differences_are_averaged_within_a_task_first() -> None:
+    before, after = measure(num_episodes=12), noisy(num_episodes=12)
+    means = [
+        sum(now - then for now, then in zip(*pair, strict=True)) / len(pair[0])
+        for pair in zip(by_task(after), by_task(before), strict=True)
+    ]
+    found, expected = paired(before, after), mean_interval(means)
+    assert found.n == expected.n == 5
+    assert (found.mean, found.low) == pytest.approx((expected.mean, expected.low))
+
+
+def test_of_a_single_task_the_attempts_are_what_is_observed() -> None:
+    report = noisy(num_tasks=1, num_episodes=8)
+    assert report.mean == mean_interval(by_task(report)[0])
+    assert report.mean.n == report.parts["noise"].n == 8
+    assert "over 8 episodes of 1 task\n" in str(report)
+    same = measure(env=lambda: Quiz(num_tasks=1), num_episodes=8)
+    assert paired(same, report) == report.mean  # the plain task 0 is worth nothing
+
+
+def test_the_interval_holds_the_mean_of_all_tasks_as_often_as_it_says() -> None:
+    """Tasks differ more than attempts at one do: counted as attempts, 52 % of intervals held it."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(200):
+        worth = rng.normal(size=10)
+        values = {
+            (f"t{task}", attempt): worth[task] + 0.5 * rng.normal()
+            for attempt in range(10)
+            for task in range(10)
+        }
+        interval = mean_interval(observations(values, among=values))
+        held += interval.low <= 0.0 <= interval.high
+    assert 0.9 <= held / 200 <= 0.99
 
 
 def test_the_interval_of_the_return_ends_where_the_reward_does() -> None:
@@ -167,7 +242,7 @@ def test_the_json_form_is_stable() -> None:
     record = json.loads(json.dumps(measure(num_episodes=2).to_json(), allow_nan=False))
     assert list(record) == [
         *("split", "mean", "parts", "num_failed", "num_ungraded", "num_truncated"),
-        *("mean_tokens", "returns"),
+        *("mean_tokens", "num_episodes", "num_tasks", "returns"),
     ]
     assert record["returns"][1] == {"task": "train-1", "sample": 0, "return": 1.0}
     assert set(record["mean"]) == {"mean", "low", "high", "n"}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sayso.app.assemble import refuse_unused, require_playable
+import sayso
+from sayso.app.assemble import assemble, build_learner, build_lm, create_run, require_playable
 from sayso.app.config import RunConfig, load_config
+from sayso.app.refusals import refuse_unused
 from sayso.envs.base import TextEnv
 from sayso.envs.registry import source
 from sayso.envs.tinylang import TinyLangEnv
-from sayso.errors import ConfigError, UnusedOptionError
+from sayso.errors import ConfigError, OptionValueError, UnusedOptionError
 
 ENTROPY = ["grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo"]
 CLIPPED = ["grpo", "reinforce_pp", "ppo"]
@@ -80,6 +83,15 @@ def test_a_seed_is_in_the_range_that_everything_random_takes(seed: int) -> None:
             {"train": {"failure_budget": 0.5}, "env": {"id": "x", "strict": True}},
             r"train\.failure_budget.*env\.strict",
         ),
+        *[
+            ({"algorithm": {"type": name, "epochs": 1, clip: 0.1}}, rf"{clip}.*epochs or .*above 1")
+            for name in CLIPPED
+            for clip in ("clip_low", "clip_high")
+        ],
+        (
+            {"algorithm": {"type": "grpo", "variant": "cispo", "clip_low": 0.5, "clip_high": 2.0}},
+            r"clip_low, algorithm\.clip_high",
+        ),
     ],
 )
 def test_options_that_need_another_section_are_refused(sections: dict[str, Any], says: str) -> None:
@@ -94,12 +106,78 @@ def test_options_that_need_another_section_are_refused(sections: dict[str, Any],
         {"train": {"eval_every": 5, "eval_episodes": 5, "eval_split": "train"}},
         {"algorithm": {"type": "reinforce", "decay": 0.5}},
         {"algorithm": {"type": "ppo", "target_kl": 0.1, "value_clip": 0.1, "entropy_coef": 0.0}},
-        {"algorithm": {"type": "grpo", "variant": "cispo", "clip_low": 1.0, "clip_high": 3.0}},
+        {"algorithm": {"type": "grpo", "variant": "cispo", "clip_high": 3.0, "epochs": 2}},
+        {"algorithm": {"type": "reinforce_pp", "clip_low": 0.1, "minibatches": 2}},
+        {"algorithm": {"type": "ppo", "clip_low": 0.1}},
+        *[
+            {"algorithm": {"type": name, "clip_low": 0.1}, "sampling": {"precision": "int8"}}
+            for name in CLIPPED
+        ],
+        {"kl": {"coef": 0.1}, "sampling": {"temperature": 0.7}},
+        {"sampling": {"top_k": 5, "top_p": 0.9, "min_p": 0.1}},
+        {"algorithm": {"type": "grpo", "variant": "gspo"}},
         {"seed": 2**63 - 1},
     ],
 )
 def test_options_that_count_are_taken(sections: dict[str, Any]) -> None:
     refuse_unused(config(**sections))
+
+
+@pytest.mark.parametrize("filter_", [{"top_k": 5}, {"top_p": 0.9}, {"min_p": 0.1}])
+def test_a_divergence_from_a_reference_that_filters_is_refused(filter_: dict[str, float]) -> None:
+    (name,) = filter_
+    with pytest.raises(OptionValueError, match=rf"sampling\.{name}.*infinite.*kl\.coef = 0"):
+        refuse_unused(config(kl={"coef": 0.1}, sampling=filter_))
+
+
+@pytest.mark.parametrize(
+    "options", [{"type": "grpo", "variant": "gspo"}, {"type": "ppo", "target_kl": 0.1}]
+)
+def test_what_int8_would_use_up_is_refused_with_it(options: dict[str, Any]) -> None:
+    found = config(algorithm=options, sampling={"precision": "int8"})
+    with pytest.raises(OptionValueError, match=r"int8.*Add --set sampling\.precision=exact"):
+        refuse_unused(found)
+    refuse_unused(config(algorithm=options))
+
+
+def told(
+    options: dict[str, Any], precision: str, path: Path, caplog: pytest.LogCaptureFixture
+) -> str:
+    """What is said when a run of TinyLang begins, and when it is gone on with."""
+    tiny = {"name": "tiny", "tiny": {"tokens": "ab", "width": 8, "layers": 1, "heads": 2}}
+    found = config(
+        model=tiny, algorithm={"type": "grpo", "tasks_per_step": 1, "group_size": 2, **options},
+        sampling={"max_new_tokens": 3, "precision": precision}, train={"total_episodes": 4},
+    )  # fmt: skip
+    learner = build_learner(found, build_lm(found))
+    run = create_run(found, path / "run")
+    caplog.clear()
+    with caplog.at_level("WARNING", logger="sayso"):
+        assemble(found, run, learner=learner)
+    return caplog.text
+
+
+@pytest.mark.parametrize(("variant", "same"), [("gspo", "grpo"), ("cispo", "dapo")])
+def test_a_variant_that_is_another_on_a_single_step_is_told_of(
+    variant: str, same: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = told({"variant": variant}, "exact", tmp_path / "one", caplog)
+    assert f"'{variant}'" in said
+    assert f"the same as {same}" in said
+    for number, (options, precision) in enumerate(
+        [
+            ({"variant": variant, "epochs": 2}, "exact"),
+            ({"variant": variant, "minibatches": 2}, "exact"),
+            ({"variant": variant}, "int8"),
+            ({"variant": same}, "exact"),
+        ]
+    ):
+        assert "the same as" not in told(options, precision, tmp_path / str(number), caplog)
+
+
+def test_what_makes_no_sense_together_is_refused_before_a_model_is_loaded() -> None:
+    with pytest.raises(OptionValueError, match=r"sampling\.top_p.*kl\.coef"):
+        sayso.RLOO("no/such-model", "sayso/TinyLang-v0", kl={"coef": 0.1}, top_p=0.9)
 
 
 class WithTimeout(TinyLangEnv):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sayso.app.assemble import refuse_unused
+from sayso.app.refusals import refuse_unused
 from sayso.cli import recipes
 from sayso.errors import ConfigError
 
@@ -54,6 +54,15 @@ def test_a_detail_that_the_user_sets_is_checked() -> None:
     found = recipes.config("maze", ["train.eval_every=0", "train.eval_episodes=7"])
     with pytest.raises(ConfigError, match=r"train\.eval_episodes"):
         refuse_unused(found)
+
+
+def test_gspo_in_the_recipe_that_samples_in_int8_is_answered_with_what_to_add() -> None:
+    wanted = ["algorithm.type=grpo", "algorithm.variant=gspo"]
+    with pytest.raises(ConfigError) as caught:
+        refuse_unused(recipes.config("writing", wanted))
+    assert str(caught.value).endswith("Add --set sampling.precision=exact.")
+    assert "\n" not in str(caught.value)
+    refuse_unused(recipes.config("writing", [*wanted, "sampling.precision=exact"]))
 
 
 def test_the_seed_is_said_once() -> None:

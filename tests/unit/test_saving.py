@@ -141,7 +141,7 @@ def test_the_card_tells_base_environment_algorithm_reward_and_evaluation() -> No
         "| algorithm | grpo |",
         "| reward | words \\| lines and endings |",
         "| run | writing-1 |",
-        "Split `held_out`, 64 episodes; 95 % intervals.",
+        "Split `held_out`, 64 episodes, 64 tasks; 95 % intervals.",
         "| return | 0.9800 | 0.9700 | 0.9900 | 64 |",
         "| length | 0.9800 | 0.9700 | 0.9900 | 64 |",
     ):

@@ -119,6 +119,8 @@ class A2C:
         if not kept.episodes:
             return nothing_to_learn(kept)
         exp = experience(self.core, kept.episodes)
+        if isinstance(exp, Skipped):
+            return nothing_to_learn(kept, exp)
         judged = judge(
             self.core, exp, gamma_token=options.gamma_token, gamma_turn=options.gamma_turn,
             lam=options.lam,

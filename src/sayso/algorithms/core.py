@@ -89,6 +89,8 @@ class Core:
         }
         tensors |= self.optimiser.state_tensors()
         counters = {"num_steps": self.optimiser.num_steps, "kl_coef": self.kl.coef}
+        if self.optimiser.first_step:
+            counters["schedule_start"] = self.optimiser.first_step
         return LearnerState(tensors=tensors, values={**counters, **values})
 
     def load_state(self, state: LearnerState) -> Mapping[str, Any]:
@@ -110,6 +112,7 @@ class Core:
             for name, parameter in own.items():
                 parameter.copy_(saved[name])
         self.optimiser.load_tensors(state.tensors, num_steps=int(state.values["num_steps"]))
+        self.optimiser.first_step = int(state.values.get("schedule_start", 0))
         self.kl.coef = float(state.values["kl_coef"])
         self.engine.sync()
         return state.values

@@ -57,14 +57,20 @@ class Experience:
         return [float(rewards.sum()) for rewards in self.rewards]
 
 
-def experience(core: Core, episodes: list[Episode]) -> Experience:
-    """Rewards of each action token, and the reference's view where KL is on."""
+def experience(core: Core, episodes: list[Episode]) -> Experience | Skipped:
+    """Rewards of each action token, and the reference's view where KL is on.
+
+    A divergence that is not finite says nothing of any token: the step is skipped.
+    """
     rewards = [token_rewards(e) for e in episodes]
     options = core.kl.options
     if options.coef == 0:
         return Experience(episodes=episodes, rewards=rewards, logprob_ref=None, metrics={})
     batch = core.pack(episodes)
     reference = reference_logprobs(core.lm, batch, core.distribution)
+    for row, ref in zip(batch.rows, reference, strict=True):
+        if not bool((row.logprob_sampled - ref).isfinite().all()):
+            return Skipped(reason="a log-probability of reference or sampler is not finite")
     metrics = merge(
         kl_metrics(row.logprob_sampled, ref, row.is_action)
         for row, ref in zip(batch.rows, reference, strict=True)
@@ -171,15 +177,18 @@ def run_passes(
         if stop or skipped:
             break
     metrics = merge(parts) | parity.metrics()
+    warnings = graded.warnings
+    if "optim/lr" in metrics and not metrics["optim/lr"].value:
+        warnings += ("The learning rate is 0: its schedule has ended, nothing more is learnt.",)
     if passes.target_kl is not None:
         metrics["update/stopped_early_frac"] = Mean(float(stop), 1)
-    if "kl/mean" in metrics:
+    if "kl/mean" in metrics and not skipped:
         core.kl.update(metrics["kl/mean"].value, len(exp.episodes))
     return Update(
         metrics=metrics,
         num_optimiser_steps=num_steps,
         skipped=tuple(skipped),
-        warnings=graded.warnings,
+        warnings=warnings,
         fatal=parity.fatal(),
     )
 

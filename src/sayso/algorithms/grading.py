@@ -89,7 +89,7 @@ def graded(
         )
     if groups and min_group > 1 and dead == len(groups):
         warnings.append(
-            "All rewards within every group are equal: nothing can be learnt from this step. If "
+            "All rewards within every group are equal: the reward teaches nothing in this step. If "
             "that goes on, make the reward finer or the tasks easier."
         )
     num_graded = len(kept)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_clips, check_plan, check_subset, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
@@ -86,13 +86,16 @@ class GRPOOptions:
 
     Attributes:
         variant: ``"grpo"``, ``"dr_grpo"``, ``"dapo"``, ``"gspo"`` or ``"cispo"``; see ``GRPO``.
+            On a single step from an exact sampler gspo is grpo, and cispo is dapo but for its
+            resampling.
         tasks_per_step: Different tasks per update.
         group_size: Attempts at each; at least 2.
         train_on: Train on so many attempts of each group, those whose returns vary most, for a
             shorter update (max-variance down-sampling, arXiv:2504.13818; biased); unset: all.
         epochs: Passes over a batch.
         minibatches: Optimiser steps of one pass.
-        clip_low: How far a ratio is pushed below 1; unset: the variant's own.
+        clip_low: How far a ratio is pushed below 1; unset: the variant's own. Without effect,
+            and refused, on a single step from an exact sampler; so is ``clip_high``.
         clip_high: How far it is pushed above 1; unset: the variant's own.
         resample_rounds: Rounds of fresh tasks that may replace groups whose rewards are all equal
             (dynamic sampling); unset: the variant's own (dapo 3, others 0).
@@ -137,6 +140,10 @@ class GRPO:
     gspo     (R − mean) / std         one ratio per sequence   several passes over long texts
     cispo    (R − mean) / std         clipped, detached ratio  rare tokens must keep their gradient
     ======== ======================== ======================== =====================================
+
+    With one epoch, one minibatch and an exact sampler every ratio is 1: nothing is clipped, gspo is
+    grpo, and cispo is dapo but for dynamic sampling. gspo's bounds are smaller than the error of a
+    sampler in int8, so the two are refused together.
 
     Bias: dr_grpo's expected first-step gradient is (G − 1)/G times the policy gradient; dividing by
     the group's std gives tasks whose rewards hardly differ as much weight as any other; 1/length
@@ -190,6 +197,8 @@ class GRPO:
         if not kept.episodes:
             return nothing_to_learn(kept)
         exp = experience(self.core, kept.episodes)
+        if isinstance(exp, Skipped):
+            return nothing_to_learn(kept, exp)
         credit = spread(exp.episodes, by_group(exp.episodes, exp.returns(), variant.advantage))
         clip_low = variant.clip_low if options.clip_low is None else options.clip_low
         clip_high = variant.clip_high if options.clip_high is None else options.clip_high

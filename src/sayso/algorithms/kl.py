@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,8 @@ class KLOptions:
     off), else a frozen copy.
 
     Attributes:
-        coef: Weight β, in reward units per nat; 0 computes no reference at all.
+        coef: Weight β, in reward units per nat; 0 computes no reference at all. Refused with
+            ``sampling.top_k``, ``top_p`` or ``min_p``, under which the divergence is infinite.
         place: ``"reward"`` subtracts β times the k1 estimate from the reward, whose policy gradient
             is exactly that of J − β KL; ``"loss"`` adds an estimator to the loss.
         estimator: In the loss: ``"k2"`` (gradient of the reverse KL) or ``"k3"`` (GRPO's; its
@@ -78,8 +80,8 @@ class KLController:
         self.options, self.coef = options, options.coef
 
     def update(self, mean_kl: float, num_episodes: int) -> None:
-        """Take in the mean KL per token of a batch."""
-        if self.options.target is None:
+        """Take in the mean KL per token of a batch; one that is not finite moves nothing."""
+        if self.options.target is None or not math.isfinite(mean_kl):
             return
         error = max(-CLIP, min(CLIP, mean_kl / self.options.target - 1))
         self.coef *= 1 + error * min(1.0, num_episodes / self.options.horizon)

@@ -16,6 +16,8 @@ from sayso.metrics import Mean
 from sayso.runs import interrupt
 from sayso.runs.failpoints import Failpoint, fp
 
+HALF = (torch.bfloat16, torch.float16)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimOptions:
@@ -30,8 +32,8 @@ class OptimOptions:
         max_grad_norm: Gradients are scaled down to this norm.
         schedule: How the learning rate goes on after the warm-up.
         warmup_steps: Optimiser steps over which it rises from 0.
-        total_steps: Optimiser steps, warm-up included, at which ``linear`` and ``cosine`` reach 0;
-            needed by them.
+        total_steps: Optimiser steps of a run, warm-up included, at which ``linear`` and ``cosine``
+            reach 0; unset: those that ``train.total_episodes`` come to.
         micro_batch_tokens: Tokens of one forward pass. Changes memory, never the gradient.
     """
 
@@ -58,10 +60,10 @@ class OptimOptions:
         for name in ("weight_decay", "warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if (self.schedule == "constant") is not (self.total_steps is None):
+        if self.schedule == "constant" and self.total_steps is not None:
             raise ValueError(
-                f"total_steps is needed by linear and cosine and has no effect otherwise, "
-                f"got {self.total_steps} with schedule = {self.schedule!r}"
+                f"total_steps has no effect with schedule = 'constant', got {self.total_steps}: "
+                "use linear or cosine, or leave it out"
             )
         if self.total_steps is not None and self.warmup_steps >= self.total_steps:
             raise ValueError(
@@ -69,12 +71,28 @@ class OptimOptions:
                 f"{self.warmup_steps} of {self.total_steps}"
             )
 
-    def lr_at(self, step: int) -> float:
-        """Learning rate of optimiser step ``step``, counted from 0."""
+    def lr_at(self, step: int, *, length: int | None = None) -> float:
+        """Learning rate of optimiser step ``step``, counted from 0.
+
+        Args:
+            step: Which.
+            length: Steps of the run, where ``total_steps`` is unset. Beyond them the last rate
+                stays: episodes that fail make a run longer than it was thought to be.
+
+        Raises:
+            ValueError: If a schedule that ends is not told where.
+        """
+        if self.total_steps is None and length is not None:
+            step = min(step, length - 1)
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
-        if self.total_steps is None:
+        if self.schedule == "constant":
             return self.lr * warm
-        after_warmup = max(0, step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        end = length if self.total_steps is None else self.total_steps
+        if end is None:
+            raise ValueError(
+                f"schedule = {self.schedule!r} needs total_steps where no total_episodes tell it"
+            )
+        after_warmup = max(0, step - self.warmup_steps) / max(1, end - self.warmup_steps)
         left = max(0.0, 1 - after_warmup)
         if self.schedule == "cosine":
             left = (1 - math.cos(math.pi * left)) / 2
@@ -84,8 +102,13 @@ class OptimOptions:
 class Optimiser:
     """AdamW over named parameters: clips, guards, steps, saves.
 
+    Parameters in half precision are stepped through float32 masters: most steps are smaller than
+    what bfloat16 can add to a weight, and would be lost. Moments and clipping are in float32 then.
+
     Attributes:
         num_steps: Steps taken.
+        first_step: Those taken before the schedule began.
+        length: Steps of the schedule where ``options.total_steps`` is unset; ``None``: unknown.
     """
 
     def __init__(
@@ -104,6 +127,9 @@ class Optimiser:
                 scales them alike.
         """
         self.parameters, self.options, self.num_steps = dict(parameters), options, 0
+        self.first_step = 0
+        self.length: int | None = None
+        self._masters: dict[str, Tensor] = {}
         own = own_lr or {}
         self._scale = {
             name: next(
@@ -123,9 +149,16 @@ class Optimiser:
             weight_decay=options.weight_decay,
         )
 
+    def follow(self, length: int, *, is_new: bool = False) -> None:
+        """Let the schedule last so many steps, from now on or from where it began."""
+        self.length = length
+        if is_new:
+            self.first_step = self.num_steps
+
     def zero_grad(self) -> None:
         """Forget gradients."""
-        self._adam.zero_grad(set_to_none=True)
+        for parameter in (*self.parameters.values(), *self._masters.values()):
+            parameter.grad = None
 
     def step(self) -> tuple[dict[str, Mean], Skipped | None]:
         """Clip and step, unless a number is not finite: then nothing changes, bit for bit.
@@ -133,48 +166,75 @@ class Optimiser:
         Returns:
             Metrics; and why the step was not taken, if it was not.
         """
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+        gradients = {
+            name: p.grad.float() if p.dtype in HALF else p.grad
+            for name, p in self.parameters.items()
+            if p.grad is not None
+        }
+        norm = torch.nn.utils.get_total_norm(gradients.values()) if gradients else torch.zeros(())
         if not bool(torch.isfinite(norm)):
             culprit = next(
-                (n for n, p in self.parameters.items()
-                 if p.grad is not None and not bool(torch.isfinite(p.grad).all())),
+                (name for name, g in gradients.items() if not bool(torch.isfinite(g).all())),
                 "the norm of all",
-            )  # fmt: skip
+            )
             self.zero_grad()
             return {}, Skipped(reason=f"the gradient of {culprit} is not finite")
         scale = min(1.0, self.options.max_grad_norm / (float(norm) + 1e-12))
         if scale < 1:
-            for gradient in gradients:
+            for gradient in gradients.values():
                 gradient.mul_(scale)
-        lr = self.options.lr_at(self.num_steps)
+        lr = self.options.lr_at(self.num_steps - self.first_step, length=self.length)
         for group, name in zip(self._adam.param_groups, self.parameters, strict=True):
-            group["lr"] = lr * self._scale[name]
+            stepped = self._stepped(name)
+            stepped.grad = gradients.get(name)
+            group["lr"], group["params"] = lr * self._scale[name], [stepped]
         interrupt.hold()  # from here to the end of the step, weights and counters change together
         fp(Failpoint.MID_OPTIMISER)
         self._adam.step()
+        with torch.no_grad():
+            for name, master in self._masters.items():
+                self.parameters[name].copy_(master)
         self.num_steps += 1
         self.zero_grad()
         return {"optim/grad_norm": Mean(float(norm), 1), "optim/lr": Mean(lr, 1)}, None
 
+    def _stepped(self, name: str) -> Tensor:
+        """What AdamW steps: the parameter, or the float32 master of one in half precision.
+
+        A parameter that somebody else has changed since the last step takes its master along.
+        """
+        parameter = self.parameters[name]
+        if parameter.dtype not in HALF:
+            return parameter
+        now = parameter.detach().float()
+        master = self._masters.setdefault(name, now)
+        master.copy_(torch.where(master.to(parameter.dtype) == parameter, master, now))
+        return master
+
     def state_tensors(self) -> dict[str, Tensor]:
-        """Moments by name; the live tensors."""
-        tensors: dict[str, Tensor] = {}
+        """Moments and masters by name; the live tensors."""
+        tensors = {f"optimiser.{name}.master": master for name, master in self._masters.items()}
         for name, parameter in self.parameters.items():
-            for key, value in self._adam.state.get(parameter, {}).items():
+            stepped = self._masters.get(name, parameter)
+            for key, value in self._adam.state.get(stepped, {}).items():
                 tensors[f"optimiser.{name}.{key}"] = value
         return tensors
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, num_steps: int) -> None:
-        """Undo ``state_tensors``."""
+        """Undo ``state_tensors``; the parameters are those of that state already."""
         self.num_steps = num_steps
         self._adam.state.clear()
-        for name, parameter in self.parameters.items():
+        self._masters = {
+            name: tensors[f"optimiser.{name}.master"].to(parameter.device, copy=True)
+            for name, parameter in self.parameters.items()
+            if f"optimiser.{name}.master" in tensors
+        }
+        for name in self.parameters:
             state: dict[str, Any] = {}
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 saved = tensors.get(f"optimiser.{name}.{key}")
                 if saved is not None:
-                    place = saved if key == "step" else saved.to(parameter)
+                    place = saved if key == "step" else saved.to(self._stepped(name))
                     state[key] = place.clone()
             if state:
-                self._adam.state[parameter] = state
+                self._adam.state[self._stepped(name)] = state

@@ -47,14 +47,16 @@ class PPOOptions:
         gamma_token: Discount between tokens of one turn.
         gamma_turn: Discount from one turn to the next.
         lam: λ of the generalised advantage.
-        clip_low: How far a token's ratio is pushed below 1.
+        clip_low: How far a token's ratio is pushed below 1. Without effect, and refused, on a
+            single step from an exact sampler; so is ``clip_high``.
         clip_high: How far it is pushed above 1.
         value_clip: How far a value is trusted to move in one update, in reward units; unset: not
             limited.
         value_coef: Weight of the critic's loss.
         critic_lr: Learning rate of the value head.
         target_kl: Stop the epochs when the policy has moved further than 1.5 times this, in nats
-            per token; unset: never.
+            per token; unset: never. Refused with ``sampling.precision = "int8"``, whose error would
+            count as movement.
         whiten: ``"batch"`` shifts and scales advantages over the whole batch (biased, and what most
             use); ``"none"`` leaves them in reward units.
         entropy_coef: Weight of the entropy bonus.
@@ -146,6 +148,8 @@ class PPO:
         if not kept.episodes:
             return nothing_to_learn(kept)
         exp = experience(self.core, kept.episodes)
+        if isinstance(exp, Skipped):
+            return nothing_to_learn(kept, exp)
         judged = judge(
             self.core, exp, gamma_token=options.gamma_token, gamma_turn=options.gamma_turn,
             lam=options.lam,

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_plan, check_weights, is_changed
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
@@ -118,6 +118,8 @@ class Reinforce:
         if not kept.episodes:
             return nothing_to_learn(kept)
         exp = experience(self.core, kept.episodes)
+        if isinstance(exp, Skipped):
+            return nothing_to_learn(kept, exp)
         baseline = self._baseline(exp.returns())
         credit: list[Numbers] = [
             reward_to_go(rewards, turn_ends=turn_ends(e), gamma_turn=self.options.gamma_turn)

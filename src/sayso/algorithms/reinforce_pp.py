@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_clips, check_plan, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
@@ -43,7 +43,8 @@ class ReinforcePPOptions:
         group_size: Attempts at each.
         epochs: Passes over a batch.
         minibatches: Optimiser steps of one pass.
-        clip_low: How far a token's ratio is pushed below 1.
+        clip_low: How far a token's ratio is pushed below 1. Without effect, and refused, on a
+            single step from an exact sampler; so is ``clip_high``.
         clip_high: How far it is pushed above 1.
         entropy_coef: Weight of the entropy bonus.
     """
@@ -118,6 +119,8 @@ class ReinforcePP:
         if not kept.episodes or sum(e.num_action_tokens for e in kept.episodes) == 1:
             return nothing_to_learn(kept)
         exp = experience(self.core, kept.episodes)
+        if isinstance(exp, Skipped):
+            return nothing_to_learn(kept, exp)
         to_go = [
             reward_to_go(rewards, turn_ends=turn_ends(e))
             for rewards, e in zip(exp.rewards, exp.episodes, strict=True)

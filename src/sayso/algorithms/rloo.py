@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_plan, check_subset, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
@@ -107,6 +107,8 @@ class RLOO:
         if not kept.episodes:
             return nothing_to_learn(kept)
         exp = experience(self.core, kept.episodes)
+        if isinstance(exp, Skipped):
+            return nothing_to_learn(kept, exp)
         advantages = by_group(exp.episodes, exp.returns(), leave_one_out)
         credit = spread(exp.episodes, advantages)
 

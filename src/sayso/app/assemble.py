@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,16 @@ from typing import Any
 from sayso.algorithms.base import Learner
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.app.config import EnvOptions, RunConfig, load_config
+from sayso.app.refusals import (
+    is_one_exact_step,
+    refuse_changed,
+    refuse_unused,
+    refuse_unused_kl,
+)
+from sayso.app.schedule import follow_schedule
 from sayso.config.load import load_toml, to_table
 from sayso.envs.registry import EnvSource, source
-from sayso.errors import RunError, UnusedOptionError
+from sayso.errors import RunError
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.rollout.limits import RolloutLimits
@@ -54,7 +60,7 @@ def build_learner(config: RunConfig, lm: LanguageModel) -> Learner:
     Raises:
         UnusedOptionError: If an option has no effect for this algorithm.
     """
-    _refuse_unused_kl(config)
+    refuse_unused_kl(config)
     learner_class = ALGORITHMS[config.algorithm.type]
     learner: Learner = learner_class(
         lm,
@@ -66,46 +72,6 @@ def build_learner(config: RunConfig, lm: LanguageModel) -> Learner:
         seed=config.seed,
     )
     return learner
-
-
-def refuse_unused(config: RunConfig) -> None:
-    """Refuse options that would be ignored: a setting without effect is a broken promise.
-
-    Raises:
-        UnusedOptionError: Naming the option and what would make it count.
-    """
-    _refuse_unused_kl(config)
-    if not config.train.eval_every:
-        _refuse_changed(
-            config.train, "train", ("eval_episodes", "eval_split"),
-            reason="while train.eval_every is 0", fix="Set train.eval_every above 0",
-        )  # fmt: skip
-    if config.env.strict:
-        _refuse_changed(
-            config.train, "train", ("failure_budget",),
-            reason="with env.strict, which stops at the first invalid episode",
-            fix="Set env.strict = false",
-        )  # fmt: skip
-
-
-def _refuse_unused_kl(config: RunConfig) -> None:
-    if config.kl.coef == 0:
-        names = tuple(f.name for f in dataclasses.fields(config.kl))
-        _refuse_changed(
-            config.kl, "kl", names, reason="while kl.coef is 0", fix="Set kl.coef above 0"
-        )
-
-
-def _refuse_changed(
-    record: Any, section: str, names: Sequence[str], *, reason: str, fix: str
-) -> None:
-    defaults = {f.name: f.default for f in dataclasses.fields(record)}
-    changed = [f"{section}.{n}" for n in names if getattr(record, n) != defaults[n]]
-    if changed:
-        raise UnusedOptionError(
-            where=", ".join(changed), problem=f"has no effect {reason}.",
-            fix=f"{fix}, or leave the option out.",
-        )  # fmt: skip
 
 
 def require_playable(config: RunConfig, env: EnvSource) -> None:
@@ -124,7 +90,7 @@ def require_playable(config: RunConfig, env: EnvSource) -> None:
     for split in dict.fromkeys(splits):
         require_sound(env, seed=config.seed, split=split, limits=rollout_limits(config.env))
     if config.env.timeout_s is None and env.open().timeout_s is None:
-        _refuse_changed(
+        refuse_changed(
             config.env, "env", ("num_workers",),
             reason="on an environment that runs in this process",
             fix="Set env.timeout_s, which gives it processes of its own",
@@ -194,8 +160,11 @@ def assemble(
     """Everything that ``train`` needs."""
     run.annotate(sampler=learner.sampler().engine.path)
     opened = env or env_source(config.env)
-    if not steps(run.checkpoints):
+    is_new = not steps(run.checkpoints)
+    follow_schedule(config, learner, opened, is_new=is_new)
+    if is_new:
         _tell_whole_steps(config, learner, opened)
+        _tell_same_variant(config)
     return Training(
         learner=learner,
         source=opened,
@@ -218,4 +187,16 @@ def _tell_whole_steps(config: RunConfig, learner: Learner, env: EnvSource) -> No
             "so %d episodes, will be run.",
             asked, per_step, num_tasks, learner.plan.group_size, num_steps,
             "step" if num_steps == 1 else "steps", num_steps * per_step,
+        )  # fmt: skip
+
+
+def _tell_same_variant(config: RunConfig) -> None:
+    """Say so where a variant cannot differ from another: its ratios are all 1."""
+    variant = getattr(config.algorithm, "variant", "")
+    same = {"gspo": "grpo", "cispo": "dapo, but for its dynamic sampling"}
+    if variant in same and is_one_exact_step(config):
+        _log.warning(
+            "variant = %r takes one step on a batch from an exact sampler: every ratio is 1, and "
+            "it is the same as %s. Set algorithm.epochs or algorithm.minibatches above 1 to see a "
+            "difference.", variant, same[variant],
         )  # fmt: skip

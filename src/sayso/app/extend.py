@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sayso.app.assemble import config_of
+from sayso.app.assemble import config_of, env_source
 from sayso.app.config import RunConfig, load_config
+from sayso.app.schedule import refuse_standstill
 from sayso.config.load import load_toml, override
 from sayso.errors import OptionValueError, RunError
 from sayso.runs.durable import replace_file
@@ -39,7 +40,10 @@ def extended(run: Run, settings: Sequence[str]) -> RunConfig:
         )
     more = load_config(load_toml(run.config), source="--set", overrides=tuple(settings))
     _refuse_less(config, more)
-    _refuse_standstill(more)
+    refuse_standstill(
+        more, env_source(more.env),
+        fix="Start a new run from what this one exports: --set model.name=DIRECTORY.",
+    )  # fmt: skip
     return more
 
 
@@ -61,23 +65,6 @@ def _refuse_less(config: RunConfig, more: RunConfig) -> None:
             where=f"--set, {GROWS}",
             problem=f"got {after}, less than the run's own {before}.",
             fix=f"Give {before} or more; it counts those already done.",
-        )
-
-
-def _refuse_standstill(config: RunConfig) -> None:
-    """Refuse steps at a learning rate of 0."""
-    end, algorithm = config.optim.total_steps, config.algorithm
-    if end is None:
-        return
-    per_update = getattr(algorithm, "epochs", 1) * getattr(algorithm, "minibatches", 1)
-    per_step = algorithm.tasks_per_step * algorithm.group_size
-    num_steps = -(-config.train.total_episodes // per_step) * per_update
-    if num_steps > end + config.optim.warmup_steps:
-        raise OptionValueError(
-            where=f"--set, {GROWS}",
-            problem=f"{num_steps} optimiser steps, but the learning rate is 0 from step "
-            f"{end + config.optim.warmup_steps} on (optim.total_steps).",
-            fix="Start a new run from what this one exports: --set model.name=DIRECTORY.",
         )
 
 

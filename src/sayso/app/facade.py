@@ -31,9 +31,12 @@ from sayso.app.origin import (
     read_saved,
     saved_env,
     saved_lm,
+    with_dtype_of,
     with_env,
     write_saved,
 )
+from sayso.app.refusals import refuse_unused
+from sayso.app.schedule import refuse_standstill
 from sayso.config.load import to_table
 from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
@@ -82,7 +85,10 @@ class Agent:
         for key, value in options.items():
             place(table, key, value, algorithm=self.algorithm)
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
+        refuse_unused(self.config)
         self.lm = build_lm(self.config, pair)
+        if pair is not None:
+            self.config = with_dtype_of(self.config, self.lm)
         self.learner = build_learner(self.config, self.lm)
         self.last_report: EvalReport | None = None
         parts = {"model": name, "env": named_env}
@@ -149,11 +155,14 @@ class Agent:
         if path is not None and path.exists():
             run = Run.open(path)
             known = config_of(run)
+            if known.train.total_episodes < config.train.total_episodes:
+                refuse_standstill(config, self.source)
             if known.seed in seeds:  # a run of this object, but not its first
                 config = dataclasses.replace(config, seed=known.seed)
             if self.origin.can_stand_for(origin_of(run), config):
                 config = dataclasses.replace(config, model=known.model)
             return config, open_or_create_run(config, path)
+        refuse_standstill(config, self.source)
         if num_learns:
             config = dataclasses.replace(config, seed=seeds[-1])
         name = f"{self.source.id.split('/')[-1].split('-')[0].lower()}-{self.algorithm}"

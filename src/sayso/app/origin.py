@@ -12,7 +12,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from sayso.app.assemble import build_lm, env_source
 from sayso.app.config import RunConfig, load_config
@@ -24,6 +26,7 @@ from sayso.models.load import load
 from sayso.models.saving import adopt
 from sayso.runs.run import Run
 
+DTYPES: tuple[Literal["float32", "float64", "bfloat16"], ...] = ("float32", "float64", "bfloat16")
 SAVED_CONFIG = "sayso.json"
 _log = logging.getLogger("sayso")
 
@@ -110,6 +113,12 @@ def env_name(env: Any, opened: EnvSource) -> str | None:
         return env
     spec = opened.spec
     return str(spec["env"]) if spec is not None and not spec["kwargs"] else None
+
+
+def with_dtype_of(config: RunConfig, lm: LanguageModel) -> RunConfig:
+    """Configuration with the precision that a (model, tokenizer) pair keeps."""
+    kept = next((d for d in DTYPES if lm.dtype is getattr(torch, d)), config.model.dtype)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=kept))
 
 
 def with_env(

@@ -19,6 +19,7 @@ from sayso.errors import SaysoError
 
 if TYPE_CHECKING:
     from sayso.app.config import RunConfig
+    from sayso.envs.registry import EnvSource
 
 MIN_FREE_GB = 2
 T = TypeVar("T")
@@ -78,9 +79,9 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
         build_learner,
         build_lm,
         env_source,
-        require_playable,
         rollout_limits,
     )
+    from sayso.app.schedule import follow_schedule
     from sayso.training.check import check_rollout, check_update
 
     findings: list[Finding] = []
@@ -104,7 +105,7 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     if env is None:
         return findings
     if unused is not None:
-        attempt("environment check", lambda: require_playable(config, env), lambda _: "sound")
+        attempt("environment check", lambda: _check_env(config, env), lambda _: "sound")
     problems = not findings[-1].is_ok
     lm = attempt("model", lambda: build_lm(config), lambda m: f"{m.name}, context {m.max_context}")
     if lm is None or problems:
@@ -115,6 +116,7 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     )  # fmt: skip
     if learner is None:
         return findings
+    follow_schedule(config, learner, env, is_new=True)
     episodes = attempt(
         "rollout",
         lambda: check_rollout(
@@ -129,7 +131,15 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
 
 
 def _none_unused(config: RunConfig) -> str:
-    from sayso.app.assemble import refuse_unused
+    from sayso.app.refusals import refuse_unused
 
     refuse_unused(config)
     return "none"
+
+
+def _check_env(config: RunConfig, env: EnvSource) -> None:
+    from sayso.app.assemble import require_playable
+    from sayso.app.schedule import refuse_standstill
+
+    require_playable(config, env)
+    refuse_standstill(config, env)

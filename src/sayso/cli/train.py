@@ -90,6 +90,7 @@ def execute(
     )
     from sayso.app.extend import remember
     from sayso.app.origin import lm_of
+    from sayso.app.schedule import refuse_standstill
     from sayso.training.callbacks import Callback, TensorBoard
     from sayso.training.loop import train
     from sayso.training.view import TerminalView
@@ -99,6 +100,7 @@ def execute(
     callbacks: list[Callback] = [TerminalView(), *([TensorBoard()] if tensorboard else [])]
     learner = None
     if opened is None:  # what cannot be built leaves no directory behind
+        refuse_standstill(config, env)
         learner = build_learner(config, build_lm(config))
         opened = create_run(config, path, command=sys.argv)
     with opened.lock():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sayso.envs.registry import EnvSource
 from sayso.errors import EnvContractError
-from sayso.evaluation.report import EvalReport, Sample, report_of
+from sayso.evaluation.report import EvalReport, Sample, observations, report_of
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import Policy
@@ -73,7 +73,8 @@ def evaluate(
 def paired(before: EvalReport, after: EvalReport) -> Interval:
     """Interval of the mean difference over the episodes that both reports graded.
 
-    Its ``n`` tells how many those are: an episode that failed in either is in neither mean.
+    An episode that failed in either is in neither mean. Attempts at a task are averaged
+    first, as in ``observations``; ``n`` tells of how many tasks they are.
 
     Raises:
         ValueError: If the two share no episode, or are of different splits.
@@ -87,5 +88,6 @@ def paired(before: EvalReport, after: EvalReport) -> Interval:
             "no task and sample are the same"
         )
     return paired_difference(
-        [before.returns[key] for key in keys], [after.returns[key] for key in keys]
+        observations({key: before.returns[key] for key in keys}, among=keys),
+        observations({key: after.returns[key] for key in keys}, among=keys),
     )

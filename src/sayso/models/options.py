@@ -71,7 +71,8 @@ class ModelOptions:
 
     Attributes:
         name: ``"smollm2"``, ``"tiny"``, a hub id or a directory with safetensors weights.
-        dtype: Precision of weights and training. A ``(model, tokenizer)`` pair keeps its own.
+        dtype: Precision of weights and training; ``"bfloat16"`` weights are stepped through float32
+            masters. A ``(model, tokenizer)`` pair keeps its own.
         lora: Train low-rank adapters; unset trains every weight.
         tiny: The shape of ``name = "tiny"``.
     """

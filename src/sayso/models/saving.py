@@ -261,8 +261,9 @@ def _public_name(base_model: str) -> str:
 
 def _evaluation_table(report: Mapping[str, Any]) -> list[str]:
     mean = report["mean"]
+    num_episodes, num_tasks = (report.get(f"num_{x}", mean["n"]) for x in ("episodes", "tasks"))
     lines = [
-        f"Split `{report['split']}`, {mean['n']} episodes; 95 % intervals.",
+        f"Split `{report['split']}`, {num_episodes} episodes, {num_tasks} tasks; 95 % intervals.",
         "",
         "| measure | mean | low | high | n |",
         "|---|---|---|---|---|",

@@ -36,7 +36,7 @@ class _Prompt:
 
 
 class TorchEngine:
-    """The default engine. Satisfies ``Engine``.
+    """Decoding in slots over a backend, the model's own forward unless told. Satisfies ``Engine``.
 
     Slot i of the cache belongs to ``_slots[i]``, and slots are always filled from 0 up, so that
     attention runs over the rows being decoded and no others. A finished session stays in its

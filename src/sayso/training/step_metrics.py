@@ -93,8 +93,8 @@ def step_warnings(
     is_told = any(sentence.startswith("All rewards") for sentence in update.warnings)
     if len(returns) >= MIN_RETURNS_TO_WARN and len({*returns}) == 1 and not is_told:
         found.append(
-            f"All rewards of this step are equal: {returns[0]:g}, {len(returns)} times. Nothing "
-            "tells good from bad. If that goes on, make the reward finer or the tasks easier."
+            f"All rewards of this step are equal: {returns[0]:g}, {len(returns)} times. The reward "
+            "tells no good from bad. If that goes on, make the reward finer or the tasks easier."
         )
     if episodes and not useful:
         found.append("Nothing to train on in this step: every episode failed or every group tied.")

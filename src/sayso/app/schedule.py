@@ -1,0 +1,67 @@
+"""How long a learning rate lasts: its schedule ends where the run does, unless told otherwise."""
+
+from __future__ import annotations
+
+from sayso.algorithms.base import Learner
+from sayso.algorithms.core import Core
+from sayso.app.config import RunConfig
+from sayso.envs.registry import EnvSource
+from sayso.errors import OptionValueError
+
+LEAVE_OUT = (
+    "Leave it out (optim.total_steps=none): the schedule then ends with train.total_episodes."
+)
+
+
+def num_optimiser_steps(config: RunConfig, env: EnvSource) -> int:
+    """Optimiser steps that a run's episodes come to, if none fails and no pass is cut short."""
+    algorithm = config.algorithm
+    num_tasks = min(algorithm.tasks_per_step, len(env.open().tasks(config.train.split)))
+    num_updates = -(-config.train.total_episodes // max(1, num_tasks * algorithm.group_size))
+    num_kept = num_tasks * (getattr(algorithm, "train_on", None) or algorithm.group_size)
+    minibatches = min(getattr(algorithm, "minibatches", 1), max(1, num_kept))
+    return num_updates * int(getattr(algorithm, "epochs", 1)) * minibatches
+
+
+def refuse_standstill(config: RunConfig, env: EnvSource, *, fix: str = LEAVE_OUT) -> None:
+    """Refuse steps at a learning rate of 0, and a warm-up that the run does not outlast.
+
+    Args:
+        config: The run's configuration.
+        env: Its tasks decide how many episodes a step takes.
+        fix: What to do about a total that is too small.
+
+    Raises:
+        OptionValueError: With both numbers of steps.
+    """
+    optim = config.optim
+    if optim.schedule == "constant":
+        return
+    num_steps, end = num_optimiser_steps(config, env), optim.total_steps
+    if end is None and optim.warmup_steps >= num_steps:
+        raise OptionValueError(
+            where="optim.warmup_steps",
+            problem=f"got {optim.warmup_steps}, and the run takes {num_steps} optimiser steps.",
+            fix="Set fewer, or raise train.total_episodes.",
+        )
+    if end is not None and num_steps > end:
+        raise OptionValueError(
+            where="optim.total_steps",
+            problem=f"the run takes {num_steps} optimiser steps, but the learning rate is 0 after "
+            f"{end}.",
+            fix=fix,
+        )
+
+
+def follow_schedule(config: RunConfig, learner: Learner, env: EnvSource, *, is_new: bool) -> None:
+    """Tell a learner how long its run is.
+
+    Args:
+        config: The run's configuration.
+        learner: Whose optimiser follows the schedule; one without a ``Core`` is left alone.
+        env: Its tasks decide how many episodes a step takes.
+        is_new: The run begins: so does its schedule, whatever the learner has learnt before.
+    """
+    core: Core | None = getattr(learner, "core", None)
+    if core is not None and config.optim.schedule != "constant":
+        core.optimiser.follow(num_optimiser_steps(config, env), is_new=is_new)
