@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -199,3 +200,14 @@ def flat(tensors: dict[str, Tensor], *, policy_only: bool = False) -> Tensor:
 def same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     """Bitwise equal, names included."""
     return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+def shifted(episodes: list[Episode], by: float) -> list[Episode]:
+    """As if the sampler had recorded other log-probabilities."""
+    return [
+        replace(e, turns=tuple(
+            replace(turn, action_logprobs=tuple(p + by for p in turn.action_logprobs))
+            for turn in e.turns
+        ))
+        for e in episodes
+    ]  # fmt: skip

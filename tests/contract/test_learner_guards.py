@@ -16,6 +16,7 @@ from learner_cases import (
     mixed_batch,
     perturb,
     same_bits,
+    shifted,
     tiny_lm,
     weights,
     written,
@@ -113,12 +114,11 @@ def test_the_engine_is_told_of_every_optimiser_step(name: str) -> None:
     calls: list[int] = []
     made.core.engine.sync = lambda: calls.append(made.core.version)
     update = made.update(mixed_batch(made.lm), seed=0)
-    assert calls == list(range(1, update.num_optimiser_steps + 1))
+    # Once before, to let go of what it remembers of the rollout; then after each step.
+    assert calls == list(range(update.num_optimiser_steps + 1))
 
 
 def test_recorded_log_probabilities_that_are_not_a_number_are_fatal_not_overlooked() -> None:
-    from test_learners import shifted
-
     made = learner("rloo")  # whose loss does not read them
     update = made.update(shifted(mixed_batch(made.lm), float("nan")), seed=0)
     assert update.fatal is not None
@@ -126,8 +126,6 @@ def test_recorded_log_probabilities_that_are_not_a_number_are_fatal_not_overlook
 
 def recorded_at(lm: Any, by: float) -> list[Episode]:
     """Two attempts whose recorded log-probabilities lie ``by`` above the model's own."""
-    from test_learners import shifted
-
     pair = [
         written(lm, [([END], [0, 1], 1.0)]),
         written(lm, [([END], [1, END], 0.0)], sample=1),
@@ -320,8 +318,6 @@ def test_a_bad_batch_ends_its_passes_and_counts_once() -> None:
 
 @every_learner
 def test_recorded_log_probabilities_that_are_not_a_number_leave_the_kl_weight(name: str) -> None:
-    from test_learners import shifted
-
     made = learner(name, kl=KLOptions(coef=0.1, target=0.01))
     update = made.update(shifted(mixed_batch(made.lm), float("nan")), seed=0)
     assert update.fatal is not None or update.skipped

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from learner_cases import (
     perturb,
     randomise_critic,
     same_bits,
+    shifted,
     tiny_lm,
     weights,
     written,
@@ -191,17 +191,6 @@ def test_row_12_on_the_first_pass_every_ratio_to_the_recorded_sampler_is_one(
         assert update.metrics["policy/ratio"].value == pytest.approx(1, abs=1e-5)
     # A second update on the same episodes is off-policy, and the meter sees it.
     assert made.update(episodes, seed=1).metrics["parity/max_gap"].value > 1e-5
-
-
-def shifted(episodes: list[Episode], by: float) -> list[Episode]:
-    """As if the sampler had recorded other log-probabilities."""
-    return [
-        replace(e, turns=tuple(
-            replace(turn, action_logprobs=tuple(p + by for p in turn.action_logprobs))
-            for turn in e.turns
-        ))
-        for e in episodes
-    ]  # fmt: skip
 
 
 @every_learner

@@ -61,7 +61,7 @@ def sampled(options: SamplingOptions) -> Any:
     with torch.no_grad():
         for parameter in lm.network.parameters():
             parameter.mul_(5.0 if parameter.dim() > 1 else 1.0)
-    policy = learner("rloo", lm, sampling=options).policy()
+    policy = learner("rloo", lm, sampling=options).sampler()
     engine, said, polls = policy.engine, {}, 0
     for number in range(12):
         engine.submit(

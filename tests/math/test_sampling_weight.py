@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from learner_cases import VARIANTS, learner, mixed_batch, shifted, tiny_lm
 
-from sayso.algorithms.epochs import MAX_SAMPLING_WEIGHT, sampling_weight
+from sayso.algorithms.anchor import MAX_SAMPLING_WEIGHT, sampling_weight
+from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.parity import ParityMeter
+from sayso.kernels.library import library
 from sayso.losses.policy_gradient import reinforce
+from sayso.sampling.base import Request, SamplingOptions
+from sayso.types import Episode
 
 
 def weights(precision: str, logprob: torch.Tensor, recorded: torch.Tensor) -> Any:
@@ -69,3 +74,68 @@ def test_a_small_difference_stops_an_exact_run_but_not_one_in_int8() -> None:
         meter = ParityMeter(is_exact=is_exact)
         meter.add(torch.full((20,), -1.0), torch.full((20,), -1.1))
         assert (meter.fatal() is not None) is is_exact
+
+
+CLIPPED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "reinforce_pp", "ppo")
+
+
+def off_by(name: str, gap: float, **options: Any) -> tuple[Any, list[Episode], list[Episode]]:
+    """A learner that samples in int8, what it sampled, and that with other recorded numbers."""
+    if name == "ppo":
+        options["value_coef"] = 0.0
+    made = learner(name, sampling=SamplingOptions(precision="int8"), **options)
+    episodes = mixed_batch(made.lm)
+    return made, episodes, shifted(episodes, gap)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", CLIPPED)
+@pytest.mark.parametrize("options", [{"epochs": 1}, {"epochs": 2, "minibatches": 2}])
+def test_what_the_sampler_gets_wrong_is_weighed_and_never_clipped(
+    name: str, options: dict[str, int]
+) -> None:
+    """Recorded numbers 0.3 nats too high: every ratio against them would be 0.74, past all bounds.
+
+    At a rate of nearly 0 nothing moves, so nothing is clipped; the gradient shrinks by the weight.
+    """
+    still = OptimOptions(lr=1e-12, max_grad_norm=1e9)
+    norms = {}
+    for gap in (0.0, 0.3):
+        made, _, episodes = off_by(name, gap, optim=still, **options)
+        update = made.update(episodes, seed=0)
+        assert update.num_optimiser_steps == options["epochs"] * options.get("minibatches", 1)
+        assert update.metrics["policy/clipped_frac"].value == 0.0
+        assert update.metrics["policy/approx_kl"].value == pytest.approx(0.0, abs=1e-12)
+        assert update.metrics["policy/ratio"].value == pytest.approx(1.0)
+        norms[gap] = update.metrics["optim/grad_norm"].value
+    assert norms[0.0] > 0
+    assert norms[0.3] == pytest.approx(norms[0.0] * math.exp(-0.3), rel=1e-6)
+
+
+@pytest.mark.medium
+def test_target_kl_counts_how_far_the_policy_moves_not_what_the_sampler_gets_wrong() -> None:
+    made, _, episodes = off_by("ppo", 0.3, epochs=3, target_kl=1e-3, optim=OptimOptions(lr=1e-12))
+    assert made.update(episodes, seed=0).num_optimiser_steps == 3
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(not library().has_int8, reason="this processor multiplies no bytes")
+@pytest.mark.parametrize("name", VARIANTS)
+def test_training_samples_in_int8_and_what_is_measured_is_exact(name: str) -> None:
+    sampling = SamplingOptions(precision="int8", max_new_tokens=4)
+    lm = tiny_lm(dtype="float32")
+    made = learner(name, lm, sampling=sampling)
+    assert "int8" in made.sampler().engine.path
+    assert "float32" in made.policy().engine.path
+
+    def said() -> list[float]:
+        engine = made.policy().engine
+        engine.submit(Request(session="a", new_ids=(0, 1), seed=5, max_new_tokens=4))
+        (completion,) = engine.poll()
+        engine.close("a")
+        return list(completion.logprobs)
+
+    before = said()
+    assert said() == before
+    made.update(mixed_batch(lm), seed=0)
+    assert said() != before  # the weights that are measured are the new ones

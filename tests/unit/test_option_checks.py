@@ -109,10 +109,6 @@ def test_options_that_need_another_section_are_refused(sections: dict[str, Any],
         {"algorithm": {"type": "grpo", "variant": "cispo", "clip_high": 3.0, "epochs": 2}},
         {"algorithm": {"type": "reinforce_pp", "clip_low": 0.1, "minibatches": 2}},
         {"algorithm": {"type": "ppo", "clip_low": 0.1}},
-        *[
-            {"algorithm": {"type": name, "clip_low": 0.1}, "sampling": {"precision": "int8"}}
-            for name in CLIPPED
-        ],
         {"kl": {"coef": 0.1}, "sampling": {"temperature": 0.7}},
         {"sampling": {"top_k": 5, "top_p": 0.9, "min_p": 0.1}},
         {"algorithm": {"type": "grpo", "variant": "gspo"}},
@@ -128,16 +124,6 @@ def test_a_divergence_from_a_reference_that_filters_is_refused(filter_: dict[str
     (name,) = filter_
     with pytest.raises(OptionValueError, match=rf"sampling\.{name}.*infinite.*kl\.coef = 0"):
         refuse_unused(config(kl={"coef": 0.1}, sampling=filter_))
-
-
-@pytest.mark.parametrize(
-    "options", [{"type": "grpo", "variant": "gspo"}, {"type": "ppo", "target_kl": 0.1}]
-)
-def test_what_int8_would_use_up_is_refused_with_it(options: dict[str, Any]) -> None:
-    found = config(algorithm=options, sampling={"precision": "int8"})
-    with pytest.raises(OptionValueError, match=r"int8.*Add --set sampling\.precision=exact"):
-        refuse_unused(found)
-    refuse_unused(config(algorithm=options))
 
 
 def told(
@@ -168,7 +154,6 @@ def test_a_variant_that_is_another_on_a_single_step_is_told_of(
         [
             ({"variant": variant, "epochs": 2}, "exact"),
             ({"variant": variant, "minibatches": 2}, "exact"),
-            ({"variant": variant}, "int8"),
             ({"variant": same}, "exact"),
         ]
     ):

@@ -56,15 +56,6 @@ def test_a_detail_that_the_user_sets_is_checked() -> None:
         refuse_unused(found)
 
 
-def test_gspo_in_the_recipe_that_samples_in_int8_is_answered_with_what_to_add() -> None:
-    wanted = ["algorithm.type=grpo", "algorithm.variant=gspo"]
-    with pytest.raises(ConfigError) as caught:
-        refuse_unused(recipes.config("writing", wanted))
-    assert str(caught.value).endswith("Add --set sampling.precision=exact.")
-    assert "\n" not in str(caught.value)
-    refuse_unused(recipes.config("writing", [*wanted, "sampling.precision=exact"]))
-
-
 def test_the_seed_is_said_once() -> None:
     assert recipes.config("maze", (), seed=4).seed == 4
     assert recipes.config("maze", ["seed=3"]).seed == 3

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sayso.algorithms.anchor import sampling_weight
 from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_plan, check_positive, check_weights
 from sayso.algorithms.core import Core
@@ -17,7 +18,6 @@ from sayso.algorithms.epochs import (
     extra_terms,
     nothing_to_learn,
     run_passes,
-    sampling_weight,
 )
 from sayso.algorithms.grading import graded
 from sayso.algorithms.kl import KLOptions
@@ -107,7 +107,7 @@ class A2C:
 
     def sampler(self) -> Policy:
         """The policy itself: sampling is the exploration."""
-        return self.core.policy()
+        return self.core.sampler()
 
     def policy(self) -> Policy:
         """The same: a policy gradient trains the policy it deploys."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from sayso.kernels.allocator import keep_freed_memory
 from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.sampling.make import make_engine
 from sayso.types import Episode
 
 
@@ -46,6 +48,7 @@ class Core:
         if lm.device.type == "cpu":
             keep_freed_memory()
         self.lm, self.engine, self.sampling = lm, engine, sampling
+        self._exact: Engine | None = None
         self.distribution: Distribution = sampling.distribution()
         if critic_lr is not None:
             lm.add_value_head()
@@ -60,10 +63,27 @@ class Core:
         """Optimiser steps behind the current weights."""
         return self.optimiser.num_steps
 
-    def policy(self) -> Policy:
+    def sampler(self) -> Policy:
         """The policy as it is now: sampling from it is the exploration of a policy gradient."""
+        return self._acting(self.engine)
+
+    def policy(self) -> Policy:
+        """The same, sampled exactly: what is measured is what is saved."""
+        if self.sampling.precision == "exact":
+            return self.sampler()
+        if self._exact is None:
+            self._exact = make_engine(self.lm, replace(self.sampling, precision="exact"))
+        return self._acting(self._exact)
+
+    def sync(self) -> None:
+        """Tell the engines that the weights have changed."""
+        for engine in (self.engine, self._exact):
+            if engine is not None:
+                engine.sync()
+
+    def _acting(self, engine: Engine) -> Policy:
         return Policy(
-            engine=self.engine,
+            engine=engine,
             chat=self.lm.chat,
             max_new_tokens=self.sampling.max_new_tokens,
             stop=self.sampling.stop,
@@ -114,5 +134,5 @@ class Core:
         self.optimiser.load_tensors(state.tensors, num_steps=int(state.values["num_steps"]))
         self.optimiser.first_step = int(state.values.get("schedule_start", 0))
         self.kl.coef = float(state.values["kl_coef"])
-        self.engine.sync()
+        self.sync()
         return state.values

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from sayso.algorithms.anchor import Anchor, anchor, start_logprobs
 from sayso.algorithms.base import Skipped, Update
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Graded, Numbers, sampled_logprobs, token_rewards
@@ -29,7 +30,6 @@ from sayso.types import Episode
 Counted = Literal["token", "episode", "episode mean"]
 """What a loss is a mean over: tokens of the step, episodes, or the means of episodes."""
 KL_STOP_FACTOR = 1.5
-MAX_SAMPLING_WEIGHT = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,8 @@ class Experience:
         rewards: Reward after each action token; KL is taken off where it is paid in the reward.
         logprob_ref: Log-probability under the reference, if KL is on.
         metrics: KL, if it is on.
+        logprob_start: Log-probability under the policy when the update began, where several passes
+            over what another sampler drew need it.
         credit: Advantages of each episode's tokens, where they are a factor of the whole loss but
             for KL and entropy: without those, episodes whose advantages are all 0 are left out of
             the passes. The gradient is the same.
@@ -50,6 +52,7 @@ class Experience:
     rewards: list[Numbers]
     logprob_ref: list[Numbers] | None
     metrics: dict[str, Mean]
+    logprob_start: list[Numbers] | None = None
     credit: list[Numbers] | None = None
 
     def returns(self) -> list[float]:
@@ -57,15 +60,23 @@ class Experience:
         return [float(rewards.sum()) for rewards in self.rewards]
 
 
-def experience(core: Core, episodes: list[Episode]) -> Experience | Skipped:
+def experience(
+    core: Core, episodes: list[Episode], passes: Passes | None = None
+) -> Experience | Skipped:
     """Rewards of each action token, and the reference's view where KL is on.
 
     A divergence that is not finite says nothing of any token: the step is skipped.
     """
     rewards = [token_rewards(e) for e in episodes]
     options = core.kl.options
+    start = None
+    if passes and passes.epochs * passes.minibatches > 1 and core.sampling.precision != "exact":
+        batch = core.pack(episodes)
+        start = batch.by_episode(start_logprobs(core, batch))
     if options.coef == 0:
-        return Experience(episodes=episodes, rewards=rewards, logprob_ref=None, metrics={})
+        return Experience(
+            episodes=episodes, rewards=rewards, logprob_ref=None, metrics={}, logprob_start=start
+        )
     batch = core.pack(episodes)
     reference = reference_logprobs(core.lm, batch, core.distribution)
     for row, ref in zip(batch.rows, reference, strict=True):
@@ -82,7 +93,10 @@ def experience(core: Core, episodes: list[Episode]) -> Experience | Skipped:
             kl_in_reward(reward, sampled_logprobs(e), ref, coef=core.kl.coef)
             for reward, e, ref in zip(rewards, episodes, by_episode, strict=True)
         ]
-    return Experience(episodes=episodes, rewards=rewards, logprob_ref=by_episode, metrics=metrics)
+    return Experience(
+        episodes=episodes, rewards=rewards, logprob_ref=by_episode, metrics=metrics,
+        logprob_start=start,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +136,11 @@ class Minibatch:
             self._aligned[key] = self.batch.align([per_episode[i] for i in self.indices])
         return self._aligned[key]
 
+    def anchors(self, core: Core, exp: Experience) -> Callable[[int, PackedRow, Scores], Anchor]:
+        """What the ratios of each row are against; see ``anchor``."""
+        start = None if exp.logprob_start is None else self.align(exp.logprob_start)
+        return lambda number, row, scores: anchor(core, row, scores, start, number)
+
 
 def run_passes(
     core: Core,
@@ -146,6 +165,7 @@ def run_passes(
         want_entropy: Scores must hold entropies.
         want_value: Scores must hold values.
     """
+    core.sync()  # what the sampler remembers of the rollout is memory for the update
     is_exact = core.sampling.precision == "exact"
     parity, parts, skipped = (
         ParityMeter(is_exact=is_exact),
@@ -197,29 +217,6 @@ def _without_gradient(credit: list[Numbers], indices: Sequence[int]) -> list[int
     """Places in a minibatch whose advantages are all 0; never all of them: a step is a step."""
     dead = [place for place, index in enumerate(indices) if not np.any(credit[index])]
     return dead if len(dead) < len(indices) else dead[1:]
-
-
-def sampling_weight(core: Core, row: PackedRow, scores: Scores) -> Tensor | None:
-    r"""Truncated importance weights of a sampler that is a little off the policy it samples for.
-
-    .. math:: \min(\pi(a) / \mu(a), C)
-
-    for each token, from the training pass itself: no second pass is made. ``None`` where the
-    sampler is exact. Losses that clip a ratio need no such weight: their ratio is taken against
-    what the sampler recorded, so it holds the difference already.
-
-    Source:
-        Truncated importance sampling: Ionides 2008, J. Comp. Graph. Stat. 17(2); for samplers of
-        lower precision: Yao et al. 2025, "Your efficient RL framework secretly brings you
-        off-policy RL training". C = 2 as there.
-
-    Tests:
-        tests/math/test_sampling_weight.py
-    """
-    if core.sampling.precision == "exact":
-        return None
-    ratio = bounded_exp(scores.logprob.detach() - row.logprob_sampled)
-    return ratio.clamp(max=MAX_SAMPLING_WEIGHT)
 
 
 def nothing_to_learn(graded: Graded, *skipped: Skipped) -> Update:

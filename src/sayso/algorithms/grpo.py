@@ -141,9 +141,8 @@ class GRPO:
     cispo    (R − mean) / std         clipped, detached ratio  rare tokens must keep their gradient
     ======== ======================== ======================== =====================================
 
-    With one epoch, one minibatch and an exact sampler every ratio is 1: nothing is clipped, gspo is
-    grpo, and cispo is dapo but for dynamic sampling. gspo's bounds are smaller than the error of a
-    sampler in int8, so the two are refused together.
+    With one epoch and one minibatch every ratio is 1: nothing is clipped, gspo is grpo, and cispo
+    is dapo but for dynamic sampling.
 
     Bias: dr_grpo's expected first-step gradient is (G − 1)/G times the policy gradient; dividing by
     the group's std gives tasks whose rewards hardly differ as much weight as any other; 1/length
@@ -184,7 +183,7 @@ class GRPO:
 
     def sampler(self) -> Policy:
         """The policy itself: sampling is the exploration."""
-        return self.core.policy()
+        return self.core.sampler()
 
     def policy(self) -> Policy:
         """The same: a policy gradient trains the policy it deploys."""
@@ -196,7 +195,8 @@ class GRPO:
         kept = graded(episodes, min_group=2, train_on=options.train_on)
         if not kept.episodes:
             return nothing_to_learn(kept)
-        exp = experience(self.core, kept.episodes)
+        passes = Passes(epochs=options.epochs, minibatches=options.minibatches)
+        exp = experience(self.core, kept.episodes, passes)
         if isinstance(exp, Skipped):
             return nothing_to_learn(kept, exp)
         credit = spread(exp.episodes, by_group(exp.episodes, exp.returns(), variant.advantage))
@@ -204,7 +204,7 @@ class GRPO:
         clip_high = variant.clip_high if options.clip_high is None else options.clip_high
 
         def row_loss_of(minibatch: Minibatch) -> RowLoss:
-            advantage = minibatch.align(credit)
+            advantage, anchor = minibatch.align(credit), minibatch.anchors(self.core, exp)
             extra = extra_terms(
                 self.core, minibatch, exp, entropy_coef=options.entropy_coef, per=variant.per
             )
@@ -215,6 +215,7 @@ class GRPO:
                     row,
                     advantage[number],
                     minibatch.batch,
+                    anchor(number, row, scores),
                     clip_low=clip_low,
                     clip_high=clip_high,
                 )
@@ -222,7 +223,6 @@ class GRPO:
 
             return row_loss
 
-        passes = Passes(epochs=options.epochs, minibatches=options.minibatches)
         return run_passes(
             self.core, kept, replace(exp, credit=credit), passes, row_loss_of, seed=seed,
             want_entropy=options.entropy_coef > 0,

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from sayso.algorithms.anchor import Anchor
 from sayso.data.batch import Batch, PackedRow
 from sayso.losses.loss import Loss
 from sayso.losses.policy_gradient import cispo, clipped_surrogate, sequence_clipped_surrogate
@@ -20,6 +21,7 @@ class VariantLoss(Protocol):
         row: PackedRow,
         advantage: Tensor,
         batch: Batch,
+        start: Anchor,
         *,
         clip_low: float,
         clip_high: float,
@@ -35,58 +37,60 @@ def token_share(row: PackedRow, batch: Batch) -> Tensor:
 
 
 def sequence_mean(
-    logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, *, clip_low: float,
-    clip_high: float,
+    logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, start: Anchor, *,
+    clip_low: float, clip_high: float,
 ) -> Loss:  # fmt: skip
     """Mean over the tokens of an episode, then over episodes (GRPO)."""
+    share = token_share(row, batch).to(logprob)
     return clipped_surrogate(
-        logprob, row.logprob_sampled, advantage, row.is_action, clip_low=clip_low,
+        logprob, start.logprob, advantage, row.is_action, clip_low=clip_low,
         clip_high=clip_high, num_actions_in_step=len(batch.episodes),
-        weight=token_share(row, batch).to(logprob),
+        weight=share if start.weight is None else share * start.weight,
     )  # fmt: skip
 
 
 def sequence_sum(
-    logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, *, clip_low: float,
-    clip_high: float,
+    logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, start: Anchor, *,
+    clip_low: float, clip_high: float,
 ) -> Loss:  # fmt: skip
     """Sum over tokens, mean over episodes (Dr. GRPO)."""
     return clipped_surrogate(
-        logprob, row.logprob_sampled, advantage, row.is_action, clip_low=clip_low,
-        clip_high=clip_high, num_actions_in_step=len(batch.episodes),
+        logprob, start.logprob, advantage, row.is_action, clip_low=clip_low,
+        clip_high=clip_high, num_actions_in_step=len(batch.episodes), weight=start.weight,
     )  # fmt: skip
 
 
 def token_mean(
-    logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, *, clip_low: float,
-    clip_high: float,
+    logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, start: Anchor, *,
+    clip_low: float, clip_high: float,
 ) -> Loss:  # fmt: skip
     """Mean over all action tokens of the step (DAPO)."""
     return clipped_surrogate(
-        logprob, row.logprob_sampled, advantage, row.is_action, clip_low=clip_low,
-        clip_high=clip_high, num_actions_in_step=batch.num_actions,
+        logprob, start.logprob, advantage, row.is_action, clip_low=clip_low,
+        clip_high=clip_high, num_actions_in_step=batch.num_actions, weight=start.weight,
     )  # fmt: skip
 
 
 def sequence_ratio(
-    logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, *, clip_low: float,
-    clip_high: float,
+    logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, start: Anchor, *,
+    clip_low: float, clip_high: float,
 ) -> Loss:  # fmt: skip
     """One ratio per sequence (GSPO). An episode's action tokens are one sequence."""
     return sequence_clipped_surrogate(
-        logprob, row.logprob_sampled, advantage, row.is_action, sequence=row.episode,
+        logprob, start.logprob, advantage, row.is_action, sequence=row.episode,
         clip_low=clip_low, clip_high=clip_high, num_episodes_in_step=len(batch.episodes),
+        weight=start.weight,
     )  # fmt: skip
 
 
 def clipped_weight(
-    logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, *, clip_low: float,
-    clip_high: float,
+    logprob: Tensor, row: PackedRow, advantage: Tensor, batch: Batch, start: Anchor, *,
+    clip_low: float, clip_high: float,
 ) -> Loss:  # fmt: skip
     """REINFORCE with a clipped, detached ratio (CISPO)."""
     return cispo(
-        logprob, row.logprob_sampled, advantage, row.is_action, clip_low=clip_low,
-        clip_high=clip_high, num_actions_in_step=batch.num_actions,
+        logprob, start.logprob, advantage, row.is_action, clip_low=clip_low,
+        clip_high=clip_high, num_actions_in_step=batch.num_actions, weight=start.weight,
     )  # fmt: skip
 
 

@@ -147,6 +147,7 @@ class Optimiser:
             betas=(options.beta1, options.beta2),
             eps=options.eps,
             weight_decay=options.weight_decay,
+            fused=True,  # one pass over weights and moments instead of six
         )
 
     def follow(self, length: int, *, is_new: bool = False) -> None:

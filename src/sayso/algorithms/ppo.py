@@ -55,8 +55,7 @@ class PPOOptions:
         value_coef: Weight of the critic's loss.
         critic_lr: Learning rate of the value head.
         target_kl: Stop the epochs when the policy has moved further than 1.5 times this, in nats
-            per token; unset: never. Refused with ``sampling.precision = "int8"``, whose error would
-            count as movement.
+            per token; unset: never.
         whiten: ``"batch"`` shifts and scales advantages over the whole batch (biased, and what most
             use); ``"none"`` leaves them in reward units.
         entropy_coef: Weight of the entropy bonus.
@@ -136,7 +135,7 @@ class PPO:
 
     def sampler(self) -> Policy:
         """The policy itself: sampling is the exploration."""
-        return self.core.policy()
+        return self.core.sampler()
 
     def policy(self) -> Policy:
         """The same: a policy gradient trains the policy it deploys."""
@@ -147,7 +146,10 @@ class PPO:
         options, kept = self.options, graded(episodes)
         if not kept.episodes:
             return nothing_to_learn(kept)
-        exp = experience(self.core, kept.episodes)
+        passes = Passes(
+            epochs=options.epochs, minibatches=options.minibatches, target_kl=options.target_kl
+        )
+        exp = experience(self.core, kept.episodes, passes)
         if isinstance(exp, Skipped):
             return nothing_to_learn(kept, exp)
         judged = judge(
@@ -160,19 +162,21 @@ class PPO:
 
         def row_loss_of(minibatch: Minibatch) -> RowLoss:
             advantage, target = minibatch.align(credit), minibatch.align(judged.target)
-            before = minibatch.align(judged.value)
+            before, anchor = minibatch.align(judged.value), minibatch.anchors(self.core, exp)
             extra = extra_terms(self.core, minibatch, exp, entropy_coef=options.entropy_coef)
             num_actions = minibatch.batch.num_actions
 
             def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
+                start = anchor(number, row, scores)
                 actor = clipped_surrogate(
                     scores.logprob,
-                    row.logprob_sampled,
+                    start.logprob,
                     advantage[number],
                     row.is_action,
                     clip_low=options.clip_low,
                     clip_high=options.clip_high,
                     num_actions_in_step=num_actions,
+                    weight=start.weight,
                 )
                 critic = value_loss(
                     scores.value_or_raise(),
@@ -187,9 +191,6 @@ class PPO:
 
             return row_loss
 
-        passes = Passes(
-            epochs=options.epochs, minibatches=options.minibatches, target_kl=options.target_kl
-        )
         return run_passes(
             self.core, kept, exp, passes, row_loss_of, seed=seed,
             want_entropy=options.entropy_coef > 0, want_value=True,

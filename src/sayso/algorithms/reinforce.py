@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from sayso.algorithms.anchor import sampling_weight
 from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_plan, check_weights, is_changed
 from sayso.algorithms.core import Core
@@ -18,7 +19,6 @@ from sayso.algorithms.epochs import (
     extra_terms,
     nothing_to_learn,
     run_passes,
-    sampling_weight,
 )
 from sayso.algorithms.grading import Numbers, graded, turn_ends
 from sayso.algorithms.kl import KLOptions
@@ -106,7 +106,7 @@ class Reinforce:
 
     def sampler(self) -> Policy:
         """The policy itself: sampling is the exploration."""
-        return self.core.policy()
+        return self.core.sampler()
 
     def policy(self) -> Policy:
         """The same: a policy gradient trains the policy it deploys."""

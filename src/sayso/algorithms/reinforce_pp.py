@@ -107,7 +107,7 @@ class ReinforcePP:
 
     def sampler(self) -> Policy:
         """The policy itself: sampling is the exploration."""
-        return self.core.policy()
+        return self.core.sampler()
 
     def policy(self) -> Policy:
         """The same: a policy gradient trains the policy it deploys."""
@@ -118,7 +118,8 @@ class ReinforcePP:
         options, kept = self.options, graded(episodes)
         if not kept.episodes or sum(e.num_action_tokens for e in kept.episodes) == 1:
             return nothing_to_learn(kept)
-        exp = experience(self.core, kept.episodes)
+        passes = Passes(epochs=options.epochs, minibatches=options.minibatches)
+        exp = experience(self.core, kept.episodes, passes)
         if isinstance(exp, Skipped):
             return nothing_to_learn(kept, exp)
         to_go = [
@@ -129,24 +130,25 @@ class ReinforcePP:
         credit: list[Numbers] = np.split(whitened(np.concatenate(to_go)), edges)
 
         def row_loss_of(minibatch: Minibatch) -> RowLoss:
-            advantage = minibatch.align(credit)
+            advantage, anchor = minibatch.align(credit), minibatch.anchors(self.core, exp)
             extra = extra_terms(self.core, minibatch, exp, entropy_coef=options.entropy_coef)
 
             def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
+                start = anchor(number, row, scores)
                 loss = clipped_surrogate(
                     scores.logprob,
-                    row.logprob_sampled,
+                    start.logprob,
                     advantage[number],
                     row.is_action,
                     clip_low=options.clip_low,
                     clip_high=options.clip_high,
                     num_actions_in_step=minibatch.batch.num_actions,
+                    weight=start.weight,
                 )
                 return [loss, *extra(number, row, scores)]
 
             return row_loss
 
-        passes = Passes(epochs=options.epochs, minibatches=options.minibatches)
         return run_passes(
             self.core, kept, exp, passes, row_loss_of, seed=seed,
             want_entropy=options.entropy_coef > 0,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sayso.algorithms.anchor import sampling_weight
 from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_plan, check_subset, check_weights
 from sayso.algorithms.core import Core
@@ -16,7 +17,6 @@ from sayso.algorithms.epochs import (
     extra_terms,
     nothing_to_learn,
     run_passes,
-    sampling_weight,
 )
 from sayso.algorithms.grading import by_group, graded, spread
 from sayso.algorithms.kl import KLOptions
@@ -95,7 +95,7 @@ class RLOO:
 
     def sampler(self) -> Policy:
         """The policy itself: sampling is the exploration."""
-        return self.core.policy()
+        return self.core.sampler()
 
     def policy(self) -> Policy:
         """The same: a policy gradient trains the policy it deploys."""

@@ -151,5 +151,5 @@ def take_step(
         return StepOutcome(metrics=outcome.metrics, is_too_far=True)
     metrics, skipped = core.optimiser.step()
     if skipped is None:
-        core.engine.sync()
+        core.sync()
     return StepOutcome(metrics=outcome.metrics | metrics, skipped=skipped)

@@ -11,7 +11,7 @@ from sayso.algorithms.base import Learner
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.app.config import EnvOptions, RunConfig, load_config
 from sayso.app.refusals import (
-    is_one_exact_step,
+    is_one_step,
     refuse_changed,
     refuse_unused,
     refuse_unused_kl,
@@ -194,9 +194,9 @@ def _tell_same_variant(config: RunConfig) -> None:
     """Say so where a variant cannot differ from another: its ratios are all 1."""
     variant = getattr(config.algorithm, "variant", "")
     same = {"gspo": "grpo", "cispo": "dapo, but for its dynamic sampling"}
-    if variant in same and is_one_exact_step(config):
+    if variant in same and is_one_step(config):
         _log.warning(
-            "variant = %r takes one step on a batch from an exact sampler: every ratio is 1, and "
-            "it is the same as %s. Set algorithm.epochs or algorithm.minibatches above 1 to see a "
-            "difference.", variant, same[variant],
+            "variant = %r takes one step on a batch: every ratio is 1, and it is the same as %s. "
+            "Set algorithm.epochs or algorithm.minibatches above 1 to see a difference.",
+            variant, same[variant],
         )  # fmt: skip

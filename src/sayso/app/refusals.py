@@ -18,7 +18,6 @@ def refuse_unused(config: RunConfig) -> None:
         OptionValueError: Naming the two that contradict each other.
     """
     _refuse_infinite_kl(config)
-    _refuse_int8(config)
     refuse_unused_kl(config)
     _refuse_unused_clips(config)
     if not config.train.eval_every:
@@ -56,19 +55,18 @@ def refuse_changed(
         )  # fmt: skip
 
 
-def is_one_exact_step(config: RunConfig) -> bool:
-    """Whether every probability ratio is 1: one step, on what the policy itself has sampled."""
+def is_one_step(config: RunConfig) -> bool:
+    """Whether every probability ratio is 1: one step, from where the update began."""
     algorithm = config.algorithm
-    passes = (getattr(algorithm, "epochs", 1), getattr(algorithm, "minibatches", 1))
-    return passes == (1, 1) and config.sampling.precision == "exact"
+    return getattr(algorithm, "epochs", 1) == getattr(algorithm, "minibatches", 1) == 1
 
 
 def _refuse_unused_clips(config: RunConfig) -> None:
     names = [n for n in ("clip_low", "clip_high") if hasattr(config.algorithm, n)]
-    if is_one_exact_step(config):
+    if is_one_step(config):
         refuse_changed(
             config.algorithm, "algorithm", names,
-            reason="on a single step from an exact sampler, where every ratio is 1",
+            reason="on a single step, where every ratio is 1",
             fix="Set algorithm.epochs or algorithm.minibatches above 1",
         )  # fmt: skip
 
@@ -83,20 +81,4 @@ def _refuse_infinite_kl(config: RunConfig) -> None:
             problem="cuts tokens off, and kl.coef is above 0: the divergence from a reference that "
             "cuts off others is infinite.",
             fix=f"Set {', '.join(f'sampling.{n} = {plain[n]}' for n in filters)}, or kl.coef = 0.",
-        )
-
-
-def _refuse_int8(config: RunConfig) -> None:
-    """What int8 gets wrong is larger than what these two allow the policy to move."""
-    algorithm = config.algorithm
-    if config.sampling.precision != "int8":
-        return
-    found = None
-    if getattr(algorithm, "variant", None) == "gspo":
-        found = ("algorithm.variant", "'gspo' clips what int8 sampling gets wrong, before any step")
-    elif getattr(algorithm, "target_kl", None) is not None:
-        found = ("algorithm.target_kl", "would count what int8 sampling gets wrong as movement")
-    if found is not None:
-        raise OptionValueError(
-            where=found[0], problem=f"{found[1]}.", fix="Add --set sampling.precision=exact."
         )

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sayso.algorithms.anchor import Anchor
 from sayso.algorithms.grading import spread
 from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.grpo_losses import sequence_mean
@@ -48,7 +49,13 @@ def save(learner: GRPO, episodes: list[Episode], job: Job) -> None:
     def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
         nonlocal total
         loss = sequence_mean(
-            scores.logprob, row, aligned[number], batch, clip_low=0.2, clip_high=0.2
+            scores.logprob,
+            row,
+            aligned[number],
+            batch,
+            Anchor(row.logprob_sampled, None),
+            clip_low=0.2,
+            clip_high=0.2,
         )
         total += float(loss.value.detach())
         return [loss]

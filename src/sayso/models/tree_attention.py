@@ -84,7 +84,10 @@ class _TreeAttention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, forest: Forest, scale: float | None
     ) -> Tensor:
         out = torch.empty_like(query)
-        total = query.new_empty(query.shape[:2])
+        total = torch.empty(  # in half precision the operators add up in float32
+            query.shape[:2], dtype=torch.promote_types(query.dtype, torch.float32),
+            device=query.device,
+        )  # fmt: skip
         keys, values = _repeated(query, key, value)
         for part in _parts(forest):
             mixed, logsumexp = _ATEN._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001

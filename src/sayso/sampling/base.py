@@ -20,10 +20,9 @@ class SamplingOptions:
             ``"torch"`` (our decoding over the model's own forward, any device) or ``"hf"``
             (``generate``, the reference). One that cannot serve the model gives way to the next.
         precision: Of native sampling: ``"exact"`` (float32), or ``"int8"``: about twice as fast,
-            from a policy a little off the trained one. REINFORCE, RLOO and A2C correct for the
-            difference by truncated importance weights; losses that clip a ratio take it against
-            what was sampled, so that some tokens are clipped before anything has moved. Evaluation,
-            ``chat`` and ``predict`` sample in it as well; what is saved and exported is float32.
+            from a policy a little off the trained one; every loss corrects for the difference by
+            truncated importance weights. Training samples in it; evaluation, ``chat`` and
+            ``predict`` are exact, as what is saved is.
         temperature: Logits are divided by it; 1.0 samples the model as it is. More of this and the
             three below in ``Distribution``.
         top_k: Keep the likeliest k tokens; 0 keeps all.
