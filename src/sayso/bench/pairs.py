@@ -40,14 +40,18 @@ class Side:
     threads: int
 
     def run(self, job: Job) -> list[dict[str, Any]]:
-        """The lines that a process reported.
+        """The lines that a process reported about a job."""
+        return self.lines(job.arguments())
+
+    def lines(self, arguments: Sequence[str]) -> list[dict[str, Any]]:
+        """The lines of JSON that a process with these arguments reported.
 
         Raises:
             RunError: If it failed, with the end of what it said.
         """
         pinned = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
         done = subprocess.run(  # noqa: S603  # the command is ours
-            [*self.command, *job.arguments()], capture_output=True, text=True, check=False,
+            [*self.command, *arguments], capture_output=True, text=True, check=False,
             env={**os.environ, **pinned, "TOKENIZERS_PARALLELISM": "false"},
         )  # fmt: skip
         if done.returncode:
