@@ -126,19 +126,24 @@ def paired(
     return {**found, **last}
 
 
-def machine(peer_python: str, against: Peer) -> dict[str, Any]:
+def here() -> dict[str, Any]:
     """What the figures depend on: processor, cores, versions."""
     name = next(
         (line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")),
         platform.processor(),
     )
+    own = {package: version(package) for package in ("sayso", "torch", "transformers")}
+    return {"processor": name, "cores": os.cpu_count(), "versions": own}
+
+
+def machine(peer_python: str, against: Peer) -> dict[str, Any]:
+    """The same, and a peer's versions."""
     ask = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
     done = subprocess.run(  # noqa: S603  # the command is ours
         [peer_python, "-c", ask, *PACKAGES[against]], capture_output=True, text=True, check=False
     )
     theirs = dict(zip(PACKAGES[against], done.stdout.split(), strict=False))
-    own = {package: version(package) for package in ("sayso", "torch", "transformers")}
-    return {"processor": name, "cores": os.cpu_count(), "versions": own, "peer_versions": theirs}
+    return {**here(), "peer_versions": theirs}
 
 
 def _cpu_lines() -> list[str]:

@@ -22,6 +22,7 @@ INSTALL = {
     "vllm": "python -m venv PEER, then PEER/bin/pip install vllm (its CPU build)",
 }
 SETTABLE = ("model", "precision", "lora", "threads", "repeats", "micro_batch", "shipped")
+GUARDED = ("model", "precision", "lora", "threads", "repeats")
 DOES = {
     "hf": ("rollout",),
     "vllm": ("rollout",),
@@ -49,6 +50,10 @@ def run(asked: Asked) -> None:
     from sayso.bench.works import WORKS
 
     _one_of("--work", asked.work, tuple(WORKS))
+    if asked.what == "guards":
+        found = _guards(asked)
+        print(json.dumps(found) if asked.as_json else _guards_in_words(found))
+        return
     peer, python = _peer(asked)
     if asked.what == "reward":
         found = _reward(asked, peer, python)
@@ -70,6 +75,29 @@ def _peer(asked: Asked) -> tuple[Peer, str]:
             fix=f"Make one ({INSTALL[peer]}) and pass --peer-python PEER/bin/python.",
         )
     return peer, str(peer_python or sys.executable)
+
+
+def _guards(asked: Asked) -> dict[str, Any]:
+    """Ours alone, in a fresh process."""
+    from sayso.bench import pairs as measure
+
+    job = _job("step", asked.work, asked.settings, GUARDED)
+    side = measure.Side(command=(sys.executable, "-m", "sayso.bench.guards"), threads=job.threads)
+    setting = {name: getattr(job, name) for name in ("work", *GUARDED)}
+    return {"what": "guards", **setting, "guards": side.run(job), **measure.here()}
+
+
+def _guards_in_words(found: Mapping[str, Any]) -> str:
+    """Measured, goal, met: one line a guard."""
+    said = []
+    for row in found["guards"]:
+        unit = row["unit"]
+        number = "-" if row["measured"] is None else f"{row['measured']:.2f} {unit}"
+        verdict = {True: "met", False: "NOT MET", None: "not measured"}[row["met"]]
+        goal = f"{row['side']} {row['goal']:g} {unit}"
+        said.append(f"{row['name']:<60} {number:>9}   {goal:<8}   {verdict}")
+    about = f"{found['work']}, {found['precision']} sampling, {found['threads']} threads"
+    return "\n".join([*said, f"{about}, {found['processor']}"])
 
 
 def _pairs(asked: Asked, peer: Peer, python: str) -> dict[str, Any]:
@@ -164,13 +192,13 @@ def _given(settings: Sequence[str]) -> dict[str, str]:
     return dict(part.split("=", 1) for part in settings if "=" in part)
 
 
-def _job(what: str, work: str, settings: Sequence[str]) -> Job:
+def _job(what: str, work: str, settings: Sequence[str], settable: Sequence[str] = SETTABLE) -> Job:
     """The job with what ``--set`` asks for."""
     from sayso.bench.works import Job
 
     known = {f.name: f.default for f in dataclasses.fields(Job)}
     known |= {"model": "", "precision": "int8"}
-    values = settings_of(settings, {name: known[name] for name in SETTABLE})
+    values = settings_of(settings, {name: known[name] for name in settable})
     return Job(**values, what=what, work=work)
 
 

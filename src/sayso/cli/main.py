@@ -138,7 +138,7 @@ def digest(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="rollout, update, step or reward.")],
+    what: Annotated[str, typer.Argument(help="rollout, update, step, reward or guards.")],
     against: Annotated[str, typer.Option(help="hf, trl or vllm.")] = "hf",
     work: Annotated[str, typer.Option(help="W1, W2 or W3; see benchmarks/README.md.")] = "W1",
     pairs: Annotated[int, typer.Option(help="Ours, theirs, so many times.", min=1)] = 5,
@@ -159,7 +159,10 @@ def bench(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Time a phase against a peer, in pairs of fresh processes, once both compute the same."""
+    """Time a phase against a peer, in pairs of fresh processes, once both compute the same.
+
+    `reward` races to a held-out reward; `guards` measures ours alone, against fixed goals.
+    """
     from sayso.cli import bench as command
 
     command.run(
