@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections import Counter
 from pathlib import Path
@@ -21,7 +22,14 @@ from sayso.bench.flops import (
     visible_pairs,
 )
 from sayso.bench.guards import Guard
-from sayso.bench.operators import UNCLASSIFIED, class_of, decode_rest_s, spent
+from sayso.bench.operators import (
+    UNCLASSIFIED,
+    class_of,
+    decode_rest_s,
+    first_tokens,
+    spent,
+    without_products,
+)
 from sayso.bench.ours import sampled, setting
 from sayso.bench.works import Job
 from sayso.cli.main import app
@@ -31,6 +39,7 @@ from sayso.models.attention import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions
+from sayso.sampling.native.weights import Weights
 
 pytestmark = pytest.mark.medium
 
@@ -124,13 +133,20 @@ def test_a_guard_pays_for_every_row() -> None:
     assert len({guards.unequal("p", text) for text in ("a", "b", "a b", "")}) == 4
 
 
-def test_the_rest_of_the_kernel_leaves_the_model_as_it_was(tiny_dir: str) -> None:
-    """The cut matrices belong to a copy; nothing is read beyond what was given."""
-    learner, env = setting(Job(model=tiny_dir, threads=1))
-    before = sampled(learner, env, 0)
-    assert decode_rest_s(learner.lm.causal_lm, rows=5, is_int8=False) > 0
-    learner.core.engine.sync()
-    assert [e.ids() for e in sampled(learner, env, 0)] == [e.ids() for e in before]
+@pytest.mark.parametrize("is_int8", [False, True])
+def test_without_products_a_pass_of_the_kernel_writes_no_logits(is_int8: bool) -> None:
+    """And the model that was copied still does."""
+    kernels, network = library(), load(tiny_models.tiny_llama()).causal_lm
+    weights = Weights(network, is_int8=is_int8 and kernels.has_int8)
+    weights.refresh()
+    weights.reach(1)
+    rest, _layers = without_products(weights.model)
+    tokens, out, _alive = first_tokens(kernels, weights.model, 5)
+    out.fill_(7.0)
+    for model, is_written in ((rest, False), (weights.model, True)):
+        kernels.calls.sayso_step(ctypes.byref(model), ctypes.byref(tokens), out.data_ptr(), 1)
+        assert bool((out != 7.0).all()) is is_written
+    assert decode_rest_s(network, rows=5, is_int8=False) > 0
 
 
 def test_rows_go_on_where_they_were_with_their_caches(tiny_dir: str) -> None:

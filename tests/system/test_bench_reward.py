@@ -14,7 +14,6 @@ import pytest
 import tiny_models
 from typer.testing import CliRunner
 
-from sayso.bench.grader import answers
 from sayso.bench.pairs import Side
 from sayso.bench.race import Race
 from sayso.bench.racer import Racer, prepare, run
@@ -59,15 +58,16 @@ def test_the_grader_answers_line_by_line_what_the_environment_would() -> None:
 
 
 def test_the_grader_answers_before_the_next_question() -> None:
-    def lines() -> Any:
-        for _ in range(2):
-            yield json.dumps({"task": ["train-0000"], "text": [GOOD]})
-            seen.append("asked")
-
-    seen: list[str] = []
-    given = answers(lines())
-    assert "reward" in json.loads(next(given))
-    assert seen == []
+    with subprocess.Popen(
+        [sys.executable, "-m", "sayso.bench.grader"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for name in ("train-0000", "train-0001"):
+            child.stdin.write(json.dumps({"task": [name], "text": [GOOD]}) + "\n")
+            child.stdin.flush()
+            assert "reward" in json.loads(child.stdout.readline())
 
 
 def row(seed: int, seconds: float, *, steps: int = 4, reached: bool = True) -> dict[str, Any]:

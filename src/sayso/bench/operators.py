@@ -155,15 +155,8 @@ def decode_rest_s(network: Any, *, rows: int, is_int8: bool) -> float:
     weights.refresh()
     weights.reach(1)
     whole = weights.model
-    layers = (lib.Layer * whole.num_layers).from_buffer_copy(
-        (lib.Layer * whole.num_layers).from_address(whole.layers)
-    )
-    for layer in layers:
-        for linear in (layer.qkv, layer.out, layer.up, layer.down):
-            linear.columns = linear.rank = 0
-    rest = lib.Model.from_buffer_copy(whole)
-    rest.layers, rest.head.columns = ctypes.addressof(layers), 0
-    tokens, out, alive = _first_tokens(kernels, whole, rows)
+    rest, layers = without_products(whole)
+    tokens, out, alive = first_tokens(kernels, whole, rows)
     threads = torch.get_num_threads()
 
     def run(model: lib.Model) -> None:
@@ -175,11 +168,25 @@ def decode_rest_s(network: Any, *, rows: int, is_int8: bool) -> float:
     for _ in range(5):
         run(whole)
         found.append(best_s(lambda: run(rest), repeats=1))
-    del alive
+    del alive, layers
     return min(found)
 
 
-def _first_tokens(kernels: lib.Library, model: lib.Model, rows: int) -> tuple[Any, ...]:
+def without_products(model: lib.Model) -> tuple[lib.Model, Any]:
+    """A copy whose matrices have no columns, and what must live as long as it does."""
+    layers = (lib.Layer * model.num_layers).from_buffer_copy(
+        (lib.Layer * model.num_layers).from_address(model.layers)
+    )
+    for layer in layers:
+        for linear in (layer.qkv, layer.out, layer.up, layer.down):
+            linear.columns = linear.rank = 0
+    rest = lib.Model.from_buffer_copy(model)
+    rest.layers = ctypes.addressof(layers)
+    rest.head.columns = rest.head.rank = 0
+    return rest, layers
+
+
+def first_tokens(kernels: lib.Library, model: lib.Model, rows: int) -> tuple[Any, ...]:
     """One token a row, each in a region of its own, and room for their logits."""
     padded = -(-model.head_width // kernels.lanes) * kernels.lanes
     cache = NativeCache(model.num_layers * model.key_heads, padded)
