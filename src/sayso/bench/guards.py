@@ -121,13 +121,12 @@ def step_guard(learner: GRPO, env: EnvSource, job: Job) -> Guard:
     kept: list[Any] = []
     rollout = spent(lambda: kept.append(sampled(learner, env, 1000)))
     update = spent(lambda: learner.update(kept[0], seed=1000))
-    rest = _kernel_rest_s(learner.lm, rollout, job)
+    kernel = _kernel_rest(learner.lm, rollout, job)
+    in_kernel = rollout.by_class.get("decode kernel", 0.0) - kernel["decode_kernel_rest_s"]
     outside = {
-        "rollout": rollout.total_s - rollout.by_class.get("decode kernel", 0.0) + rest,
-        "update": update.total_s,
+        "rollout": rollout.total_s - rollout.inside_s - in_kernel,
+        "update": update.total_s - update.inside_s,
     }
-    for name, part in (("rollout", rollout), ("update", update)):
-        outside[name] -= part.inside_s
     total = rollout.total_s + update.total_s
     return Guard(
         name="step: time outside gemm and attention", side="<=", goal=25, unit="%",
@@ -136,7 +135,7 @@ def step_guard(learner: GRPO, env: EnvSource, job: Job) -> Guard:
             "rollout_s": rollout.total_s, "update_s": update.total_s,
             "outside_of_rollout": outside["rollout"] / rollout.total_s,
             "outside_of_update": outside["update"] / update.total_s,
-            "decode_kernel_rest_s": rest,
+            **kernel,
             "rollout_by_class_s": _sorted(rollout.by_class),
             "update_by_class_s": _sorted(update.by_class),
             "unclassified_s": rollout.unclassified | update.unclassified,
@@ -144,13 +143,18 @@ def step_guard(learner: GRPO, env: EnvSource, job: Job) -> Guard:
     )  # fmt: skip
 
 
-def _kernel_rest_s(lm: LanguageModel, rollout: Spent, job: Job) -> float:
+def _kernel_rest(lm: LanguageModel, rollout: Spent, job: Job) -> dict[str, float]:
     """Of the decode kernel: measured for its most frequent pass, in proportion for the others."""
     if not rollout.passes:
-        return 0.0
+        return {"decode_kernel_rest_s": 0.0}
     (rows, _), _ = rollout.passes.most_common(1)[0]
-    each = decode_rest_s(unwrapped(lm.network), rows=rows, is_int8=job.precision == "int8") / rows
-    return each * sum(count * times for (count, _), times in rollout.passes.items())
+    network = unwrapped(lm.network)
+    rest, whole = decode_rest_s(network, rows=rows, is_int8=job.precision == "int8")
+    tokens = sum(count * times for (count, _), times in rollout.passes.items())
+    return {
+        "decode_kernel_rest_s": rest / rows * tokens,
+        "decode_pass_rest_s": rest, "decode_pass_s": whole, "decode_pass_rows": float(rows),
+    }  # fmt: skip
 
 
 def packing_guard(lm: LanguageModel, job: Job) -> Guard:
