@@ -151,7 +151,16 @@ COMMANDS = {
     "doctor": ["--set", "--json"],
     "export": ["--checkpoint"],
     "digest": ["--json"],
-    "bench": ["--against", "--work", "--pairs", "--peer-python", "--set", "--json"],
+    "bench": [
+        "--against",
+        "--work",
+        "--pairs",
+        "--seeds",
+        "--out",
+        "--peer-python",
+        "--set",
+        "--json",
+    ],
     "demo": ["--seed", "--run", "--set"],
 }
 

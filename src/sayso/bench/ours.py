@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
 from sayso.types import Episode
 
+Reward = Callable[[str, str], float]
 KEPT = ("group/dead_frac", "update/skipped_frac", "parity/kl", "parity/ess_frac", "parity/mean_gap")
 
 
@@ -60,8 +62,8 @@ def main() -> None:
         )  # fmt: skip
 
 
-def setting(job: Job) -> tuple[GRPO, EnvSource]:
-    """The learner and the environment of a work."""
+def setting(job: Job, graded: Reward | None = None) -> tuple[GRPO, EnvSource]:
+    """The learner and the environment of a work, with its own reward or another."""
     lora = LoraOptions(rank=job.lora, alpha=2 * job.lora) if job.lora else None
     lm = load(job.model, ModelOptions(name=job.model, lora=lora))
     if job.exact:
@@ -74,11 +76,11 @@ def setting(job: Job) -> tuple[GRPO, EnvSource]:
     )  # fmt: skip
     asking = [chat[0]["content"] for chat in conversations(lm.tokenizer, job.prompt_tokens)]
 
-    def graded(prompt: str, completion: str) -> float:
+    def own(prompt: str, completion: str) -> float:
         del prompt
         return reward(completion, job.work)
 
-    return learner, source(PromptEnv(prompts=asking, held_out=[], reward=graded))
+    return learner, source(PromptEnv(prompts=asking, held_out=[], reward=graded or own))
 
 
 def sampled(learner: GRPO, env: EnvSource, repeat: int) -> list[Episode]:

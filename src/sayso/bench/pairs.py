@@ -40,14 +40,18 @@ class Side:
     threads: int
 
     def run(self, job: Job) -> list[dict[str, Any]]:
-        """The lines that a process reported.
+        """The lines that a process reported about a job."""
+        return self.lines(job.arguments())
+
+    def lines(self, arguments: Sequence[str]) -> list[dict[str, Any]]:
+        """The lines of JSON that a process with these arguments reported.
 
         Raises:
             RunError: If it failed, with the end of what it said.
         """
         pinned = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
         done = subprocess.run(  # noqa: S603  # the command is ours
-            [*self.command, *job.arguments()], capture_output=True, text=True, check=False,
+            [*self.command, *arguments], capture_output=True, text=True, check=False,
             env={**os.environ, **pinned, "TOKENIZERS_PARALLELISM": "false"},
         )  # fmt: skip
         if done.returncode:
@@ -122,19 +126,24 @@ def paired(
     return {**found, **last}
 
 
-def machine(peer_python: str, against: Peer) -> dict[str, Any]:
+def here() -> dict[str, Any]:
     """What the figures depend on: processor, cores, versions."""
     name = next(
         (line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")),
         platform.processor(),
     )
+    own = {package: version(package) for package in ("sayso", "torch", "transformers")}
+    return {"processor": name, "cores": os.cpu_count(), "versions": own}
+
+
+def machine(peer_python: str, against: Peer) -> dict[str, Any]:
+    """The same, and a peer's versions."""
     ask = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
     done = subprocess.run(  # noqa: S603  # the command is ours
         [peer_python, "-c", ask, *PACKAGES[against]], capture_output=True, text=True, check=False
     )
     theirs = dict(zip(PACKAGES[against], done.stdout.split(), strict=False))
-    own = {package: version(package) for package in ("sayso", "torch", "transformers")}
-    return {"processor": name, "cores": os.cpu_count(), "versions": own, "peer_versions": theirs}
+    return {**here(), "peer_versions": theirs}
 
 
 def _cpu_lines() -> list[str]:

@@ -138,10 +138,14 @@ def digest(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="rollout, update or step.")],
+    what: Annotated[str, typer.Argument(help="rollout, update, step, reward or guards.")],
     against: Annotated[str, typer.Option(help="hf, trl or vllm.")] = "hf",
     work: Annotated[str, typer.Option(help="W1, W2 or W3; see benchmarks/README.md.")] = "W1",
     pairs: Annotated[int, typer.Option(help="Ours, theirs, so many times.", min=1)] = 5,
+    seeds: Annotated[int, typer.Option(help="reward: runs of each side.", min=1)] = 5,
+    out: Annotated[
+        Path | None, typer.Option(help="reward: keep finished runs here, and go on from them.")
+    ] = None,
     peer_python: Annotated[
         Path | None, typer.Option(help="The peer's own environment; hf may share ours.")
     ] = None,
@@ -150,17 +154,22 @@ def bench(
         typer.Option(
             "--set",
             help="model=DIR, precision=exact|int8 (ours), lora=RANK, threads=N, repeats=N, "
-            "micro_batch=ROWS or shipped=1 (the peer's).",
+            "micro_batch=ROWS or shipped=1 (the peer's); reward: threshold=0.35, max_steps=N, ...",
         ),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Time a phase against a peer, in pairs of fresh processes, once both compute the same."""
+    """Time a phase against a peer, in pairs of fresh processes, once both compute the same.
+
+    `reward` races to a held-out reward; `guards` measures ours alone, against fixed goals.
+    """
     from sayso.cli import bench as command
 
     command.run(
-        what, against=against, work=work, pairs=pairs, peer_python=peer_python,
-        settings=set_ or [], as_json=json_,
+        command.Asked(
+            what=what, against=against, work=work, pairs=pairs, seeds=seeds,
+            peer_python=peer_python, out=out, settings=set_ or [], as_json=json_,
+        )
     )  # fmt: skip
 
 
