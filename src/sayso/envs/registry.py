@@ -6,17 +6,15 @@ import copy
 import difflib
 import importlib
 import inspect
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 
 from sayso.envs.adapt import adapted
 from sayso.envs.base import SPLITS, TextEnv
-from sayso.errors import EnvContractError, SaysoError, UnknownNameError
+from sayso.errors import EnvContractError, SaysoError, UnknownNameError, in_a_line
 
 _ENTRY_POINTS: dict[str, tuple[str, dict[str, Any]]] = {}
 BUILT_IN = {
@@ -191,10 +189,9 @@ def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any], name: str) -> Te
     except SaysoError:
         raise
     except Exception as error:
-        at = traceback.extract_tb(error.__traceback__)[-1]
         raise EnvContractError(
             where=f"environment {name!r}",
-            problem=f"cannot be made: {_said(error)} ({Path(at.filename).name}, line {at.lineno}).",
+            problem=f"cannot be made: {in_a_line(error)}.",
             fix="Check the arguments it is given, or mend its constructor.",
         ) from error
 

@@ -208,14 +208,19 @@ def collect(
         Episodes in the order of ``tasks``, attempts at one task adjacent, failed ones included.
 
     Raises:
-        ValueError: If two tasks have the same id, or there is less than one attempt per task.
-        EnvContractError: If the environment cannot be opened; with strict limits, if one failed.
+        ValueError: If there is less than one attempt per task.
+        EnvContractError: If two tasks have the same id or the environment cannot be opened; with
+            strict limits, if one failed.
         GuardError: If environment processes keep dying.
     """
     if group_size < 1:
         raise ValueError(f"group_size must be at least 1, got {group_size}")
     if len({task.id for task in tasks}) != len(tasks):
-        raise ValueError(f"task ids must differ, got {[task.id for task in tasks]}")
+        raise EnvContractError(
+            where=source.id,
+            problem=f"two tasks of one id among {sorted(str(task.id) for task in tasks)}.",
+            fix="Make the ids of a split unique: attempts that share one form a group.",
+        )
     pool = pool_for(source, limits)
     collector = _Collector(policy, pool, limits, seed=seed)
     attempts = [

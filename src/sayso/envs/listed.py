@@ -1,0 +1,54 @@
+"""Is a list of tasks one that a run can train on and write down?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from sayso.types import Task
+
+MAX_LISTED, MAX_MADE, MAX_TOLD = 100_000, 500, 3
+"""Most tasks looked at of a plain list, and of one that makes them; most that are named."""
+
+
+def list_problems(tasks: Sequence[Any], split: str) -> list[str]:
+    """What is wrong with the tasks of a split, in sentences; empty when nothing is.
+
+    Long lists are looked at in evenly spread places.
+
+    Args:
+        tasks: What ``tasks(split)`` returned.
+        split: Its name.
+    """
+    most = MAX_LISTED if isinstance(tasks, list | tuple) else MAX_MADE
+    places = range(0, len(tasks), -(-len(tasks) // most) or 1)
+    looked_at: list[tuple[int, Any]] = [(place, tasks[place]) for place in places]
+    found = [told for place, task in looked_at if (told := _odd(task, place, split))]
+    if found:
+        return _some(found)
+    counts = Counter(task.id for _, task in looked_at)
+    return _some(
+        [
+            f"the id {name!r} stands for {count} tasks of {split!r}; ids must be unique, for "
+            "attempts that share one form a group"
+            for name, count in counts.items()
+            if count > 1
+        ]
+    )
+
+
+def _odd(task: Any, place: int, split: str) -> str:
+    """What is wrong with one task by itself."""
+    if not isinstance(task, Task):
+        return f"tasks({split!r}) holds {task!r}, which is no sayso.Task"
+    task_id: Any = task.id
+    if not isinstance(task_id, str):
+        kind = type(task_id).__name__
+        return f"task {place} of {split!r} has the id {task_id!r} ({kind}); use text: str(id)"
+    return ""
+
+
+def _some(found: list[str]) -> list[str]:
+    more = len(found) - MAX_TOLD
+    return found[:MAX_TOLD] + ([f"and {more} more like these"] if more > 0 else [])

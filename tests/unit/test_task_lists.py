@@ -1,0 +1,72 @@
+"""Lists of tasks that break the contract are answered before a model is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from rollout_fakes import scripted_policy
+
+from sayso.envs.base import TextEnv
+from sayso.envs.registry import source
+from sayso.errors import EnvContractError
+from sayso.rollout.collect import collect
+from sayso.rollout.limits import RolloutLimits
+from sayso.rollout.preflight import preflight
+from sayso.types import Task
+
+
+class Listed(TextEnv):
+    """Asks the same of every task it is given."""
+
+    max_turns = 1
+
+    def __init__(self, listed: list[Any]) -> None:
+        self.listed = listed
+
+    def tasks(self, split: str) -> list[Any]:
+        return self.listed if split == "train" else []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return "Say a.", {}
+
+    def step(self, action: str) -> Any:
+        return "", float("a" in action), True, False, {}
+
+
+def task(number: Any, **payload: Any) -> Task:
+    return Task(id=number, env="Listed", split="train", payload=payload or {"n": str(number)})
+
+
+SOUND = [task(f"t{n}") for n in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [
+        (task("t2", n=9), "the id 't2' stands for 2 tasks of 'train'"),
+        (task(7), "task 5 of 'train' has the id 7 (int)"),
+        ({"id": "t9"}, "which is no sayso.Task"),
+    ],
+)
+def test_an_id_that_is_no_name_of_its_own_is_told_before_anything_is_played(
+    odd: Any, says: str
+) -> None:
+    listed = [*SOUND[:5], odd, *SOUND[5:]]
+    problems = preflight(source(Listed, listed=listed), seed=0)
+    assert len(problems) == 1
+    assert says in problems[0]
+    assert preflight(source(Listed, listed=SOUND), seed=0) == []
+
+
+def test_two_tasks_of_one_id_are_a_fault_of_the_environment() -> None:
+    policy, engine = scripted_policy()
+    with pytest.raises(EnvContractError, match=r"two tasks of one id.*unique"):
+        collect(
+            policy, [SOUND[0], dataclasses.replace(SOUND[1], id="t0")],
+            source(Listed, listed=SOUND),
+            group_size=2, seed=0, path=("rollout", 0), limits=RolloutLimits(),
+        )  # fmt: skip
+    assert not engine.held
