@@ -72,3 +72,12 @@ def test_whatever_a_check_raises_is_a_finding(
     found = told(capsys, f"{module}:Sound")
     assert list(found) == ["environment check"]
     assert found["environment check"].startswith("ZeroDivisionError: not again (test_doctor_faults")
+
+
+@pytest.mark.medium
+def test_a_payload_that_is_no_json_is_a_finding(
+    module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = told(capsys, f"{module}:NumpyPayload")
+    assert list(found) == ["environment check"]
+    assert "task 't0' of 'train', payload.n: np.int64(0) (int64)" in found["environment check"]

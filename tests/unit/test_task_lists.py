@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 from rollout_fakes import scripted_policy
 
@@ -14,7 +15,8 @@ from sayso.errors import EnvContractError
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.preflight import preflight
-from sayso.types import Task
+from sayso.runs.ledger import episode_to_json
+from sayso.types import EndReason, Task
 
 
 class Listed(TextEnv):
@@ -70,3 +72,41 @@ def test_two_tasks_of_one_id_are_a_fault_of_the_environment() -> None:
             group_size=2, seed=0, path=("rollout", 0), limits=RolloutLimits(),
         )  # fmt: skip
     assert not engine.held
+
+
+def bad_payloads() -> list[tuple[dict[Any, Any], str]]:
+    return [
+        ({"n": np.int64(1)}, "payload.n: np.int64(1) (int64) is not a JSON value"),
+        ({"rows": [1, {2}]}, "payload.rows[1]: {2} (set) is not a JSON value"),
+        ({None: 1}, "payload: {None: 1} (dict) is not a JSON value"),
+        ({"x": float("nan")}, "payload.x: nan (float) is not a JSON value"),
+    ]
+
+
+@pytest.mark.parametrize(("payload", "says"), bad_payloads())
+def test_a_payload_that_cannot_be_written_down_is_told_before_anything_is_played(
+    payload: dict[Any, Any], says: str
+) -> None:
+    bad = dataclasses.replace(SOUND[0], id="bad", payload=payload)
+    problems = preflight(source(Listed, listed=[*SOUND[:5], bad, *SOUND[5:]]), seed=0)
+    assert len(problems) == 1
+    assert f"task 'bad' of 'train', {says}" in problems[0]
+
+
+def test_a_payload_that_nobody_looked_at_costs_its_episodes_and_not_the_run() -> None:
+    policy, engine = scripted_policy()
+    bad = dataclasses.replace(SOUND[0], id="bad", payload={"n": np.int64(1)})
+    episodes = collect(
+        policy, [SOUND[0], bad, SOUND[1]], source(Listed, listed=SOUND),
+        group_size=2, seed=0, path=("rollout", 0), limits=RolloutLimits(),
+    )  # fmt: skip
+    assert not engine.held
+    kinds = [e.failure.kind if e.failure else "" for e in episodes]
+    assert kinds == ["", "", "contract", "contract", "", ""]
+    assert "payload.n: np.int64(1) (int64) is not a JSON value" in episodes[2].failure.message
+    assert all(episode_to_json(e) for e in episodes)
+    without = collect(
+        policy, [SOUND[0], SOUND[1]], source(Listed, listed=SOUND),
+        group_size=2, seed=0, path=("rollout", 0), limits=RolloutLimits(),
+    )  # fmt: skip
+    assert [e for e in episodes if e.end is not EndReason.FAILED] == without

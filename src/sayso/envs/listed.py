@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from sayso.runs.ledger import payload_problem
 from sayso.types import Task
 
 MAX_LISTED, MAX_MADE, MAX_TOLD = 100_000, 500, 3
@@ -46,6 +47,8 @@ def _odd(task: Any, place: int, split: str) -> str:
     if not isinstance(task_id, str):
         kind = type(task_id).__name__
         return f"task {place} of {split!r} has the id {task_id!r} ({kind}); use text: str(id)"
+    if problem := payload_problem(task):
+        return f"task {task_id!r} of {split!r}, {problem}"
     return ""
 
 

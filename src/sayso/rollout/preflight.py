@@ -19,8 +19,9 @@ def preflight(
 ) -> list[str]:
     """Look at the list of tasks, then play two short episodes twice with dummy actions.
 
-    It stops at the first thing that is not sound. The second time is on the same object: an environment that carries something over from one
-    episode to the next shows here, as does one that ignores its seed.
+    It stops at the first thing that is not sound. The second time is on the same object: an
+    environment that carries something over from one episode to the next shows here, as does one
+    that ignores its seed.
 
     Returns:
         What is wrong, in sentences; empty when nothing is.
