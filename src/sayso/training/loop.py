@@ -19,7 +19,7 @@ from sayso.runs.failpoints import Failpoint, fp
 from sayso.runs.run import Run
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
-from sayso.training.checkpoint import Saver, load_checkpoint
+from sayso.training.checkpoint import Saver, load_checkpoint, require_no_history
 from sayso.training.guards import check_failure_budget, check_fatal, check_idle, check_skips
 from sayso.training.logs import RunLogs, write_evaluation
 from sayso.training.options import TrainOptions
@@ -75,11 +75,14 @@ def train(training: Training) -> TrainResult:
     Raises:
         GuardError: If a guard stopped the run; the last good checkpoint is kept.
         Interrupted: On SIGINT or SIGTERM, after a checkpoint of the last whole step.
-        CheckpointError: If checkpoints exist but none verifies.
+        CheckpointError: If checkpoints exist but none verifies, or steps are logged and there is
+            no checkpoint at all.
     """
     start = time.monotonic()
     fp(Failpoint.RESUME_STARTED)
     restored = load_checkpoint(training.run, training.learner)
+    if restored is None:
+        require_no_history(training.run)
     progress = restored.progress if restored else Progress()
     logs = RunLogs(training.run, restored.offsets if restored else {})
     saver = Saver(training.run, training.learner, keep=training.options.keep_checkpoints)
