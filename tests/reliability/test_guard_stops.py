@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from train_scenarios import run_training
+from train_scenarios import SCENARIOS, run_training
 
-from sayso.errors import CheckpointError
+from sayso.app.assemble import assemble, build_learner, build_lm, create_run
+from sayso.app.config import load_config
+from sayso.envs.registry import source
+from sayso.envs.tinylang import TinyLangEnv
+from sayso.errors import CheckpointError, GuardError
+from sayso.runs.commit import steps
+from sayso.runs.jsonl import read
+from sayso.runs.ledger import read_episodes
+from sayso.runs.run import Run
+from sayso.training.callbacks import Callback
+from sayso.training.loop import Training, TrainResult, train
+from sayso.types import EndReason
 
 
 def test_fault_22_a_run_whose_checkpoints_are_gone_is_refused_and_its_logs_are_kept(
@@ -20,3 +34,71 @@ def test_fault_22_a_run_whose_checkpoints_are_gone_is_refused_and_its_logs_are_k
     with pytest.raises(CheckpointError, match=r"6 steps are logged.*Put checkpoints/ back"):
         run_training(tmp_path / "run", "reinforce")
     assert {p: p.read_bytes() for p in files} == files
+
+
+class Turning(TinyLangEnv):
+    """Answers as TinyLang does until it is told otherwise."""
+
+    mode = "sound"
+
+    def step(self, action: str) -> Any:
+        if Turning.mode == "raise":
+            raise RuntimeError("the grader is down")
+        observation, reward, *rest = super().step(action)
+        return observation, None if Turning.mode == "ungraded" else reward, *rest
+
+
+def job(path: Path, **train_options: Any) -> Training:
+    table = json.loads(json.dumps(SCENARIOS["reinforce"]))
+    table["train"] = {"total_episodes": 96, "checkpoint_every": 100} | train_options
+    config = load_config(table, source="test")
+    run = Run.open(path) if path.exists() else create_run(config, path)
+    learner = build_learner(config, build_lm(config))
+    return assemble(config, run, learner=learner, env=source(Turning))
+
+
+def turn_after(step: int, mode: str) -> Any:
+    """The environment changes its mind after this step."""
+
+    class Turn(Callback):
+        def on_step(self, context: Any, report: Any) -> None:
+            if report.step == step:
+                Turning.mode = mode
+
+    return Turn()
+
+
+def stopped(path: Path, mode: str) -> str:
+    Turning.mode = "sound"
+    with pytest.raises(GuardError) as raised:
+        train(dataclasses.replace(job(path), callbacks=[turn_after(6, mode)]))
+    Turning.mode = "sound"
+    return str(raised.value)
+
+
+def test_fault_08_at_the_budget_the_last_whole_step_is_saved_with_the_evidence(
+    tmp_path: Path,
+) -> None:
+    said = stopped(tmp_path / "run", "raise")
+    assert "the commonest cause is env_raised" in said
+    num_steps = len(list(read(tmp_path / "run/metrics.jsonl")))
+    assert steps(tmp_path / "run/checkpoints")[-1] == num_steps
+    result = train(job(tmp_path / "run"))
+    assert isinstance(result, TrainResult)
+    assert result.stopped_by == "done"
+    assert result.progress.num_invalid["env_raised"] > 0
+    failed = [
+        e
+        for _, e in read_episodes(tmp_path / "run/episodes/episodes.jsonl")
+        if e.end is EndReason.FAILED
+    ]
+    assert len(failed) == result.progress.num_invalid["env_raised"]
+    assert all("the grader is down" in e.failure.message for e in failed if e.failure)
+
+
+def test_a_reward_that_never_grades_stops_the_run_and_it_can_go_on(tmp_path: Path) -> None:
+    said = stopped(tmp_path / "run", "ungraded")
+    assert "step 11: 5 steps in a row without a single graded episode" in said
+    assert "a function without `return` returns None" in said
+    assert steps(tmp_path / "run/checkpoints")[-1] == 11
+    assert train(job(tmp_path / "run")).stopped_by == "done"

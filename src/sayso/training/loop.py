@@ -11,6 +11,7 @@ from typing import Literal
 
 from sayso.algorithms.base import Learner, LearnerState, Update
 from sayso.envs.registry import EnvSource
+from sayso.errors import GuardError
 from sayso.evaluation.evaluate import evaluate
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
@@ -20,7 +21,13 @@ from sayso.runs.run import Run
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
 from sayso.training.checkpoint import Saver, load_checkpoint, require_no_history
-from sayso.training.guards import check_failure_budget, check_fatal, check_idle, check_skips
+from sayso.training.guards import (
+    check_failure_budget,
+    check_fatal,
+    check_idle,
+    check_skips,
+    check_ungraded,
+)
 from sayso.training.logs import RunLogs, write_evaluation
 from sayso.training.options import TrainOptions
 from sayso.training.order import TaskOrder
@@ -73,7 +80,8 @@ def train(training: Training) -> TrainResult:
     """Collect, learn, log, evaluate, checkpoint; go on from the newest checkpoint if there is one.
 
     Raises:
-        GuardError: If a guard stopped the run; the last good checkpoint is kept.
+        GuardError: If a guard stopped the run. Where the weights are in doubt the last good
+            checkpoint is kept, else the last whole step is saved.
         Interrupted: On SIGINT or SIGTERM, after a checkpoint of the last whole step.
         CheckpointError: If checkpoints exist but none verifies, or steps are logged and there is
             no checkpoint at all.
@@ -126,6 +134,7 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
                 boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
                 stopped = _step(training, context, logs, order)
                 boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
+                _stop_if_pointless(training, progress, logs, saver)
                 interrupt.release()
     except interrupt.Interrupted:
         interrupt.hold()
@@ -167,11 +176,27 @@ def _step(
         logs.save_bad_batch(progress.step, useful, update.skipped[-1].reason)
         check_skips(progress, update.skipped[-1].reason)
     check_fatal(progress, update)
-    check_failure_budget(progress, training.options.failure_budget)
-    check_idle(progress)
     report = StepReport(step=progress.step, metrics=metrics, episodes=episodes, warnings=warnings)
     answers = [callback.on_step(context, report) for callback in training.callbacks]
     return "callback" if False in answers else None
+
+
+def _stop_if_pointless(training: Training, progress: Progress, logs: RunLogs, saver: Saver) -> None:
+    """Stop a run that the environment or the reward fails; what it did is sound, so it is saved.
+
+    The counts that stop it start afresh, or a run whose environment was mended would stop at once.
+
+    Raises:
+        GuardError: Saying why.
+    """
+    try:
+        check_failure_budget(progress, training.options.failure_budget)
+        check_idle(progress)
+        check_ungraded(progress)
+    except GuardError:
+        progress.recent_invalid, progress.num_idle_steps, progress.num_ungraded_steps = [], 0, 0
+        saver.save(progress, logs)
+        raise
 
 
 def _gather(

@@ -22,6 +22,7 @@ class Progress:
         num_blocks: Task blocks sampled; those that dynamic sampling drew as well.
         num_episodes: Valid episodes trained on.
         num_idle_steps: Steps in a row, up to now, that had no episode to train on.
+        num_ungraded_steps: Steps in a row, up to now, with valid episodes and no reward for any.
         num_tokens: Action tokens sampled.
         num_invalid: Failed episodes by kind.
         recent_invalid: Failure kind, or "" for a valid episode, of the last 100 episodes.
@@ -37,6 +38,7 @@ class Progress:
     num_blocks: int = 0
     num_episodes: int = 0
     num_idle_steps: int = 0
+    num_ungraded_steps: int = 0
     num_tokens: int = 0
     num_invalid: dict[str, int] = field(default_factory=dict)
     recent_invalid: list[str] = field(default_factory=list)
@@ -65,6 +67,9 @@ class Progress:
         self.num_episodes += num_trained
         self.num_idle_steps = 0 if num_trained else self.num_idle_steps + 1
         self.num_tokens += sum(e.num_action_tokens for e in episodes)
+        valid = [e for e in episodes if e.failure is None]
+        is_ungraded = bool(valid) and all(e.return_ is None for e in valid)
+        self.num_ungraded_steps = self.num_ungraded_steps + 1 if is_ungraded else 0
         kinds = [e.failure.kind if e.failure else "" for e in episodes]
         for kind in filter(None, kinds):
             self.num_invalid[kind] = self.num_invalid.get(kind, 0) + 1
