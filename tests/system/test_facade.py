@@ -195,3 +195,10 @@ def test_tensorboard_files_are_written(tmp_path: Path) -> None:
 
     agent().learn(16, TensorBoard(), run=tmp_path / "run", progress_bar=False)
     assert list((tmp_path / "run/tensorboard").glob("events*"))
+
+
+def test_a_run_may_lie_in_a_directory_that_was_made_for_it(tmp_path: Path) -> None:
+    agent().learn(8, run=tmp_path, progress_bar=False)
+    assert (tmp_path / "meta.json").is_file()
+    agent().learn(16, run=tmp_path, progress_bar=False)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2

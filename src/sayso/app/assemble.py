@@ -20,7 +20,7 @@ from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.preflight import require_sound
 from sayso.runs.commit import steps
 from sayso.runs.meta import collect
-from sayso.runs.run import Run
+from sayso.runs.run import Run, next_name
 from sayso.sampling.make import make_engine
 from sayso.training.callbacks import Callback
 from sayso.training.loop import Training
@@ -131,6 +131,18 @@ def require_playable(config: RunConfig, env: EnvSource) -> None:
         )  # fmt: skip
 
 
+def require_room(config: RunConfig, path: Path | None) -> None:
+    """What ``create_run`` would refuse, asked before a model is loaded.
+
+    Raises:
+        RunError: If there is something at the path, or the configuration cannot name a run.
+    """
+    if path is None:
+        next_name(Path("runs"), config.name)
+    else:
+        Run.require_free(path)
+
+
 def create_run(
     config: RunConfig, path: Path | None, *, name: str = "", command: Sequence[str] = ()
 ) -> Run:
@@ -164,7 +176,7 @@ def open_or_create_run(config: RunConfig, path: Path, *, command: Sequence[str] 
     Raises:
         RunError: If the run there was started with other options.
     """
-    if not path.exists():
+    if Run.is_free(path):
         return create_run(config, path, command=command)
     run = Run.open(path)
     asked, there = to_table(config), load_toml(run.config)

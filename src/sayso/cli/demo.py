@@ -28,6 +28,8 @@ def run(*, seed: int | None, path: Path | None, overrides: Sequence[str]) -> Non
         build_lm,
         create_run,
         env_source,
+        require_playable,
+        require_room,
         rollout_limits,
     )
     from sayso.evaluation.evaluate import evaluate, paired
@@ -38,6 +40,8 @@ def run(*, seed: int | None, path: Path | None, overrides: Sequence[str]) -> Non
     start = float(os.environ.get("SAYSO_DEMO_START", time.time()))
     config = recipes.config("writing", overrides, seed=seed)
     env, limits = env_source(config.env), rollout_limits(config.env)
+    require_room(config, path)
+    require_playable(config, env)
     print(f"Loading the language model `{config.model.name}` (converted once, then cached) ...")
     learner = build_learner(config, build_lm(config))
 

@@ -87,6 +87,7 @@ def execute(
         create_run,
         env_source,
         require_playable,
+        require_room,
     )
     from sayso.app.extend import remember
     from sayso.app.origin import lm_of
@@ -95,6 +96,8 @@ def execute(
     from sayso.training.view import TerminalView
 
     env = env_source(config.env)
+    if opened is None:
+        require_room(config, path)
     require_playable(config, env)
     callbacks: list[Callback] = [TerminalView(), *([TensorBoard()] if tensorboard else [])]
     learner = None
