@@ -45,34 +45,47 @@ def build(cls: type[T], table: Mapping[str, Any], *, source: str) -> T:
             ``OptionValueError`` if it is the only one).
     """
     problems = Problems(source, cls)
-    built = _record(cls, table, "", problems)
+    built = build_into(cls, table, problems)
     problems.raise_any()
-    return built  # type: ignore[no-any-return]
+    return built  # type: ignore[return-value]  # what is not built has raised
 
 
-def override(table: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+def build_into(cls: type[T], table: Mapping[str, Any], problems: Problems) -> T | None:
+    """As ``build``, for a caller with more to look at: problems are added, not raised."""
+    before = len(problems.found)
+    built = _record(cls, table, "", problems)
+    return None if len(problems.found) > before else built
+
+
+def override(
+    table: Mapping[str, Any], settings: Sequence[str], problems: Problems | None = None
+) -> dict[str, Any]:
     """A copy of ``table`` with ``a.b=c`` settings applied, later ones last.
 
     Args:
         table: Parsed TOML. Not modified.
         settings: Each a dotted path, ``=``, and a TOML value or a bare word, which is taken as
             text. Whether the path exists is ``build``'s to say.
+        problems: Where settings that do not read so are added; unset: they are raised.
 
     Raises:
         ConfigError: Listing every setting that does not read so.
     """
-    problems = Problems("--set")
+    found = Problems("--set")
     result: dict[str, Any] = copy.deepcopy(dict(table))
     for setting in settings:
         path, equals, text = setting.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
-            problems.value(
+            found.value(
                 setting, "is not of the form path=value.", "Write for example `optim.lr=1e-4`."
             )
         elif not _assign(result, keys, parse_value(text.strip())):
-            problems.value(setting, "goes through an option that is not a table.", "Shorten it.")
-    problems.raise_any()
+            found.value(setting, "goes through an option that is not a table.", "Shorten it.")
+    if problems is None:
+        found.raise_any()
+    else:
+        problems.found += found.found
     return result
 
 
@@ -286,4 +299,4 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-__all__ = ["build", "dump_toml", "load_toml", "override", "parse_value", "to_table"]
+__all__ = ["build", "build_into", "dump_toml", "load_toml", "override", "parse_value", "to_table"]

@@ -23,9 +23,12 @@ class Problems:
     def __init__(self, source: str, root: type[Any] | None = None) -> None:
         self.source, self.root = source, root
         self.found: list[ConfigError] = []
+        self.paths: list[str] = []
+        """Dotted paths of what is wrong."""
 
     def unknown(self, path: str, key: str, known: Iterable[str]) -> None:
         """A key that does not exist."""
+        self.paths.append(path)
         names = list(known)
         near = difflib.get_close_matches(key, names, n=1)
         found = known_elsewhere(key, self._paths())
@@ -44,6 +47,7 @@ class Problems:
 
     def value(self, path: str, problem: str, fix: str) -> None:
         """A value that is missing or wrong."""
+        self.paths.append(path)
         self.found.append(OptionValueError(where=self._where(path), problem=problem, fix=fix))
 
     def choice(self, path: str, value: object, choices: Sequence[object]) -> None:
