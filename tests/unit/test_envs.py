@@ -290,7 +290,6 @@ def broken(**flaws: Any) -> type[sayso.TextEnv]:
         ({"observation": 3}, "observation"),
         ({"reward": float("nan")}, "nan"),
         ({"reward": "1.0"}, "return a float or None"),
-        ({"reward": True}, "return a float or None"),
         ({"terminated": 1}, "not a bool"),
         ({"endless": True}, "no end after"),
         ({"generous": True}, "empty answer earns 1.000"),

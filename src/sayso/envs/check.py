@@ -182,7 +182,7 @@ def _episodes(opened: EnvSource, num_seeds: int, seed: int) -> list[str]:
 def _reward_problems(value: Any, name: str) -> list[str]:
     if value is None:
         return []
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+    if not isinstance(value, bool | np.bool_ | int | float | np.number):
         return [f"{name} is {value!r} ({type(value).__name__}); return a float or None"]
     return [] if math.isfinite(float(value)) else [f"{name} is {value}"]
 

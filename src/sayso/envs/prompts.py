@@ -24,9 +24,10 @@ class PromptEnv(TextEnv):
     Args:
         prompts: Strings, or mappings with the key ``prompt`` and any others, which the reward gets
             as keyword arguments. A split of a Hugging Face data set is such a list.
-        reward: Called as ``reward(prompt, completion, **columns)``. Returns a float, ``None`` for
-            "not graded", or a mapping of parts, whose sum is the reward (a part of ``None`` does
-            not apply). Or a string ``"module:function"``, which a process of its own can import.
+        reward: Called as ``reward(prompt, completion, **columns)``, once for each completion.
+            Returns a number or a bool, ``None`` for "not graded", or a mapping of parts, whose sum
+            is the reward (a part of ``None`` does not apply). Or a string ``"module:function"``,
+            which a process of its own can import.
         held_out: Prompts to evaluate on; unset: a tenth of ``prompts``, chosen by their text, and
             at least one if there are two. Rows with the same text are never in both splits,
             whatever their other columns.
