@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from sayso.errors import EnvContractError, SaysoError, in_a_line
 from sayso.runs.ledger import payload_problem
 from sayso.types import Task
 
@@ -55,3 +56,31 @@ def _odd(task: Any, place: int, split: str) -> str:
 def _some(found: list[str]) -> list[str]:
     more = len(found) - MAX_TOLD
     return found[:MAX_TOLD] + ([f"and {more} more like these"] if more > 0 else [])
+
+
+def tasks_of(env: Any, split: str) -> Sequence[Task]:
+    """The tasks of a split, as a sequence.
+
+    Raises:
+        EnvContractError: If ``tasks`` raises, or returns something else; a split that does not
+            exist has no tasks, which is no error.
+    """
+    where = type(env).__name__
+    try:
+        tasks = env.tasks(split)
+    except SaysoError:
+        raise
+    except Exception as error:
+        raise EnvContractError(
+            where=where,
+            problem=f"tasks({split!r}) raises {in_a_line(error)}.",
+            fix="Return [] for a split that does not exist.",
+        ) from error
+    if hasattr(tasks, "__len__") and hasattr(tasks, "__getitem__"):
+        found: Sequence[Task] = tasks
+        return found
+    raise EnvContractError(
+        where=where,
+        problem=f"tasks({split!r}) returned a {type(tasks).__name__}.",
+        fix="Write tasks(self, split) so that it returns a list of sayso.Task.",
+    )
