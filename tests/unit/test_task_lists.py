@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from rollout_fakes import scripted_policy
 
+from sayso.cli.evaluate import first_with_tasks
 from sayso.envs.base import TextEnv
 from sayso.envs.registry import source
-from sayso.errors import EnvContractError
+from sayso.errors import EnvContractError, UnknownNameError
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.rollout.preflight import preflight
+from sayso.rollout.preflight import preflight, require_sound
 from sayso.runs.ledger import episode_to_json
 from sayso.types import EndReason, Task
 
@@ -110,3 +111,43 @@ def test_a_payload_that_nobody_looked_at_costs_its_episodes_and_not_the_run() ->
         group_size=2, seed=0, path=("rollout", 0), limits=RolloutLimits(),
     )  # fmt: skip
     assert [e for e in episodes if e.end is not EndReason.FAILED] == without
+
+
+class TrainOnly(Listed):
+    """Knows its own splits only, in the style of a table of them."""
+
+    def tasks(self, split: str) -> Any:
+        return {"train": self.listed}[split]
+
+
+def test_a_split_that_tasks_raises_for_does_not_exist() -> None:
+    env = TrainOnly(SOUND)
+    assert env.require_tasks("train") == SOUND
+    for split in ("test", "held_out"):
+        with pytest.raises(UnknownNameError) as raised:
+            env.require_tasks(split, where="mine:Env")
+        said = str(raised.value)
+        assert f"mine:Env, split '{split}': has no tasks: tasks('{split}') raises KeyError" in said
+        assert "test_task_lists.py, line" in said
+        assert "Splits with tasks: train (8)." in said
+    told = preflight(source(TrainOnly, listed=SOUND), seed=0, split="held_out")
+    assert "Splits with tasks: train (8)." in told[0]
+
+
+def test_a_split_of_a_similar_name_is_suggested() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'train'"):
+        Listed(SOUND).require_tasks("trian")
+
+
+def test_eval_looks_for_a_split_that_is_there() -> None:
+    assert first_with_tasks(source(TrainOnly, listed=SOUND)) == "train"
+
+
+def test_a_mistyped_split_and_an_environment_without_text_are_told_in_their_own_words() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'train'") as raised:
+        require_sound(source(Listed, listed=SOUND), seed=0, split="trian")
+    assert "does not play" not in str(raised.value)
+    with pytest.raises(EnvContractError, match="which is not text") as refused:
+        require_sound(source("CartPole-v1"), seed=0)
+    assert str(refused.value).count("ENV-001") == 1
+    assert "Box(4,)" in str(refused.value)

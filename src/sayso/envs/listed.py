@@ -58,12 +58,16 @@ def _some(found: list[str]) -> list[str]:
     return found[:MAX_TOLD] + ([f"and {more} more like these"] if more > 0 else [])
 
 
+class SplitRaisesError(EnvContractError):
+    """``tasks`` raised instead of returning a list, as for a split that it does not know."""
+
+
 def tasks_of(env: Any, split: str) -> Sequence[Task]:
     """The tasks of a split, as a sequence.
 
     Raises:
-        EnvContractError: If ``tasks`` raises, or returns something else; a split that does not
-            exist has no tasks, which is no error.
+        SplitRaisesError: If ``tasks`` raises.
+        EnvContractError: If it returns something else.
     """
     where = type(env).__name__
     try:
@@ -71,7 +75,7 @@ def tasks_of(env: Any, split: str) -> Sequence[Task]:
     except SaysoError:
         raise
     except Exception as error:
-        raise EnvContractError(
+        raise SplitRaisesError(
             where=where,
             problem=f"tasks({split!r}) raises {in_a_line(error)}.",
             fix="Return [] for a split that does not exist.",
@@ -84,3 +88,11 @@ def tasks_of(env: Any, split: str) -> Sequence[Task]:
         problem=f"tasks({split!r}) returned a {type(tasks).__name__}.",
         fix="Write tasks(self, split) so that it returns a list of sayso.Task.",
     )
+
+
+def num_tasks(env: Any, split: str) -> int:
+    """How many tasks a split has; one that ``tasks`` raises for has none."""
+    try:
+        return len(tasks_of(env, split))
+    except EnvContractError:
+        return 0

@@ -14,6 +14,7 @@ import gymnasium
 
 from sayso.envs.adapt import adapted
 from sayso.envs.base import SPLITS, TextEnv
+from sayso.envs.listed import num_tasks
 from sayso.errors import EnvContractError, SaysoError, UnknownNameError, in_a_line
 
 _ENTRY_POINTS: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -92,7 +93,7 @@ def describe(env_id: str) -> tuple[str, dict[str, int]]:
     """First line of an environment's docstring and the size of each of its splits."""
     env = source(env_id).open()
     about = (inspect.getdoc(type(env)) or "").split("\n")[0]
-    return about, {split: len(env.tasks(split)) for split in SPLITS}
+    return about, {split: num_tasks(env, split) for split in SPLITS}
 
 
 def source(env: Any, **kwargs: Any) -> EnvSource:

@@ -60,8 +60,15 @@ def require_sound(
     """Raise what ``preflight`` finds.
 
     Raises:
-        EnvContractError: Listing all of it.
+        EnvContractError: Listing all of it, or saying why the environment cannot be opened.
+        UnknownNameError: If the split has no tasks.
     """
+    try:  # what is told in our own words needs no others around it
+        source.open().require_tasks(split, where=source.id)
+    except SaysoError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the user's constructor; told below
+        del error
     problems = preflight(source, seed=seed, split=split, limits=limits)
     if problems:
         raise EnvContractError(
