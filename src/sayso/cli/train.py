@@ -72,7 +72,11 @@ def run(
         told = f"{config.train.patience} evaluations in a row without a better mean"
         print(f"Stopped early: {told}. The best checkpoint is of step {result.progress.best_step}.")
     print(f"Run: {where}")
-    print(f"Next: sayso eval {where}   sayso chat {where}   sayso export {where} my-model")
+    best = " --checkpoint best" if result.stopped_by == "patience" else ""
+    print(
+        f"Next: sayso eval {where}{best}   sayso chat {where}{best}   "
+        f"sayso export {where} my-model{best}"
+    )
     print(f"Longer: sayso train --resume {where} --set train.total_episodes=N")
 
 

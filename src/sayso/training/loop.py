@@ -98,6 +98,8 @@ def train(training: Training) -> TrainResult:
         saver.note_saved(progress)
     for problem in restored.damaged if restored else ():
         logs.note(f"A newer checkpoint did not verify and was passed over: {problem}")
+    if 0 < progress.patience_total < training.options.total_episodes:  # asked for more since
+        progress.num_stale_evals = progress.patience_total = 0
     fp(Failpoint.RESUME_LOADED)
     context = TrainingContext(
         run=training.run, learner=training.learner, options=training.options, progress=progress
@@ -127,6 +129,8 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
     try:
         while stopped is None:
             stopped = _evaluate_if_due(training, context)
+            if stopped == "patience":
+                progress.patience_total = training.options.total_episodes
             if _checkpoint_is_due(training, progress, stopped=stopped):
                 saver.save(progress, logs)
                 interrupt.release()

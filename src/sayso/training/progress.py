@@ -31,6 +31,7 @@ class Progress:
         best_step: Step of the best evaluation so far; -1 before the first.
         best_return: Its mean return.
         num_stale_evals: Evaluations since then.
+        patience_total: ``total_episodes`` of the run when it stopped early; 0 if it did not.
         warnings: Times each warning was given.
     """
 
@@ -47,6 +48,7 @@ class Progress:
     best_step: int = -1
     best_return: float = 0.0
     num_stale_evals: int = 0
+    patience_total: int = 0
     warnings: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
