@@ -16,11 +16,13 @@ from sayso.app.config import load_config
 from sayso.envs.registry import source
 from sayso.envs.tinylang import TinyLangEnv
 from sayso.errors import CheckpointError, GuardError
+from sayso.runs import failpoints
 from sayso.runs.commit import steps
 from sayso.runs.jsonl import read
 from sayso.runs.ledger import read_episodes
 from sayso.runs.run import Run
 from sayso.training.callbacks import Callback
+from sayso.training.logs import RunLogs, write_evaluation
 from sayso.training.loop import Training, TrainResult, train
 from sayso.types import EndReason
 
@@ -102,3 +104,36 @@ def test_a_reward_that_never_grades_stops_the_run_and_it_can_go_on(tmp_path: Pat
     assert "a function without `return` returns None" in said
     assert steps(tmp_path / "run/checkpoints")[-1] == 11
     assert train(job(tmp_path / "run")).stopped_by == "done"
+
+
+def test_fault_20_a_report_that_cannot_be_written_costs_the_report_and_not_the_run(
+    tmp_path: Path,
+) -> None:
+    failpoints.arm("train.eval:2:enospc")
+    try:
+        result = run_training(tmp_path / "run", "reinforce")
+    finally:
+        failpoints.disarm()
+    assert result.stopped_by == "done"
+    reports = sorted(p.name for p in (tmp_path / "run/eval").iterdir())
+    assert reports == ["step-00000000.json", "step-00000006.json"]
+    (note,) = (tmp_path / "run/notes.jsonl").read_text().splitlines()
+    assert "step 3: the evaluation could not be written" in note
+
+
+def test_a_folder_of_reports_that_was_deleted_is_made_again(tmp_path: Path) -> None:
+    config = load_config(SCENARIOS["reinforce"], source="test")
+    run = create_run(config, tmp_path / "run")
+    run.eval.rmdir()
+    write_evaluation(run, 12, {"mean": 1.0})
+    assert json.loads((tmp_path / "run/eval/step-00000012.json").read_text())["step"] == 12
+
+
+def test_notes_and_bad_batches_are_no_reason_to_end(tmp_path: Path) -> None:
+    config = load_config(SCENARIOS["reinforce"], source="test")
+    logs = RunLogs(create_run(config, tmp_path / "run"), {})
+    (tmp_path / "run/bad").write_text("in the way")
+    (tmp_path / "run/notes.jsonl").mkdir()
+    logs.save_bad_batch(3, [], "a reason")
+    logs.note("a sentence")
+    logs.close()

@@ -128,7 +128,7 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
     boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
     try:
         while stopped is None:
-            stopped = _evaluate_if_due(training, context)
+            stopped = _evaluate_if_due(training, context, logs)
             if stopped == "patience":
                 progress.patience_total = training.options.total_episodes
             if _checkpoint_is_due(training, progress, stopped=stopped):
@@ -243,7 +243,9 @@ def _gather(
     return everything, rounds, useful
 
 
-def _evaluate_if_due(training: Training, context: TrainingContext) -> StoppedBy | None:
+def _evaluate_if_due(
+    training: Training, context: TrainingContext, logs: RunLogs
+) -> StoppedBy | None:
     """Evaluate every ``eval_every`` steps and at the end; say whether training is over.
 
     What is due depends on counters alone, so a run stopped before an evaluation makes up for it.
@@ -262,9 +264,12 @@ def _evaluate_if_due(training: Training, context: TrainingContext) -> StoppedBy 
             seed=training.seed,
             limits=training.limits,
         )
-        fp(Failpoint.EVAL)
         interrupt.hold()
-        write_evaluation(training.run, progress.step, report.to_json())
+        try:
+            fp(Failpoint.EVAL)
+            write_evaluation(training.run, progress.step, report.to_json())
+        except OSError as error:
+            logs.note(f"step {progress.step}: the evaluation could not be written: {error}")
         progress.note_evaluation(report.mean.mean)
         answers = [callback.on_evaluation(context, report) for callback in training.callbacks]
         keep_going = False not in answers
