@@ -51,6 +51,8 @@ def run(
     else:
         config = recipes.config(str(recipe), overrides, seed=seed)
         opened = None
+    from sayso.training.step_metrics import num_dull_steps
+
     result, where = execute(config, opened, path, tensorboard=tensorboard)
     summary = {
         "run": str(where),
@@ -65,7 +67,14 @@ def run(
     if as_json:
         print(json.dumps(summary))
         return
-    print(f"Done: {result.progress.num_episodes} episodes in {result.progress.step} steps.")
+    num_steps, num_idle = result.progress.step, num_dull_steps(result.progress)
+    steps = "step" if num_steps == 1 else "steps"
+    print(f"Done: {result.progress.num_episodes} episodes in {num_steps} {steps}.")
+    if num_idle:
+        print(
+            f"{num_idle} of {num_steps} {steps} taught nothing: all rewards of the step were "
+            "equal, or none was given."
+        )
     for kind, count in result.progress.num_invalid.items():
         print(f"Left out: {count} invalid episodes ({kind}); they are in {where}/episodes.")
     if result.stopped_by == "patience":

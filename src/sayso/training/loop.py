@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sayso.algorithms.base import Learner, LearnerState, Update
+from sayso.algorithms.base import Learner, LearnerState, RolloutPlan, Update
 from sayso.envs.registry import EnvSource
 from sayso.errors import GuardError
 from sayso.evaluation.evaluate import evaluate
@@ -120,10 +120,7 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
     tasks = training.source.open().tasks(training.options.split)
     order = TaskOrder(tasks, learner.plan.tasks_per_step, seed=training.seed)
     if order.block_size < learner.plan.tasks_per_step:
-        logs.note(
-            f"Split {training.options.split!r} has {order.block_size} tasks: a step has as many, "
-            f"not tasks_per_step = {learner.plan.tasks_per_step}."
-        )
+        logs.note(_few_tasks(training.options.split, order.block_size, learner.plan))
     stopped: StoppedBy | None = None
     boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
     try:
@@ -152,6 +149,17 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
     if stopped == "patience":
         load_checkpoint(training.run, learner, step=progress.best_step)
     return stopped
+
+
+def _few_tasks(split: str, num_tasks: int, plan: RolloutPlan) -> str:
+    """Say that a step is smaller than it was meant to be, and what would make up for it."""
+    attempts, asked = plan.group_size, plan.tasks_per_step * plan.group_size
+    return (
+        f"Split {split!r} has {num_tasks} {'task' if num_tasks == 1 else 'tasks'}, fewer than "
+        f"tasks_per_step = {plan.tasks_per_step}: a step trains on {num_tasks} * {attempts} = "
+        f"{num_tasks * attempts} episodes. For the {asked} that were asked for, set group_size = "
+        f"{-(-asked // num_tasks)}."
+    )
 
 
 def _step(
