@@ -51,8 +51,6 @@ def run(
     else:
         config = recipes.config(str(recipe), overrides, seed=seed)
         opened = None
-    from sayso.training.step_metrics import num_dull_steps
-
     result, where = execute(config, opened, path, tensorboard=tensorboard)
     summary = {
         "run": str(where),
@@ -67,6 +65,13 @@ def run(
     if as_json:
         print(json.dumps(summary))
         return
+    _tell(config, result, where)
+
+
+def _tell(config: RunConfig, result: TrainResult, where: Path) -> None:
+    """What was done, where it lies and what to type next."""
+    from sayso.training.step_metrics import num_dull_steps
+
     num_steps, num_idle = result.progress.step, num_dull_steps(result.progress)
     steps = "step" if num_steps == 1 else "steps"
     print(f"Done: {result.progress.num_episodes} episodes in {num_steps} {steps}.")
