@@ -142,7 +142,8 @@ def _record(cls: type[Any], table: Any, path: str, problems: Problems) -> Any:
     if isinstance(table, cls):
         return table
     if not isinstance(table, Mapping):
-        fix = f"Write [{path}]. {_in_python(cls, table, path)}".rstrip()
+        fix = _holder(cls, table, path)
+        fix = fix or f"Write [{path}]. {_in_python(cls, table, path)}".rstrip()
         problems.value(path, f"got {table!r}, needs a table of options.", fix)
         return _WRONG
     resolved = get_type_hints(cls, include_extras=True)
@@ -156,12 +157,26 @@ def _record(cls: type[Any], table: Any, path: str, problems: Problems) -> Any:
         if name in table:
             values[name] = _value(resolved[name], table[name], here, problems)
         elif field.default is MISSING and field.default_factory is MISSING:
-            expected = leaves.describe(resolved[name])
-            problems.value(here, "is required but missing.", f"Set it to {expected}.")
+            problems.value(here, "is required but missing.", _needed(resolved[name], here))
             values[name] = _WRONG
     if any(value is _WRONG for value in values.values()):
         return _WRONG
     return _make(cls, values, path, problems)
+
+
+def _needed(hint: Any, path: str) -> str:
+    """What to write where something required is missing."""
+    (record,) = hints.present(hint) if len(hints.present(hint)) == 1 else (None,)
+    if not is_dataclass(record):
+        return f"Set it to {leaves.describe(hint)}."
+    needed = [f.name for f in fields(record) if _default(f) is MISSING]
+    return f"Write [{path}] with {', '.join(f'{name} = ...' for name in needed)}."
+
+
+def _holder(cls: type[Any], value: Any, path: str) -> str:
+    """Where a bare name belongs that stands for a whole table: its type, id or name."""
+    names = [name for name in ("type", "id", "name") if name in get_type_hints(cls)]
+    return f"Write {path}.{names[0]} = {value!r}." if names and isinstance(value, str) else ""
 
 
 def _in_python(cls: type[Any], value: Any, path: str) -> str:
