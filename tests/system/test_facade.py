@@ -67,7 +67,7 @@ def test_the_same_object_goes_on_in_its_run_and_in_a_second_one(tmp_path: Path) 
             assert model.last_result.progress.num_episodes == total
     seeds = [(tmp_path / run / "config.toml").read_text() for run in ("first", "second")]
     assert seeds[0] != seeds[1]  # a second run of one object draws other samples
-    with pytest.raises(RunError, match="in seed"):
+    with pytest.raises(RunError, match="seed was 0 and is 9"):
         agent(seed=9).learn(24, run=tmp_path / "first", progress_bar=False)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from sayso.algorithms.base import Learner
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.app.config import EnvOptions, RunConfig, load_config
-from sayso.config.load import load_toml, to_table
+from sayso.config.load import flat, load_toml, to_table
 from sayso.envs.registry import EnvSource, source
 from sayso.errors import RunError, UnusedOptionError
 from sayso.models.lm import LanguageModel
@@ -179,17 +179,16 @@ def open_or_create_run(config: RunConfig, path: Path, *, command: Sequence[str] 
     if Run.is_free(path):
         return create_run(config, path, command=command)
     run = Run.open(path)
-    asked, there = to_table(config), load_toml(run.config)
-    asked_train, there_train = asked.pop("train", {}), there.pop("train", {})
-    asked_train.pop("total_episodes", None)
-    there_train.pop("total_episodes", None)
-    if (asked, asked_train) != (there, there_train):
-        differing = [k for k in asked if asked.get(k) != there.get(k)]
-        if asked_train != there_train:
-            differing.append("train")
+    asked, there = flat(to_table(config)), flat(to_table(config_of(run)))
+    differing = [
+        f"{name} was {there.get(name, 'unset')} and is {asked.get(name, 'unset')}"
+        for name in sorted(asked.keys() | there.keys())
+        if asked.get(name) != there.get(name) and name != "train.total_episodes"
+    ]
+    if differing:
         raise RunError(
             where=str(path),
-            problem=f"holds a run with other options (in {', '.join(differing)}).",
+            problem=f"holds a run with other options: {', '.join(differing)}.",
             fix="Name another run directory, or resume it with its own options.",
         )
     return run

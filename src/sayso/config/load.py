@@ -138,6 +138,17 @@ def to_table(record: object) -> dict[str, Any]:
     return table
 
 
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A table's values by their dotted paths."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
 def _record(cls: type[Any], table: Any, path: str, problems: Problems) -> Any:
     if isinstance(table, cls):
         return table
@@ -314,4 +325,13 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-__all__ = ["build", "build_into", "dump_toml", "load_toml", "override", "parse_value", "to_table"]
+__all__ = [
+    "build",
+    "build_into",
+    "dump_toml",
+    "flat",
+    "load_toml",
+    "override",
+    "parse_value",
+    "to_table",
+]

@@ -45,24 +45,26 @@ class EnvSource:
         return self.opener()
 
 
-def register(env_id: str, entry_point: str, **kwargs: Any) -> None:
+def register(env_id: str, entry_point: str | type[Any], **kwargs: Any) -> None:
     """Make an environment known by name, to sayso and to Gymnasium.
 
     Args:
         env_id: ``"namespace/Name-v0"``. Any change of reward or rules bumps the version.
-        entry_point: ``"module:Class"``; imported when first opened.
+        entry_point: ``"module:Class"``, imported when first opened; or a class of a module.
         **kwargs: Given to the class.
 
     Raises:
         EnvContractError: If the entry point is no ``"module:Class"``, or the name stands for
             something else already. Registering the same again changes nothing.
     """
-    module, _, attribute = entry_point.partition(":")
-    if not module or not attribute:
+    if isinstance(entry_point, type):
+        entry_point = f"{entry_point.__module__}:{entry_point.__qualname__}"
+    module, _, attribute = str(entry_point).partition(":")
+    if not module or not attribute.isidentifier():
         raise EnvContractError(
             where=f"register({env_id!r})",
             problem=f"the entry point {entry_point!r} names no module and class.",
-            fix="Use 'module:Class'.",
+            fix="Use 'module:Class', or the class itself, at the top of its module.",
         )
     known = gymnasium.registry.get(env_id)
     if known is not None and (known.entry_point, known.kwargs) != (entry_point, kwargs):
