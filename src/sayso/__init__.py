@@ -38,12 +38,12 @@ if TYPE_CHECKING:
         evaluate as evaluate,
     )
     from sayso.envs.base import TextEnv as TextEnv
-    from sayso.envs.check import check_text_env as check_text_env
     from sayso.envs.prompts import PromptEnv as PromptEnv
     from sayso.envs.registry import register as register
     from sayso.envs.spaces import Chat as Chat
     from sayso.envs.spaces import Message as Message
     from sayso.envs.spaces import Utterance as Utterance
+    from sayso.rollout.check import check_text_env as check_text_env
     from sayso.training.callbacks import Callback as Callback
     from sayso.training.callbacks import StopOnReward as StopOnReward
     from sayso.types import Episode as Episode
@@ -65,7 +65,7 @@ _HOMES = {
     "Utterance": "envs.spaces",
     "TextEnv": "envs.base",
     "PromptEnv": "envs.prompts",
-    "check_text_env": "envs.check",
+    "check_text_env": "rollout.check",
     "register": "envs.registry",
     "Episode": "types",
     "Task": "types",

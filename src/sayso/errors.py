@@ -7,7 +7,9 @@ docs/errors.md, and a test fails when a code is missing there.
 
 from __future__ import annotations
 
+import traceback
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -124,3 +126,12 @@ class GuardError(SaysoError, RuntimeError):
     """Training was stopped by a guard; the last good checkpoint is kept. Exit code 3."""
 
     code = "GRD-001"
+
+
+def in_a_line(error: BaseException) -> str:
+    """What someone else's code raised and where: ``KeyError: 'answer' (judge.py, line 7)``."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    frames = traceback.extract_tb(error.__traceback__)
+    return (
+        f"{said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else said
+    )

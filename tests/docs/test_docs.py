@@ -14,7 +14,7 @@ import typer
 from typer.main import get_command
 
 from sayso import errors
-from sayso.cli import options
+from sayso.cli import options, train
 from sayso.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +38,27 @@ def test_the_example_environment_has_twenty_lines() -> None:
     block = python_blocks("docs/environments.md")[1]
     body = block[block.index("class ") : block.index("print(")]
     assert sum(bool(line.strip()) for line in body.splitlines()) <= 20
+
+
+@pytest.mark.parametrize("env_id", ["my_env:Sums", "my_env:mine/Sums-v0"])
+def test_the_recipe_file_of_the_environments_page_trains(
+    env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As written, but with a random model and two steps."""
+    block = python_blocks("docs/environments.md")[1]
+    page = (ROOT / "docs/environments.md").read_text(encoding="utf-8")
+    assert 'sayso.register("mine/Sums-v0", Sums)' in page
+    module = block[: block.index("print(")] + 'sayso.register("mine/Sums-v0", Sums)\n'
+    (tmp_path / "my_env.py").write_text(module)
+    (recipe,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    recipe = recipe.replace('"smollm2"', '"tiny"').replace("1280", "128")
+    (tmp_path / "sums.toml").write_text(recipe.replace("my_env:Sums", env_id))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_env", raising=False)
+    train.run("sums.toml", overrides=["train.eval_episodes=8"], resume=None, path=None, seed=None,
+              tensorboard=False, as_json=True)  # fmt: skip
+    assert (tmp_path / "runs/sums-1/config.toml").is_file()
 
 
 class FakeDataset(list[dict[str, object]]):

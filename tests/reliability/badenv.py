@@ -93,8 +93,6 @@ REWARDS: dict[str, Any] = {
     "list": [1.0],
     "array": np.array([1.0]),
     "numpy_string": np.array("1.0"),
-    "bool": True,
-    "numpy_bool": np.bool_(True),
     "complex": np.complex64(1),
     "dict": {"score": 1.0},
 }

@@ -27,6 +27,7 @@ from env_faults import (
 from rollout_fakes import scripted_policy
 
 from sayso.envs.prompts import PromptEnv
+from sayso.envs.registry import source
 from sayso.errors import EnvContractError
 from sayso.evaluation.evaluate import evaluate
 from sayso.rollout.limits import RolloutLimits
@@ -53,8 +54,6 @@ REWARDS = {
     "list": ("reward_type", "reward is [1.0] (list)"),
     "array": ("reward_type", "reward is array([1.]) (ndarray)"),
     "numpy_string": ("reward_type", "(ndarray)"),
-    "bool": ("reward_type", "reward is True (bool)"),
-    "numpy_bool": ("reward_type", "reward is np.True_ (bool)"),
     "complex": ("reward_type", "(complex64)"),
     "dict": ("reward_type", "reward is {'score': 1.0} (dict)"),
     "parts_nan": ("reward_not_finite", "reward part 'style' is nan"),
@@ -97,6 +96,20 @@ def test_fault_06_a_reward_without_measure_is_invalid(fault: str) -> None:
 )
 def test_fault_07_a_reward_of_the_wrong_type_is_named_with_what_to_return(fault: str) -> None:
     _assert_reward_fault(fault)
+
+
+@pytest.mark.parametrize(
+    "value", [True, np.bool_(True), np.array(True), torch.tensor(True)], ids=repr
+)
+def test_a_verdict_is_a_reward_of_one_or_nothing(value: Any) -> None:
+    def judge(prompt: str, completion: str) -> Any:
+        return {"right": value} if prompt == "parts" else value if prompt == "yes" else not value
+
+    env = PromptEnv(prompts=["yes", "no", "parts"], held_out=["x"], reward=judge)
+    episodes = play(source(env), group_size=1)
+    found = {e.task.payload["prompt"]: e.return_ for e in episodes}
+    assert found == {"yes": 1.0, "no": 0.0, "parts": 1.0}
+    assert all(type(e.return_) is float for e in episodes)
 
 
 @pytest.mark.parametrize(

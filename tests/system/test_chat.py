@@ -64,8 +64,26 @@ def test_a_stop_string_is_cut_from_what_is_shown_and_closes_no_turn(
     monkeypatch.setattr(chat, "restore", lambda *_, **__: (None, learner, 3))
     monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n\n"))
     chat.run(Path("run"), checkpoint="last", seed=0, max_new_tokens=None)
-    assert capsys.readouterr().out.count(f"policy> {shown}\n") == 2
+    assert capsys.readouterr().out == f"{shown}\n{shown}\n"  # a pipe gets the answers alone
     assert [r.new_ids for r in engine.requests] == [
         LM.chat.prompt("one"), LM.chat.reply("two", closed=closed),
     ]  # fmt: skip
     assert LM.chat.reply("two", closed=True) != LM.chat.reply("two", closed=False)
+
+
+def test_a_terminal_is_shown_who_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    engine = Scripted(tuple(LM.tokenizer("Hello.", add_special_tokens=False).input_ids))
+    policy = Policy(engine=engine, chat=LM.chat, max_new_tokens=7)
+    learner: Any = SimpleNamespace(policy=lambda: policy)
+    monkeypatch.setattr(chat, "restore", lambda *_, **__: (None, learner, 3))
+    monkeypatch.setattr("sys.stdin", Terminal("one\n\n"))
+    chat.run(Path("run"), checkpoint="last", seed=0, max_new_tokens=None)
+    said = capsys.readouterr().out
+    assert said.startswith("run at step 3. An empty line ends the conversation.")
+    assert "you> policy> Hello.\nyou> " in said

@@ -87,3 +87,30 @@ def test_steps_at_a_learning_rate_of_zero_are_refused(
     assert "takes 5 optimiser steps, but the learning rate is 0 after 3. Start a new run" in said
     assert command(*options, "train.total_episodes=32") == 2  # a warm-up makes it no longer
     assert command(*options, "train.total_episodes=24") == 0
+
+
+def test_a_run_that_stopped_early_is_shown_by_its_best_and_goes_on_when_asked_for_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, more = tmp_path / "run", "train.total_episodes=4000"
+    settings = ["algorithm.group_size=8", "train.eval_every=1", "train.patience=3", "optim.lr=0.5",
+                "train.eval_episodes=8", "train.total_episodes=800"]  # fmt: skip
+    train.run("tinylang", overrides=settings, resume=None, path=run, seed=None,
+              tensorboard=False, as_json=False)  # fmt: skip
+    said = capsys.readouterr().out
+    assert "Stopped early" in said
+    best = " --checkpoint best"
+    for command_line in (
+        f"eval {run}{best} ",
+        f"chat {run}{best} ",
+        f"export {run} my-model{best}",
+    ):
+        assert f"sayso {command_line}" in said
+    assert command("train", "--resume", str(run), "--json") == 0
+    before = json.loads(capsys.readouterr().out)
+    assert before["stopped_by"] == "patience"
+    assert command("train", "--resume", str(run), "--set", more, "--json") == 0
+    after = json.loads(capsys.readouterr().out)
+    assert after["steps"] >= before["steps"] + 3
+    assert command("train", "--resume", str(run), "--set", more, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == after["steps"]

@@ -68,7 +68,7 @@ def test_the_same_object_goes_on_in_its_run_and_in_a_second_one(tmp_path: Path) 
             assert model.last_result.progress.num_episodes == total
     seeds = [(tmp_path / run / "config.toml").read_text() for run in ("first", "second")]
     assert seeds[0] != seeds[1]  # a second run of one object draws other samples
-    with pytest.raises(RunError, match="in seed"):
+    with pytest.raises(RunError, match="seed was 0 and is 9"):
         agent(seed=9).learn(24, run=tmp_path / "first", progress_bar=False)
 
 
@@ -209,3 +209,10 @@ def test_a_pair_is_written_down_in_the_precision_that_it_keeps(tmp_path: Path, d
     made.learn(16, run=tmp_path / "run", progress_bar=False)  # the same options
     made.save(tmp_path / "saved")
     assert sayso.Agent.load(tmp_path / "saved").lm.dtype == made.lm.dtype
+
+
+def test_a_run_may_lie_in_a_directory_that_was_made_for_it(tmp_path: Path) -> None:
+    agent().learn(8, run=tmp_path, progress_bar=False)
+    assert (tmp_path / "meta.json").is_file()
+    agent().learn(16, run=tmp_path, progress_bar=False)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from learner_cases import learner
 
+import sayso
 from sayso.envs.registry import source
 from sayso.envs.tinylang import TinyLangEnv
 from sayso.rollout.limits import RolloutLimits
@@ -42,3 +43,16 @@ def test_the_runs_own_limits_hold(
     assert episodes
     ((_, used),) = seen
     assert used == RolloutLimits(max_turns=played, env_timeout_s=1.0, max_reward=7.0, num_workers=2)
+
+
+def test_the_half_of_an_adapter_that_cannot_move_yet_is_explained() -> None:
+    agent = sayso.RLOO("tiny", "sayso/TinyLang-v0", lora={"rank": 2}, group_size=16)
+    episodes = check.check_rollout(
+        agent.learner, agent.source, 0, split="train", limits=RolloutLimits(max_turns=1)
+    )
+    rewarded = [
+        dataclasses.replace(e, turns=(dataclasses.replace(e.turns[0], reward=float(n % 2)),))
+        for n, e in enumerate(episodes)
+    ]
+    told = check.check_update(agent.learner, rewarded)
+    assert "one has no gradient before the first step" in told

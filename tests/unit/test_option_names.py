@@ -62,7 +62,7 @@ def test_an_option_in_the_wrong_section_is_sent_to_the_right_one() -> None:
 
 def test_what_an_algorithm_does_not_have_is_not_recommended_to_it() -> None:
     told = from_set("algorithm.ppo_epochs=2", algorithm="rloo")
-    assert "Elsewhere it is `epochs`. Options here: type, tasks_per_step" in told
+    assert "Elsewhere (grpo, ppo, reinforce_pp) it is `epochs`. Options here: type, tasks" in told
     assert "`epochs`" not in from_python("ppo_epochs", algorithm="rloo")
 
 
@@ -96,3 +96,56 @@ def test_aliases_have_one_home() -> None:
         if isinstance(node, ast.Constant) and node.value == "num_generations"
     ]
     assert homes == ["aliases.py"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "says"),
+    [
+        ("device", "a (model, tokenizer) pair stays where it lies"),
+        ("verbose", "learn(progress_bar=False)"),
+        (
+            "gamma",
+            "whole returns are compared, undiscounted; reinforce, a2c and ppo have `gamma_turn`",
+        ),
+        ("tensorboard_log", "callback=TensorBoard()"),
+        ("lora_dropout", "a policy that is scored with dropout"),
+    ],
+)
+def test_what_is_decided_elsewhere_is_told_with_the_place(theirs: str, says: str) -> None:
+    assert f"{theirs}: no such option. " in from_python(theirs)
+    assert says in from_python(theirs)
+    assert says in from_set(f"train.{theirs}=1") or theirs == "gamma"
+    assert "Elsewhere (a2c, ppo, reinforce) it is `gamma_turn`" in from_set("algorithm.gamma=1")
+    assert "Did you mean `gamma_turn`" in from_python("gamma", algorithm="ppo")
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("r", "rank"), ("lora_alpha", "alpha")])
+def test_pefts_names_inside_lora_are_answered_too(theirs: str, ours: str) -> None:
+    with pytest.raises(UnknownOptionError, match=f"lora.{theirs}: no such .*mean `{ours}`"):
+        sayso.GRPO("tiny", "sayso/TinyLang-v0", lora={theirs: 8})
+    assert f'lora={{"{ours}": ...}}' in from_python(theirs)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("algorithm=ppo", "Write algorithm.type = 'ppo'."),
+        ("algorithm.name=ppo", "algorithm.name: no such option. Did you mean `type`?"),
+        ("model=smollm2", "Write model.name = 'smollm2'."),
+        ("env=sayso/Maze-v0", "Write env.id = 'sayso/Maze-v0'."),
+    ],
+)
+def test_a_bare_name_is_sent_to_the_option_that_holds_it(setting: str, says: str) -> None:
+    assert says in from_set(setting)
+
+
+def test_a_missing_section_is_told_with_what_it_must_hold() -> None:
+    with pytest.raises(
+        OptionValueError, match=r"env: is required but missing\. Write \[env\] with id = "
+    ):
+        load_config({}, source="run.toml")
+
+
+def test_an_option_of_other_algorithms_is_told_with_their_names() -> None:
+    told = from_set("algorithm.epochs=2", algorithm="rloo")
+    assert "algorithm.epochs: no such option. It is one of grpo, ppo, reinforce_pp" in told

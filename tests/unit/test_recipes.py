@@ -8,7 +8,7 @@ import pytest
 
 from sayso.app.refusals import refuse_unused
 from sayso.cli import recipes
-from sayso.errors import ConfigError
+from sayso.errors import ConfigError, OptionValueError, UnusedOptionError
 
 MAZE = ("env.kwargs.starts=all",)
 
@@ -51,9 +51,8 @@ def test_what_is_switched_off_needs_no_details(tmp_path: Path) -> None:
 
 
 def test_a_detail_that_the_user_sets_is_checked() -> None:
-    found = recipes.config("maze", ["train.eval_every=0", "train.eval_episodes=7"])
     with pytest.raises(ConfigError, match=r"train\.eval_episodes"):
-        refuse_unused(found)
+        recipes.config("maze", ["train.eval_every=0", "train.eval_episodes=7"])
 
 
 def test_the_seed_is_said_once() -> None:
@@ -67,3 +66,29 @@ def test_the_seed_is_said_once() -> None:
 def test_settings_of_the_wrong_shape_are_told_like_any_other(wrong: str) -> None:
     with pytest.raises(ConfigError):
         recipes.config("maze", [wrong])
+
+
+def test_fault_27_settings_wrong_values_and_contradictions_are_told_at_once() -> None:
+    settings = ["bad", "optim.lr=-1", "kl.target=0.1", "train.eval_every=0",
+                "train.eval_episodes=9", "train.total_episodes=x", "nothing.like=it"]  # fmt: skip
+    with pytest.raises(ConfigError) as raised:
+        recipes.config("tinylang", settings)
+    said = str(raised.value)
+    assert "6 problems" in said
+    for problem in (
+        "--set, bad: is not of the form path=value", "tinylang.toml, optim.lr: lr must be",
+        "train.total_episodes: got 'x'", "nothing: no such option",
+        "kl.target: has no effect while kl.coef is 0",
+        "train.eval_episodes: has no effect while train.eval_every is 0",
+    ):  # fmt: skip
+        assert said.count(problem) == 1, problem
+
+
+def test_a_single_contradiction_keeps_its_own_code() -> None:
+    with pytest.raises(UnusedOptionError, match=r"kl\.target: has no effect while kl\.coef is 0"):
+        recipes.config("tinylang", ["kl.target=0.1"])
+
+
+def test_what_only_follows_from_a_wrong_value_is_not_told() -> None:
+    with pytest.raises(OptionValueError, match=r"train\.eval_every: got 'often'"):
+        recipes.config("tinylang", ["train.eval_every=often"])

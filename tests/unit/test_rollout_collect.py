@@ -11,7 +11,7 @@ from rollout_fakes import END_ID, ScriptedEngine, by_seed, scripted_policy
 from sayso.envs.base import TextEnv
 from sayso.envs.registry import EnvSource, source
 from sayso.envs.spaces import Message
-from sayso.errors import SamplingError
+from sayso.errors import EnvContractError, SamplingError
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import shutdown_pools
@@ -356,7 +356,7 @@ def test_no_tasks_no_episodes_and_wrong_numbers_are_refused() -> None:
     assert play(policy, tasks=[]) == []
     with pytest.raises(ValueError, match="group_size must be at least 1, got 0"):
         play(policy, group_size=0)
-    with pytest.raises(ValueError, match="task ids must differ"):
+    with pytest.raises(EnvContractError, match="two tasks of one id"):
         play(policy, tasks=tasks(1) * 2)
 
 

@@ -99,3 +99,38 @@ def test_the_git_commit_is_read_without_git_in_every_layout(tmp_path: Path) -> N
     assert meta.git_commit(tmp_path / "repo") == head
     (tmp_path / "repo" / ".git" / "HEAD").write_bytes(b"\xff")
     assert meta.git_commit(tmp_path / "repo") is None
+
+
+def test_an_empty_directory_may_become_a_run_and_any_other_is_not_called_one(
+    tmp_path: Path,
+) -> None:
+    run = Run.create(tmp_path, config={}, meta={})
+    assert Run.open(tmp_path) == run
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").touch()
+    with pytest.raises(RunError, match=r"holds other things \(thesis\.tex\).*another") as raised:
+        Run.create(tmp_path / "mine", config={}, meta={})
+    assert "--resume" not in str(raised.value)
+    assert "rm -r" not in str(raised.value)
+    assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["thesis.tex"]
+
+
+def test_only_what_creation_left_is_to_be_deleted(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").touch()
+    with pytest.raises(RunError, match=r"not a run: it has no meta\.json") as raised:
+        Run.open(tmp_path / "mine")
+    assert "delete" not in str(raised.value)
+    run = Run.create(tmp_path / "cut", config={}, meta={})
+    (run.path / "meta.json").unlink()
+    with pytest.raises(RunError, match=r"creation was cut short..*delete it"):
+        Run.open(run.path)
+
+
+@pytest.mark.parametrize("file", ["sayso.json", "config.json"])
+def test_a_model_is_told_from_a_run(file: str, tmp_path: Path) -> None:
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / file).touch()
+    with pytest.raises(RunError, match="is a model, not a run") as raised:
+        Run.open(tmp_path / "exported")
+    assert "delete" not in str(raised.value)

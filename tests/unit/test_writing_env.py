@@ -9,11 +9,11 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sayso.envs.check import check_text_env
 from sayso.envs.writing import WritingEnv
 from sayso.envs.writing_score import BASE, SHAPE_SHARE, WEIGHTS, score
 from sayso.errors import EnvContractError, OptionValueError, UnknownNameError
 from sayso.rewards.constraints import CONSTRAINTS
+from sayso.rollout.check import check_text_env
 
 pytestmark = pytest.mark.medium
 

@@ -17,7 +17,7 @@ from sayso.app.refusals import (
     refuse_unused_kl,
 )
 from sayso.app.schedule import follow_schedule
-from sayso.config.load import load_toml, to_table
+from sayso.config.load import flat, load_toml, to_table
 from sayso.envs.registry import EnvSource, source
 from sayso.errors import RunError
 from sayso.models.lm import LanguageModel
@@ -26,7 +26,7 @@ from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.preflight import require_sound
 from sayso.runs.commit import steps
 from sayso.runs.meta import collect
-from sayso.runs.run import Run
+from sayso.runs.run import Run, next_name
 from sayso.sampling.make import make_engine
 from sayso.training.callbacks import Callback
 from sayso.training.loop import Training
@@ -97,6 +97,18 @@ def require_playable(config: RunConfig, env: EnvSource) -> None:
         )  # fmt: skip
 
 
+def require_room(config: RunConfig, path: Path | None) -> None:
+    """What ``create_run`` would refuse, asked before a model is loaded.
+
+    Raises:
+        RunError: If there is something at the path, or the configuration cannot name a run.
+    """
+    if path is None:
+        next_name(Path("runs"), config.name)
+    else:
+        Run.require_free(path)
+
+
 def create_run(
     config: RunConfig, path: Path | None, *, name: str = "", command: Sequence[str] = ()
 ) -> Run:
@@ -130,20 +142,19 @@ def open_or_create_run(config: RunConfig, path: Path, *, command: Sequence[str] 
     Raises:
         RunError: If the run there was started with other options.
     """
-    if not path.exists():
+    if Run.is_free(path):
         return create_run(config, path, command=command)
     run = Run.open(path)
-    asked, there = to_table(config), load_toml(run.config)
-    asked_train, there_train = asked.pop("train", {}), there.pop("train", {})
-    asked_train.pop("total_episodes", None)
-    there_train.pop("total_episodes", None)
-    if (asked, asked_train) != (there, there_train):
-        differing = [k for k in asked if asked.get(k) != there.get(k)]
-        if asked_train != there_train:
-            differing.append("train")
+    asked, there = flat(to_table(config)), flat(to_table(config_of(run)))
+    differing = [
+        f"{name} was {there.get(name, 'unset')} and is {asked.get(name, 'unset')}"
+        for name in sorted(asked.keys() | there.keys())
+        if asked.get(name) != there.get(name) and name != "train.total_episodes"
+    ]
+    if differing:
         raise RunError(
             where=str(path),
-            problem=f"holds a run with other options (in {', '.join(differing)}).",
+            problem=f"holds a run with other options: {', '.join(differing)}.",
             fix="Name another run directory, or resume it with its own options.",
         )
     return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ from sayso.algorithms.ppo import PPOOptions
 from sayso.algorithms.reinforce import ReinforceOptions
 from sayso.algorithms.reinforce_pp import ReinforcePPOptions
 from sayso.algorithms.rloo import RLOOOptions
-from sayso.config.load import build, override
+from sayso.config.load import build_into, override
+from sayso.config.problems import Problems
+from sayso.errors import ConfigError
 from sayso.models.options import ModelOptions
 from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import SamplingOptions
@@ -104,14 +106,63 @@ SECTIONS = ("model", "env", "sampling", "algorithm", "optim", "kl", "train")
 
 
 def load_config(
-    table: Mapping[str, Any], *, source: str, overrides: tuple[str, ...] = ()
+    table: Mapping[str, Any],
+    *,
+    source: str,
+    overrides: tuple[str, ...] = (),
+    also: Callable[[RunConfig], None] | None = None,
 ) -> RunConfig:
     """A run's configuration from a parsed TOML table and ``a.b=c`` overrides.
+
+    Args:
+        table: Not modified.
+        source: Shown in errors.
+        overrides: Applied in order.
+        also: Raises a ``ConfigError`` for options that make no sense together, one at a time; its
+            ``where`` is their dotted paths. All that it finds in what is right by itself is listed.
 
     Raises:
         ConfigError: Listing every problem at once.
     """
-    return build(RunConfig, override(dict(table), list(overrides)), source=source)
+    problems = Problems(source, RunConfig)
+    given = override(dict(table), list(overrides), problems)
+    config = build_into(RunConfig, given, problems)
+    if also is not None:
+        problems.found += _contradictions(given, problems.paths, also)
+    problems.raise_any()
+    return config  # type: ignore[return-value]  # what is not built has raised
+
+
+def _contradictions(
+    table: dict[str, Any], wrong: Sequence[str], also: Callable[[RunConfig], None]
+) -> list[ConfigError]:
+    """What ``also`` says of the options that are right by themselves."""
+    found: list[ConfigError] = []
+    left, taken = _without(table, wrong), True
+    while taken:
+        config = build_into(RunConfig, left, Problems("", RunConfig))
+        if config is None:
+            break
+        try:
+            also(config)
+            break
+        except ConfigError as error:
+            if not any(path in str(error) for path in wrong):  # else it may only follow from that
+                found.append(error)
+            fewer = _without(left, error.where.split(", "))
+            left, taken = fewer, fewer != left
+    return found
+
+
+def _without(table: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """A copy without the options at these dotted paths."""
+    return {
+        key: _without(value, [p[len(key) + 1 :] for p in paths if p.startswith(f"{key}.")])
+        if isinstance(value, Mapping)
+        else value
+        for key, value in table.items()
+        if key not in paths
+    }
 
 
 def option_names(record: type[Any]) -> list[str]:

@@ -152,7 +152,7 @@ class Agent:
         """The run at ``path``, with the seed it was started with, or a fresh one with its own."""
         num_learns = self.origin.num_learns
         seeds = [derive(self.config.seed, "learn", n) for n in range(1, num_learns + 1)]
-        if path is not None and path.exists():
+        if path is not None and not Run.is_free(path):
             run = Run.open(path)
             known = config_of(run)
             if known.train.total_episodes < config.train.total_episodes:

@@ -10,7 +10,7 @@ from typing import Any
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.app.config import SECTIONS, AlgorithmOptions, EnvOptions
-from sayso.config.aliases import known_elsewhere, meant
+from sayso.config.aliases import DECIDED, known_elsewhere, meant
 from sayso.config.show import options_table
 from sayso.errors import UnknownOptionError
 from sayso.models.options import ModelOptions
@@ -75,6 +75,7 @@ def _unknown(
     found = known_elsewhere(key, {*paths, "model.lora"})
     near = difflib.get_close_matches(key, known, n=1)
     fix = f"Did you mean `{near[0]}`?" if near else f"Options: {', '.join(known)}."
+    fix = DECIDED.get(key, fix)
     if found is not None:
         fix = meant(_in_python(found[0]), found[1])
     where = f"{call}({key}=...)" if call else key

@@ -90,6 +90,12 @@ def read_saved(directory: Path) -> tuple[RunConfig, Origin]:
         ModelMissingError: If the directory holds no agent of sayso.
     """
     path = directory / SAVED_CONFIG
+    if not directory.is_dir():
+        raise ModelMissingError(
+            where=str(directory),
+            problem="does not exist.",
+            fix="Pass the directory given to save().",
+        )
     if not path.is_file():
         raise ModelMissingError(
             where=str(directory),

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from sayso.models.attention import Forest
+from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sayso.cli import recipes
+from sayso.runs.interrupt import Interrupted
 from sayso.runs.terminal import printable
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def run(*, seed: int | None, path: Path | None, overrides: Sequence[str]) -> Non
         build_lm,
         create_run,
         env_source,
+        require_playable,
+        require_room,
         rollout_limits,
     )
     from sayso.evaluation.evaluate import evaluate, paired
@@ -38,6 +41,8 @@ def run(*, seed: int | None, path: Path | None, overrides: Sequence[str]) -> Non
     start = float(os.environ.get("SAYSO_DEMO_START", time.time()))
     config = recipes.config("writing", overrides, seed=seed)
     env, limits = env_source(config.env), rollout_limits(config.env)
+    require_room(config, path)
+    require_playable(config, env)
     print(f"Loading the language model `{config.model.name}` (converted once, then cached) ...")
     learner = build_learner(config, build_lm(config))
 
@@ -51,22 +56,20 @@ def run(*, seed: int | None, path: Path | None, overrides: Sequence[str]) -> Non
     before = measure()
     print(f"Before: {before.mean}\nTraining with {config.algorithm.type} ...")
     opened = create_run(config, path, command=sys.argv)
-    with opened.lock():
-        result = train(
-            assemble(config, opened, learner=learner, env=env, callbacks=[TerminalView()])
-        )
+    training = assemble(config, opened, learner=learner, env=env, callbacks=[TerminalView()])
+    try:
+        with opened.lock():
+            result = train(training)
+    except Interrupted as stopped:
+        stopped.add_note(_how_it_goes_on(opened.path))
+        raise
     print(f"Measuring it on the same {NUM_EVAL_TASKS} tasks again ...")
     after = measure()
     write_evaluation(opened, result.progress.step, after.to_json())
     difference = paired(before, after)
     _show_texts(before, after)
-    print(f"\nMean reward on held-out tasks (0 to 1), with 95 % intervals, n = {before.mean.n}:")
-    print(f"  before      {before.mean}\n  after       {after.mean}\n  difference  {difference}")
-    print(f"\nThe run lies in {opened.path}. What to type next:")
-    print(f"  sayso chat {opened.path}                    talk to the trained model")
-    print(f"  sayso eval {opened.path} --split unseen     kinds of constraints never trained on")
-    print(f"  sayso export {opened.path} my-model         a plain Hugging Face directory")
-    print("  sayso list recipes                          what else there is")
+    _tell_means(before, after, difference)
+    _tell_next(opened.path)
     print(
         json.dumps(
             {
@@ -79,6 +82,27 @@ def run(*, seed: int | None, path: Path | None, overrides: Sequence[str]) -> Non
             }
         )
     )
+
+
+def _tell_means(before: EvalReport, after: EvalReport, difference: object) -> None:
+    print(f"\nMean reward on held-out tasks (0 to 1), with 95 % intervals, n = {before.mean.n}:")
+    print(f"  before      {before.mean}\n  after       {after.mean}\n  difference  {difference}")
+
+
+def _how_it_goes_on(path: Path) -> str:
+    measured = f"sayso eval {path} --episodes {NUM_EVAL_TASKS} --checkpoint"
+    return (
+        f"Go on: sayso train --resume {path}\n"
+        f"What the demo measures: {measured} base, then {measured} last"
+    )
+
+
+def _tell_next(path: Path) -> None:
+    print(f"\nThe run lies in {path}. What to type next:")
+    print(f"  sayso chat {path}                    talk to the trained model")
+    print(f"  sayso eval {path} --split unseen     kinds of constraints never trained on")
+    print(f"  sayso export {path} my-model         a plain Hugging Face directory")
+    print("  sayso list recipes                          what else there is")
 
 
 def _show_texts(before: EvalReport, after: EvalReport) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from sayso.cli import recipes
-from sayso.errors import SaysoError
+from sayso.errors import SaysoError, in_a_line
 
 if TYPE_CHECKING:
     from sayso.app.config import RunConfig
@@ -91,6 +91,9 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
             result = work()
         except SaysoError as error:
             findings.append(Finding(name, False, str(error)))
+            return None
+        except Exception as error:  # noqa: BLE001  # the user's code may raise anything
+            findings.append(Finding(name, False, in_a_line(error)))
             return None
         findings.append(Finding(name, True, say(result)))
         return result

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sayso.cli.restore import restore
+from sayso.envs.listed import num_tasks
 from sayso.runs.run import Run
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def run(
     opened = Run.open(path)
     require_named(opened, "env")
     env = env_source(config_of(opened).env)
-    split = split or _first_with_tasks(env)
+    split = split or first_with_tasks(env)
     env.open().require_tasks(split, where=env.id)  # before the model is loaded
     config, learner, step = restore(path, checkpoint)
     report = evaluate(
@@ -41,7 +42,7 @@ def run(
     print(f"{path} at step {step}, {report}")
 
 
-def _first_with_tasks(env: EnvSource) -> str:
+def first_with_tasks(env: EnvSource) -> str:
     """Held-out tasks say most; games such as TinyLang have none."""
     opened = env.open()
-    return next((s for s in ("held_out", "unseen") if len(opened.tasks(s))), "train")
+    return next((s for s in ("held_out", "unseen") if num_tasks(opened, s)), "train")

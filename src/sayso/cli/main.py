@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from sayso import __version__
 from sayso.errors import GuardError, SaysoError
 from sayso.runs.interrupt import Interrupted
 
@@ -31,6 +32,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Override an option: --set optim.lr=1e-5.")
 ]
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"sayso {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def sayso(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """sayso: train language models with reinforcement learning. The reward has the say-so."""
 
 
 @app.command()

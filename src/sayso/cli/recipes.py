@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sayso.config.load import load_toml, override
+from sayso.config.problems import Problems
 from sayso.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -62,9 +63,10 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
         ConfigError: Listing the problems; also if the seed is given in two ways.
     """
     from sayso.app.config import load_config
+    from sayso.app.refusals import refuse_unused
 
     table, source = read(recipe)
-    changes = override({}, overrides)
+    changes = override({}, overrides, Problems("told below"))
     if seed is not None:
         if "seed" in changes:
             raise ConfigError(
@@ -73,7 +75,9 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
                 fix="Use one of them.",
             )
         table["seed"] = seed
-    return load_config(_without_moot(table, changes), source=source, overrides=tuple(overrides))
+    return load_config(
+        _without_moot(table, changes), source=source, overrides=tuple(overrides), also=refuse_unused
+    )
 
 
 def _without_moot(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,14 +65,32 @@ def run(
     if as_json:
         print(json.dumps(summary))
         return
-    print(f"Done: {result.progress.num_episodes} episodes in {result.progress.step} steps.")
+    _tell(config, result, where)
+
+
+def _tell(config: RunConfig, result: TrainResult, where: Path) -> None:
+    """What was done, where it lies and what to type next."""
+    from sayso.training.step_metrics import num_dull_steps
+
+    num_steps, num_idle = result.progress.step, num_dull_steps(result.progress)
+    steps = "step" if num_steps == 1 else "steps"
+    print(f"Done: {result.progress.num_episodes} episodes in {num_steps} {steps}.")
+    if num_idle:
+        print(
+            f"{num_idle} of {num_steps} {steps} taught nothing: all rewards of the step were "
+            "equal, or none was given."
+        )
     for kind, count in result.progress.num_invalid.items():
         print(f"Left out: {count} invalid episodes ({kind}); they are in {where}/episodes.")
     if result.stopped_by == "patience":
         told = f"{config.train.patience} evaluations in a row without a better mean"
         print(f"Stopped early: {told}. The best checkpoint is of step {result.progress.best_step}.")
     print(f"Run: {where}")
-    print(f"Next: sayso eval {where}   sayso chat {where}   sayso export {where} my-model")
+    best = " --checkpoint best" if result.stopped_by == "patience" else ""
+    print(
+        f"Next: sayso eval {where}{best}   sayso chat {where}{best}   "
+        f"sayso export {where} my-model{best}"
+    )
     print(f"Longer: sayso train --resume {where} --set train.total_episodes=N")
 
 
@@ -87,6 +105,7 @@ def execute(
         create_run,
         env_source,
         require_playable,
+        require_room,
     )
     from sayso.app.extend import remember
     from sayso.app.origin import lm_of
@@ -96,6 +115,8 @@ def execute(
     from sayso.training.view import TerminalView
 
     env = env_source(config.env)
+    if opened is None:
+        require_room(config, path)
     require_playable(config, env)
     callbacks: list[Callback] = [TerminalView(), *([TensorBoard()] if tensorboard else [])]
     learner = None

@@ -39,6 +39,7 @@ ALIASES: dict[str, tuple[str, str]] = {
     "cliprange_value": ("algorithm.value_clip", ""),
     "ent_coef": ("algorithm.entropy_coef", ""),
     "vf_coef": ("algorithm.value_coef", ""),
+    "n_envs": ("env.num_workers", "It counts processes, which an environment gets by a timeout_s."),
     "gamma": ("algorithm.gamma_turn", "Between tokens it is `algorithm.gamma_token`."),
     "gae_lambda": ("algorithm.lam", ""),
     "beta": ("kl.coef", ""),
@@ -57,11 +58,26 @@ ALIASES: dict[str, tuple[str, str]] = {
     "torch_dtype": ("model.dtype", ""),
     "model_name": ("model.name", ""),
     "model_name_or_path": ("model.name", ""),
+    "r": ("model.lora.rank", ""),
     "lora_r": ("model.lora.rank", ""),
     "lora_alpha": ("model.lora.alpha", ""),
     "peft_config": ("model.lora", ""),
 }
 """Their name: the dotted path of ours, and what a reader should know of the difference."""
+
+
+DECIDED: dict[str, str] = {
+    "device": "A model that is loaded by name runs on the CPU; a (model, tokenizer) pair stays "
+    "where it lies.",
+    "verbose": "In Python learn(progress_bar=False) shows nothing; metrics.jsonl holds all.",
+    "gamma": "Here whole returns are compared, undiscounted; reinforce, a2c and ppo "
+    "have `gamma_turn`.",
+    "tensorboard_log": "Pass learn(callback=TensorBoard()) of sayso.training.callbacks, or "
+    "--tensorboard on the command line.",
+    "lora_dropout": "There is none: a policy that is scored with dropout is not the one that "
+    "sampled.",
+}
+"""Their name for what is no option of ours: where it is decided."""
 
 
 def known_elsewhere(key: str, paths: Collection[str]) -> tuple[str, str] | None:

@@ -45,34 +45,47 @@ def build(cls: type[T], table: Mapping[str, Any], *, source: str) -> T:
             ``OptionValueError`` if it is the only one).
     """
     problems = Problems(source, cls)
-    built = _record(cls, table, "", problems)
+    built = build_into(cls, table, problems)
     problems.raise_any()
-    return built  # type: ignore[no-any-return]
+    return built  # type: ignore[return-value]  # what is not built has raised
 
 
-def override(table: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+def build_into(cls: type[T], table: Mapping[str, Any], problems: Problems) -> T | None:
+    """As ``build``, for a caller with more to look at: problems are added, not raised."""
+    before = len(problems.found)
+    built = _record(cls, table, "", problems)
+    return None if len(problems.found) > before else built
+
+
+def override(
+    table: Mapping[str, Any], settings: Sequence[str], problems: Problems | None = None
+) -> dict[str, Any]:
     """A copy of ``table`` with ``a.b=c`` settings applied, later ones last.
 
     Args:
         table: Parsed TOML. Not modified.
         settings: Each a dotted path, ``=``, and a TOML value or a bare word, which is taken as
             text. Whether the path exists is ``build``'s to say.
+        problems: Where settings that do not read so are added; unset: they are raised.
 
     Raises:
         ConfigError: Listing every setting that does not read so.
     """
-    problems = Problems("--set")
+    found = Problems("--set")
     result: dict[str, Any] = copy.deepcopy(dict(table))
     for setting in settings:
         path, equals, text = setting.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
-            problems.value(
+            found.value(
                 setting, "is not of the form path=value.", "Write for example `optim.lr=1e-4`."
             )
         elif not _assign(result, keys, parse_value(text.strip())):
-            problems.value(setting, "goes through an option that is not a table.", "Shorten it.")
-    problems.raise_any()
+            found.value(setting, "goes through an option that is not a table.", "Shorten it.")
+    if problems is None:
+        found.raise_any()
+    else:
+        problems.found += found.found
     return result
 
 
@@ -125,11 +138,23 @@ def to_table(record: object) -> dict[str, Any]:
     return table
 
 
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A table's values by their dotted paths."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
 def _record(cls: type[Any], table: Any, path: str, problems: Problems) -> Any:
     if isinstance(table, cls):
         return table
     if not isinstance(table, Mapping):
-        fix = f"Write [{path}]. {_in_python(cls, table, path)}".rstrip()
+        fix = _holder(cls, table, path)
+        fix = fix or f"Write [{path}]. {_in_python(cls, table, path)}".rstrip()
         problems.value(path, f"got {table!r}, needs a table of options.", fix)
         return _WRONG
     resolved = get_type_hints(cls, include_extras=True)
@@ -143,12 +168,26 @@ def _record(cls: type[Any], table: Any, path: str, problems: Problems) -> Any:
         if name in table:
             values[name] = _value(resolved[name], table[name], here, problems)
         elif field.default is MISSING and field.default_factory is MISSING:
-            expected = leaves.describe(resolved[name])
-            problems.value(here, "is required but missing.", f"Set it to {expected}.")
+            problems.value(here, "is required but missing.", _needed(resolved[name], here))
             values[name] = _WRONG
     if any(value is _WRONG for value in values.values()):
         return _WRONG
     return _make(cls, values, path, problems)
+
+
+def _needed(hint: Any, path: str) -> str:
+    """What to write where something required is missing."""
+    (record,) = hints.present(hint) if len(hints.present(hint)) == 1 else (None,)
+    if not is_dataclass(record):
+        return f"Set it to {leaves.describe(hint)}."
+    needed = [f.name for f in fields(record) if _default(f) is MISSING]
+    return f"Write [{path}] with {', '.join(f'{name} = ...' for name in needed)}."
+
+
+def _holder(cls: type[Any], value: Any, path: str) -> str:
+    """Where a bare name belongs that stands for a whole table: its type, id or name."""
+    names = [name for name in ("type", "id", "name") if name in get_type_hints(cls)]
+    return f"Write {path}.{names[0]} = {value!r}." if names and isinstance(value, str) else ""
 
 
 def _in_python(cls: type[Any], value: Any, path: str) -> str:
@@ -286,4 +325,13 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-__all__ = ["build", "dump_toml", "load_toml", "override", "parse_value", "to_table"]
+__all__ = [
+    "build",
+    "build_into",
+    "dump_toml",
+    "flat",
+    "load_toml",
+    "override",
+    "parse_value",
+    "to_table",
+]

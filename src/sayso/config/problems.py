@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sayso.config.aliases import known_elsewhere, meant
+from sayso.config.aliases import DECIDED, known_elsewhere, meant
 from sayso.config.leaves import suggestion
 from sayso.config.show import options_table
 from sayso.errors import ConfigError, OptionValueError, UnknownOptionError
@@ -23,19 +23,28 @@ class Problems:
     def __init__(self, source: str, root: type[Any] | None = None) -> None:
         self.source, self.root = source, root
         self.found: list[ConfigError] = []
+        self.paths: list[str] = []
+        """Dotted paths of what is wrong."""
 
     def unknown(self, path: str, key: str, known: Iterable[str]) -> None:
         """A key that does not exist."""
+        self.paths.append(path)
         names = list(known)
         near = difflib.get_close_matches(key, names, n=1)
         found = known_elsewhere(key, self._paths())
-        if found is not None:
+        if key == "name" and "type" in names:
+            fix = meant("type", "")
+        elif found is not None:
             section, _, name = found[0].rpartition(".")
             is_here = section == path.rpartition(".")[0]
             if is_here and name not in names:  # of another algorithm, say
-                fix = f"Elsewhere it is `{name}`. Options here: {', '.join(names)}."
+                owners = ", ".join(self._owners(found[0]))
+                told = f"Elsewhere ({owners}) it is `{name}`" if key != name else ""
+                fix = f"{told or f'It is one of {owners}'}. Options here: {', '.join(names)}."
             else:
                 fix = meant(name if is_here else found[0], found[1])
+        elif key in DECIDED:
+            fix = DECIDED[key]
         else:
             fix = f"Did you mean `{near[0]}`?" if near else f"Options here: {', '.join(names)}."
         self.found.append(
@@ -44,6 +53,7 @@ class Problems:
 
     def value(self, path: str, problem: str, fix: str) -> None:
         """A value that is missing or wrong."""
+        self.paths.append(path)
         self.found.append(OptionValueError(where=self._where(path), problem=problem, fix=fix))
 
     def choice(self, path: str, value: object, choices: Sequence[object]) -> None:
@@ -69,6 +79,13 @@ class Problems:
         """Dotted paths of all options, and of the tables that hold some."""
         rows = options_table(self.root) if self.root is not None else ()
         return {row.name for row in rows} | {row.name.rpartition(".")[0] for row in rows}
+
+    def _owners(self, path: str) -> list[str]:
+        """What ``type`` is where this option exists."""
+        rows = options_table(self.root) if self.root is not None else []
+        section = path.rpartition(".")[0]
+        types = {row.owner: row.default for row in rows if row.name == f"{section}.type"}
+        return sorted(types[row.owner].strip("'\"") for row in rows if row.name == path)
 
     def _where(self, path: str) -> str:
         return f"{self.source}, {path}" if path else self.source

@@ -116,9 +116,14 @@ def adapted(env: Any, name: str) -> TextEnv:
         if not isinstance(space, texts):
             raise EnvContractError(
                 where=f"{name}, {kind}",
-                problem=f"is {space}, which is not text.",
+                problem=f"is {_brief(space)}, which is not text.",
                 fix="Wrap the environment so that observations and actions are strings, "
                 "and declare sayso.Utterance().",
             )
     core = env.unwrapped
     return WrappedEnv(env, core) if isinstance(core, TextEnv) else SeededEnv(env, name)
+
+
+def _brief(space: gymnasium.Space[Any]) -> str:
+    """A space without its bounds: ``Box(4,)``, ``Discrete()``."""
+    return f"{type(space).__name__}{space.shape or '()'}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium
 
+from sayso.envs.listed import SplitRaisesError, num_tasks, tasks_of
 from sayso.envs.spaces import Chat, Message, Utterance
 from sayso.envs.tasks import LazyTasks
 from sayso.errors import EnvContractError, UnknownNameError
@@ -80,17 +81,24 @@ class TextEnv(gymnasium.Env[Observation, str]):
 
         Raises:
             UnknownNameError: If it has none; lists the splits that have, with their sizes.
+            EnvContractError: If ``tasks`` returns no sequence.
         """
-        tasks = self.tasks(split)
-        if len(tasks):
+        told = ""
+        try:
+            tasks = tasks_of(self, split)
+        except SplitRaisesError as error:
+            tasks, told = (), f": {error.problem.rstrip('.')}"
+        if tasks:
             return tasks
-        sizes = {name: len(self.tasks(name)) for name in SPLITS}
+        sizes = {name: num_tasks(self, name) for name in SPLITS}
         known = ", ".join(f"{name} ({count})" for name, count in sizes.items() if count)
         known = known or f"none of {', '.join(SPLITS)}"
+        near = difflib.get_close_matches(split, [n for n in sizes if sizes[n] and n != split], n=1)
+        guess = f"Did you mean {near[0]!r}? " if near else ""
         raise UnknownNameError(
             where=f"{where or type(self).__name__}, split {split!r}",
-            problem="has no tasks.",
-            fix=f"Splits with tasks: {known}. {self.why_empty(split)}".rstrip(),
+            problem=f"has no tasks{told}.",
+            fix=f"{guess}Splits with tasks: {known}. {self.why_empty(split)}".rstrip(),
         )
 
     def choose(self, seed: int | None, options: dict[str, Any] | None) -> Task:
@@ -118,7 +126,8 @@ class TextEnv(gymnasium.Env[Observation, str]):
         Raises:
             UnknownNameError: With the nearest ids.
         """
-        for name in (split, *(s for s in SPLITS if s != split)):
+        others = (s for s in SPLITS if s != split and num_tasks(self, s))
+        for name in (split, *others):
             place = self._place(task_id, name)
             if place is not None:
                 return self.tasks(name)[place]

@@ -9,10 +9,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sayso.envs.base import TextEnv
-from sayso.errors import EnvContractError
+from sayso.envs.base import Observation, TextEnv
+from sayso.envs.spaces import ROLES, Chat, Message, messages, observation_of
+from sayso.errors import EnvContractError, OptionValueError
 from sayso.types import Task
 
+Conversation = Sequence[Mapping[str, str] | Message]
+Prompt = str | Conversation | Mapping[str, Any]
 Reward = Callable[..., float | Mapping[str, float | None] | None]
 HELD_OUT_PERCENT = 10
 CALL = "(prompt, completion, **columns) -> float"
@@ -23,10 +26,13 @@ class PromptEnv(TextEnv):
 
     Args:
         prompts: Strings, or mappings with the key ``prompt`` and any others, which the reward gets
-            as keyword arguments. A split of a Hugging Face data set is such a list.
-        reward: Called as ``reward(prompt, completion, **columns)``. Returns a float, ``None`` for
-            "not graded", or a mapping of parts, whose sum is the reward (a part of ``None`` does
-            not apply). Or a string ``"module:function"``, which a process of its own can import.
+            as keyword arguments. A split of a Hugging Face data set is such a list. A prompt may
+            also be a conversation, ``[{"role": "system", "content": ...}, {"role": "user", ...}]``;
+            the reward gets it as that list.
+        reward: Called as ``reward(prompt, completion, **columns)``, once for each completion.
+            Returns a number or a bool, ``None`` for "not graded", or a mapping of parts, whose sum
+            is the reward (a part of ``None`` does not apply). Or a string ``"module:function"``,
+            which a process of its own can import.
         held_out: Prompts to evaluate on; unset: a tenth of ``prompts``, chosen by their text, and
             at least one if there are two. Rows with the same text are never in both splits,
             whatever their other columns.
@@ -44,9 +50,9 @@ class PromptEnv(TextEnv):
     def __init__(
         self,
         *,
-        prompts: Iterable[str | Mapping[str, Any]],
+        prompts: Iterable[Prompt],
         reward: Reward | str,
-        held_out: Iterable[str | Mapping[str, Any]] | None = None,
+        held_out: Iterable[Prompt] | None = None,
         timeout_s: float | None = None,
         reward_low: float | None = None,
         reward_high: float | None = None,
@@ -56,7 +62,7 @@ class PromptEnv(TextEnv):
         given = _listed("prompts", prompts)
         kept = None if held_out is None else _listed("held_out", held_out)
         self._made_from = (reward, given, kept)
-        self._rows = _split(_unique("prompts", given), kept)
+        self._rows = _split(_unique(given), kept)
         if not self._rows["train"]:
             raise EnvContractError(
                 where="PromptEnv",
@@ -66,6 +72,8 @@ class PromptEnv(TextEnv):
         every = (*self._rows["train"], *self._rows["held_out"])
         for row in {frozenset(row): row for row in every}.values():
             _require_callable_with(self.reward, row)
+        if any(not isinstance(row["prompt"], str) for row in every):
+            self.observation_space = Chat()
         self._task: Task | None = None
 
     @property
@@ -100,25 +108,31 @@ class PromptEnv(TextEnv):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> tuple[Observation, dict[str, Any]]:
         """Show the prompt."""
         super().reset(seed=seed)
         self._task = self.choose(seed, options)
-        return str(self._task.payload["prompt"]), {}
+        return self._shown(self._task.payload["prompt"]), {}
 
-    def step(self, action: str) -> tuple[str, Any, bool, bool, dict[str, Any]]:
+    def _shown(self, prompt: str | list[dict[str, str]]) -> Observation:
+        """The prompt as the space wants it: where some are conversations, all are."""
+        if not isinstance(prompt, str):
+            return messages(prompt)
+        return (Message("user", prompt),) if isinstance(self.observation_space, Chat) else prompt
+
+    def step(self, action: str) -> tuple[Observation, Any, bool, bool, dict[str, Any]]:
         """Judge the answer; the episode ends."""
         if self._task is None:
             raise EnvContractError(
                 where="PromptEnv.step", problem="came before reset.", fix="Call reset first."
             )
-        columns = dict(self._task.payload)
+        columns, end = dict(self._task.payload), self._shown("")
         result = self.reward(columns.pop("prompt"), action, **columns)
         if not isinstance(result, Mapping):
-            return "", result, True, False, {}
+            return end, result, True, False, {}
         graded = [value for value in result.values() if value is not None]
         total = sum(graded) if graded else None
-        return "", total, True, False, {"reward_parts": dict(result)}
+        return end, total, True, False, {"reward_parts": dict(result)}
 
 
 def _function(reward: Reward | str) -> Reward:
@@ -149,6 +163,13 @@ def _require_callable_with(reward: Reward, row: Mapping[str, Any]) -> None:
         signature = inspect.signature(reward)
     except (ValueError, TypeError):  # some functions do not tell
         return
+    theirs = [f"`{n}`" for n in ("prompts", "completions") if n in signature.parameters]
+    if theirs and not {"prompts", "completions"} & set(columns):
+        raise EnvContractError(
+            where=f"PromptEnv, reward {getattr(reward, '__name__', reward)!r}",
+            problem=f"takes {' and '.join(theirs)}, lists of a whole batch.",
+            fix=f"Here it is called once for each completion: write {CALL}.",
+        )
     try:
         signature.bind("prompt", "completion", **columns)
     except TypeError as error:
@@ -161,7 +182,8 @@ def _require_callable_with(reward: Reward, row: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _listed(name: str, rows: Iterable[str | Mapping[str, Any]]) -> list[str | Mapping[str, Any]]:
+def _listed(name: str, rows: Iterable[Prompt]) -> list[dict[str, Any]]:
+    """Rows with a prompt each, as JSON can hold them."""
     if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
         told = f"a mapping with the keys {list(rows)}" if isinstance(rows, Mapping) else repr(rows)
         raise EnvContractError(
@@ -169,46 +191,56 @@ def _listed(name: str, rows: Iterable[str | Mapping[str, Any]]) -> list[str | Ma
             problem=f"is {told[:200]}, which is no list of prompts.",
             fix=f"Pass a list: {name}=['Name a colour.', 'Name a fruit.'].",
         )
-    return list(rows)
+    return [_row(given, f"PromptEnv, {name}[{index}]") for index, given in enumerate(rows)]
+
+
+def _row(given: Any, where: str) -> dict[str, Any]:
+    row = dict(given) if isinstance(given, Mapping) else {"prompt": given}
+    try:
+        shown = observation_of(row.get("prompt"), where=where)
+    except OptionValueError as error:
+        raise EnvContractError(
+            where=where,
+            problem=f"is {given!r}, which has neither a text nor messages under 'prompt'.",
+            fix='Pass strings, conversations such as [{"role": "user", "content": "Hello"}] with '
+            f"the roles {', '.join(ROLES)}, or mappings with one of them under 'prompt'.",
+        ) from error
+    if not isinstance(shown, str):
+        row["prompt"] = [{"role": m.role, "content": m.content} for m in shown]
+    return row
 
 
 def _split(
-    rows: list[dict[str, Any]], kept: list[str | Mapping[str, Any]] | None
+    rows: list[dict[str, Any]], kept: list[dict[str, Any]] | None
 ) -> dict[str, list[dict[str, Any]]]:
-    """Rows by split. Without ``kept``, a tenth is held out: at least one text, never all."""
+    """Rows by split. Without ``kept``, a tenth is held out: at least one prompt, never all."""
     if kept is not None:
-        named = _unique("held_out", kept)
-        seen = {row["prompt"] for row in named}
-        return {"train": [r for r in rows if r["prompt"] not in seen], "held_out": named}
-    texts = sorted({row["prompt"] for row in rows}, key=_place)
-    chosen = [text for text in texts if _place(text) < HELD_OUT_PERCENT] or texts[:1]
-    held_out = set(chosen[: len(texts) - 1])
+        seen = {_digest(row["prompt"]) for row in kept}
+        train = [row for row in rows if _digest(row["prompt"]) not in seen]
+        return {"train": train, "held_out": _unique(kept)}
+    places = {_digest(row["prompt"]): _place(row["prompt"]) for row in rows}
+    ordered = sorted(places, key=lambda digest: (places[digest], digest))
+    chosen = [digest for digest in ordered if places[digest] < HELD_OUT_PERCENT] or ordered[:1]
+    held_out = set(chosen[: len(ordered) - 1])
     return {
-        "train": [row for row in rows if row["prompt"] not in held_out],
-        "held_out": [row for row in rows if row["prompt"] in held_out],
+        "train": [row for row in rows if _digest(row["prompt"]) not in held_out],
+        "held_out": [row for row in rows if _digest(row["prompt"]) in held_out],
     }
 
 
-def _unique(name: str, prompts: Sequence[Any]) -> list[dict[str, Any]]:
-    """Rows with a text, each content once."""
-    rows: dict[str, dict[str, Any]] = {}
-    for index, given in enumerate(prompts):
-        row = {"prompt": given} if isinstance(given, str) else given
-        if not isinstance(row, Mapping) or not isinstance(row.get("prompt"), str):
-            raise EnvContractError(
-                where=f"PromptEnv, {name}[{index}]",
-                problem=f"is {given!r}, which has no text under 'prompt'.",
-                fix="Pass strings, or mappings with the key 'prompt'.",
-            )
-        rows.setdefault(_digest(row), dict(row))
-    return list(rows.values())
+def _unique(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each content once."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault(_digest(row), row)
+    return list(found.values())
 
 
-def _digest(row: Mapping[str, Any]) -> str:
-    text = json.dumps(row, sort_keys=True, default=str)
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _place(prompt: str) -> int:
-    """From 0 to 99, by the text alone: with other columns it is still the same problem."""
+def _place(prompt: Any) -> int:
+    """From 0 to 99, by the prompt alone: with other columns it is still the same problem."""
     return int(_digest({"prompt": prompt})[:8], 16) % 100

@@ -6,17 +6,16 @@ import copy
 import difflib
 import importlib
 import inspect
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 
 from sayso.envs.adapt import adapted
 from sayso.envs.base import SPLITS, TextEnv
-from sayso.errors import EnvContractError, SaysoError, UnknownNameError
+from sayso.envs.listed import num_tasks
+from sayso.errors import EnvContractError, SaysoError, UnknownNameError, in_a_line
 
 _ENTRY_POINTS: dict[str, tuple[str, dict[str, Any]]] = {}
 BUILT_IN = {
@@ -46,24 +45,26 @@ class EnvSource:
         return self.opener()
 
 
-def register(env_id: str, entry_point: str, **kwargs: Any) -> None:
+def register(env_id: str, entry_point: str | type[Any], **kwargs: Any) -> None:
     """Make an environment known by name, to sayso and to Gymnasium.
 
     Args:
         env_id: ``"namespace/Name-v0"``. Any change of reward or rules bumps the version.
-        entry_point: ``"module:Class"``; imported when first opened.
+        entry_point: ``"module:Class"``, imported when first opened; or a class of a module.
         **kwargs: Given to the class.
 
     Raises:
         EnvContractError: If the entry point is no ``"module:Class"``, or the name stands for
             something else already. Registering the same again changes nothing.
     """
-    module, _, attribute = entry_point.partition(":")
-    if not module or not attribute:
+    if isinstance(entry_point, type):
+        entry_point = f"{entry_point.__module__}:{entry_point.__qualname__}"
+    module, _, attribute = str(entry_point).partition(":")
+    if not module or not attribute.isidentifier():
         raise EnvContractError(
             where=f"register({env_id!r})",
             problem=f"the entry point {entry_point!r} names no module and class.",
-            fix="Use 'module:Class'.",
+            fix="Use 'module:Class', or the class itself, at the top of its module.",
         )
     known = gymnasium.registry.get(env_id)
     if known is not None and (known.entry_point, known.kwargs) != (entry_point, kwargs):
@@ -94,7 +95,7 @@ def describe(env_id: str) -> tuple[str, dict[str, int]]:
     """First line of an environment's docstring and the size of each of its splits."""
     env = source(env_id).open()
     about = (inspect.getdoc(type(env)) or "").split("\n")[0]
-    return about, {split: len(env.tasks(split)) for split in SPLITS}
+    return about, {split: num_tasks(env, split) for split in SPLITS}
 
 
 def source(env: Any, **kwargs: Any) -> EnvSource:
@@ -191,10 +192,9 @@ def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any], name: str) -> Te
     except SaysoError:
         raise
     except Exception as error:
-        at = traceback.extract_tb(error.__traceback__)[-1]
         raise EnvContractError(
             where=f"environment {name!r}",
-            problem=f"cannot be made: {_said(error)} ({Path(at.filename).name}, line {at.lineno}).",
+            problem=f"cannot be made: {in_a_line(error)}.",
             fix="Check the arguments it is given, or mend its constructor.",
         ) from error
 

@@ -118,6 +118,12 @@ def _pretrained(name: str, *, dtype: torch.dtype) -> tuple[Any, Any]:
     report: Any
     models: Any = AutoModelForCausalLM
     is_here = Path(name).is_dir()
+    if not is_here and _is_path(name):
+        raise ModelMissingError(
+            where=f"model {name}",
+            problem="no such directory.",
+            fix="Pass smollm2, tiny, a directory that holds a model, or a hub id.",
+        )
     if not is_here:
         _refuse_typo(name)
     offline = not is_here and not hub.is_reachable()
@@ -145,6 +151,11 @@ def _pretrained(name: str, *, dtype: torch.dtype) -> tuple[Any, Any]:
             fix="Pass a causal LM; a model of another kind would start with random weights.",
         )
     return network, tokenizer
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name can only be a path: a hub id is ``owner/name`` at most."""
+    return name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
 
 
 def _refuse_typo(name: str) -> None:

@@ -164,11 +164,11 @@ def _raised(error: BaseException, where: str) -> Failure:
 
 
 def _reward(value: Any, name: str, max_reward: float) -> float | None:
-    """A finite number of sane size, or None for "not graded"."""
+    """A finite number of sane size, or None for "not graded"; a verdict is 1 or 0."""
     if value is None:
         return None
     number = _plain(value)
-    if isinstance(number, bool) or not isinstance(number, int | float | np.floating):
+    if not isinstance(number, int | float | np.floating):
         raise _BreachError(
             "reward_type",
             f"{name} is {_short(value)} ({type(value).__name__}); return a number such as "

@@ -12,9 +12,13 @@ from sayso.rollout.boundary import Outcome
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import EnvPool, Result, pool_for
 from sayso.runs.failpoints import Failpoint, fp
+from sayso.runs.ledger import payload_problem
 from sayso.sampling.base import Completion, Policy, Request
 from sayso.seeds import derive
 from sayso.types import EndReason, Episode, Failure, Task, Turn
+
+MAX_TOLD_CHARS = 300
+"""Of a payload that cannot be written down, so much is kept as text."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +49,7 @@ class _Collector:
 
     def start(self, attempts: Sequence[_Attempt]) -> None:
         """Pose the tasks."""
+        attempts = [attempt for attempt in attempts if self.can_be_written(attempt)]
         results = self.pool.reset([(a.key, a.task, self.env_seed(a)) for a in attempts])
         for attempt, result in zip(attempts, results, strict=True):
             if isinstance(result, Failure):
@@ -59,6 +64,16 @@ class _Collector:
                 self.fail(attempt, Failure(kind="context_too_long", message=problem))
                 continue
             self.ask(attempt, result, ids)
+
+    def can_be_written(self, attempt: _Attempt) -> bool:
+        """Whether the ledger and another process can take the task; else its attempt fails."""
+        task, problem = attempt.task, payload_problem(attempt.task)
+        if problem:
+            told = {"not JSON": ascii(task.payload)[:MAX_TOLD_CHARS]}
+            attempt.task = replace(task, payload=told)
+            message = f"{task.env}, task {task.id}, {problem}"
+            self.fail(attempt, Failure(kind="contract", message=message))
+        return not problem
 
     def env_seed(self, attempt: _Attempt) -> int:
         """All attempts at a task get the same seed: the same problem.
@@ -208,14 +223,19 @@ def collect(
         Episodes in the order of ``tasks``, attempts at one task adjacent, failed ones included.
 
     Raises:
-        ValueError: If two tasks have the same id, or there is less than one attempt per task.
-        EnvContractError: If the environment cannot be opened; with strict limits, if one failed.
+        ValueError: If there is less than one attempt per task.
+        EnvContractError: If two tasks have the same id or the environment cannot be opened; with
+            strict limits, if one failed.
         GuardError: If environment processes keep dying.
     """
     if group_size < 1:
         raise ValueError(f"group_size must be at least 1, got {group_size}")
     if len({task.id for task in tasks}) != len(tasks):
-        raise ValueError(f"task ids must differ, got {[task.id for task in tasks]}")
+        raise EnvContractError(
+            where=source.id,
+            problem=f"two tasks of one id among {sorted(str(task.id) for task in tasks)}.",
+            fix="Make the ids of a split unique: attempts that share one form a group.",
+        )
     pool = pool_for(source, limits)
     collector = _Collector(policy, pool, limits, seed=seed)
     attempts = [

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
-from pathlib import Path
-
+from sayso.envs.listed import list_problems
 from sayso.envs.registry import EnvSource
-from sayso.errors import EnvContractError, SaysoError
+from sayso.errors import EnvContractError, SaysoError, in_a_line
 from sayso.rollout.boundary import Outcome
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import EnvPool, pool_for
@@ -19,28 +17,25 @@ MAX_TURNS = 3
 def preflight(
     source: EnvSource, *, seed: int, split: str = "train", limits: RolloutLimits | None = None
 ) -> list[str]:
-    """Play two short episodes twice with dummy actions; stop at the first that is not sound.
+    """Look at the list of tasks, then play two short episodes twice with dummy actions.
 
-    The second time is on the same object: an environment that carries something over from one
-    episode to the next shows here, as does one that ignores its seed.
+    It stops at the first thing that is not sound. The second time is on the same object: an
+    environment that carries something over from one episode to the next shows here, as does one
+    that ignores its seed.
 
     Returns:
         What is wrong, in sentences; empty when nothing is.
     """
     try:
         tasks = source.open().require_tasks(split, where=source.id)
+        if problems := list_problems(tasks, split):
+            return [f"{source.id}: {problem}" for problem in problems]
         chosen = [tasks[0], tasks[len(tasks) - 1]]
-        listed: list[object] = [*chosen]
-        for task in listed:
-            if not isinstance(task, Task):
-                return [f"{source.id}: tasks({split!r}) holds {task!r}, which is no sayso.Task"]
         pool = pool_for(source, limits or RolloutLimits())
     except SaysoError as error:
         return [str(error)]
     except Exception as error:  # noqa: BLE001  # the user's constructor or list of tasks
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        told = f"{type(error).__name__}: {error} ({Path(at.filename).name}, line {at.lineno})"
-        return [f"{source.id} cannot be opened: {told}"]
+        return [f"{source.id} cannot be opened: {in_a_line(error)}"]
     for task in chosen:
         first = _play(pool, task, seed, 0)
         problems = [
@@ -65,8 +60,15 @@ def require_sound(
     """Raise what ``preflight`` finds.
 
     Raises:
-        EnvContractError: Listing all of it.
+        EnvContractError: Listing all of it, or saying why the environment cannot be opened.
+        UnknownNameError: If the split has no tasks.
     """
+    try:  # what is told in our own words needs no others around it
+        source.open().require_tasks(split, where=source.id)
+    except SaysoError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the user's constructor; told below
+        del error
     problems = preflight(source, seed=seed, split=split, limits=limits)
     if problems:
         raise EnvContractError(

@@ -193,6 +193,15 @@ def _turn_from_json(record: Mapping[str, Any]) -> Turn:
     )
 
 
+def payload_problem(task: Task) -> str:
+    """Why a task's payload cannot be written down, in a sentence; empty if it can."""
+    try:
+        _plain(task.payload, "payload")
+    except EpisodeError as error:
+        return f"{error.where}: {error.problem.rstrip('.')}"
+    return ""
+
+
 def _text(text: str) -> str | list[str]:
     parts = _SPLIT.split(text)
     return parts if len(parts) > 1 else text

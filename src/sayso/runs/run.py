@@ -65,7 +65,7 @@ class Run:
         """Make a new run directory. Of several processes that try at once, one succeeds.
 
         Args:
-            path: Must not exist; its parents are made.
+            path: Must not exist, or be empty; its parents are made.
             config: Resolved configuration, written to ``config.toml``.
             meta: JSON values, written to ``meta.json``; see ``runs.meta.collect``.
 
@@ -73,7 +73,7 @@ class Run:
             The run.
 
         Raises:
-            RunError: If the path exists; gives the three choices.
+            RunError: If there is anything at the path; gives the choices.
             OSError: If the disk refuses.
         """
         run = cls(path=Path(path))
@@ -85,12 +85,33 @@ class Run:
                 problem="lies below a file, not a directory.",
                 fix="Name another run directory.",
             ) from None
+        cls.require_free(run.path)
         try:
-            run.path.mkdir()
+            run.path.mkdir(exist_ok=True)
+            run.checkpoints.mkdir()  # of several that try, one succeeds
         except FileExistsError:
             raise run._taken() from None
         run._fill(config, meta)
         return run
+
+    @classmethod
+    def require_free(cls, path: Path | str) -> None:
+        """What ``create`` refuses, asked before anything slow is done.
+
+        Raises:
+            RunError: If there is anything at the path; gives the choices.
+        """
+        run = cls(path=Path(path))
+        if not cls.is_free(path):
+            raise run._taken()
+
+    @staticmethod
+    def is_free(path: Path | str) -> bool:
+        """Whether a run can be made at the path: nothing is there, or an empty directory."""
+        path = Path(path)
+        if path.is_dir():
+            return not any(path.iterdir())
+        return not (path.exists() or path.is_symlink())
 
     @classmethod
     def create_next(
@@ -107,6 +128,7 @@ class Run:
             run = cls(path=parent / next_name(parent, name))
             with contextlib.suppress(FileExistsError):
                 run.path.mkdir()
+                run.checkpoints.mkdir()
                 break
         run._fill(config, meta)
         return run
@@ -126,12 +148,7 @@ class Run:
                 fix=_nearby(run.path.parent) or "Give the path that `sayso train` printed.",
             )
         if not (run.path / "meta.json").is_file():
-            raise RunError(
-                where=str(run.path),
-                problem="not a run: it has no meta.json, so it is something else or its creation "
-                "was cut short.",
-                fix="Give another path, or delete it and start again.",
-            )
+            raise run._no_run()
         return run
 
     @property
@@ -237,7 +254,7 @@ class Run:
             os.close(descriptor)
 
     def _fill(self, config: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
-        for directory in (self.checkpoints, self.episodes.parent, self.eval):
+        for directory in (self.episodes.parent, self.eval):
             directory.mkdir()
         fp(Failpoint.RUN_DIRECTORY_MADE, self.path)
         write_new(self.config, dump_toml(config).encode())
@@ -261,7 +278,41 @@ class Run:
         temporary.write_text(json.dumps(owner) + "\n")
         temporary.replace(self.path / "owner.json")
 
+    def _others(self) -> list[str]:
+        """What lies in the directory that no run puts there."""
+        if not self.path.is_dir():
+            return [self.path.name]
+        known = ("checkpoints", "episodes", "eval", "config.toml", "meta.json")
+        names = sorted(path.name for path in self.path.iterdir())
+        return [name for name in names if name not in known and not name.startswith(".tmp-")]
+
+    def _no_run(self) -> RunError:
+        """Why a directory without ``meta.json`` is refused: only ours is to be deleted."""
+        where = str(self.path)
+        if any((self.path / name).exists() for name in ("sayso.json", "config.json")):
+            return RunError(
+                where=where,
+                problem="is a model, not a run.",
+                fix="Give the run it was exported from. In Python a saved agent is loaded with "
+                "sayso.Agent.load(directory); any model trains on with --set model.name=DIRECTORY.",
+            )
+        problem = "not a run: it has no meta.json"
+        if self._others():
+            return RunError(where=where, problem=f"{problem}.", fix="Give another path.")
+        return RunError(
+            where=where,
+            problem=f"{problem}, so its creation was cut short.",
+            fix=f"Give another path, or delete it (rm -r {where}) and start again.",
+        )
+
     def _taken(self) -> RunError:
+        if not (self.path / "meta.json").exists() and (others := self._others()):
+            more = ", ..." if len(others) > 3 else ""
+            return RunError(
+                where=str(self.path),
+                problem=f"holds other things ({', '.join(others[:3])}{more}); nothing was changed.",
+                fix="Name another directory for the run: one that is empty or does not exist.",
+            )
         owner = self.owner()
         used = f" It is in use by {owner}." if owner is not None and _may_live(owner) else ""
         return RunError(
@@ -300,7 +351,7 @@ def next_name(parent: Path | str, recipe: str) -> str:
         raise RunError(
             where="run name",
             problem=f"{recipe!r} cannot name a run.",
-            fix="Use 1 to 48 letters, digits, '_' and '-'.",
+            fix="Use 1 to 48 letters, digits, '_' and '-', or give the directory: --run.",
         )
     parent = Path(parent)
     matches = (

@@ -68,6 +68,8 @@ def check_update(learner: Learner, episodes: Sequence[Episode]) -> str:
             fix="Check that the learning rate is above 0 and that parameters are trainable.",
         )
     told = f"{moved} of {len(before)} tensors changed"
+    if moved and any(".lora_A." in name for name in before):
+        told += " (of the two matrices of an adapter one has no gradient before the first step)"
     if not moved:
         told = "no weight changed: all rewards of this small sample are equal"
     return ". ".join([told, *(warning.rstrip(".") for warning in update.warnings)])

@@ -13,6 +13,7 @@ from safetensors.torch import save as save_tensors
 from sayso.algorithms.base import Learner, LearnerState
 from sayso.errors import CheckpointError, GuardError
 from sayso.runs import commit, interrupt
+from sayso.runs.jsonl import read
 from sayso.runs.run import Run
 from sayso.training.logs import RunLogs
 from sayso.training.progress import Progress
@@ -102,6 +103,24 @@ class Saver:
         commit.commit(self.run.checkpoints, progress.step, files)
         protect = {progress.best_step} if progress.best_step >= 0 else set()
         commit.prune(self.run.checkpoints, keep=self.keep, protect=protect)
+
+
+def require_no_history(run: Run) -> None:
+    """Refuse to start over what has been trained: its logs would be cut back to nothing.
+
+    A checkpoint of step 0 is written before the first line of a log.
+
+    Raises:
+        CheckpointError: If a log of the run holds anything.
+    """
+    if any(log.is_file() and log.stat().st_size for log in (run.metrics, run.episodes)):
+        num_steps = sum(1 for _ in read(run.metrics))
+        raise CheckpointError(
+            where=str(run.checkpoints),
+            problem=f"holds no checkpoint, yet {num_steps} steps are logged; nothing was changed.",
+            fix="Put checkpoints/ back from a backup, or start a new run: this one would begin at "
+            "step 0 and lose its logs.",
+        )
 
 
 def load_checkpoint(run: Run, learner: Learner, *, step: int | None = None) -> Restored | None:

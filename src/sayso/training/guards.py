@@ -12,6 +12,7 @@ MAX_SKIPS_IN_A_ROW = 3
 MAX_SKIPS_IN_WINDOW = 5
 MIN_EPISODES_FOR_BUDGET = 20
 MAX_IDLE_STEPS = 10
+MAX_UNGRADED_STEPS = 5
 
 
 def check_failure_budget(progress: Progress, budget: float) -> None:
@@ -69,6 +70,22 @@ def check_idle(progress: Progress) -> None:
                 "Make the reward finer, the tasks easier or harder, `algorithm.group_size` larger; "
                 "or set `algorithm.resample_rounds = 0` to keep such groups."
             ),
+        )
+
+
+def check_ungraded(progress: Progress) -> None:
+    """Stop after 5 steps in a row in which no reward was given at all.
+
+    Raises:
+        GuardError: Saying what is probably wrong.
+    """
+    if progress.num_ungraded_steps >= MAX_UNGRADED_STEPS:
+        raise GuardError(
+            where=f"step {progress.step}",
+            problem=f"{progress.num_ungraded_steps} steps in a row without a single graded episode "
+            "(every reward is None): there is nothing to learn from.",
+            fix="Look at the reward: a function without `return` returns None. Then "
+            "`sayso train --resume`.",
         )
 
 

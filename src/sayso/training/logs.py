@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sayso.runs.durable import replace_file
 from sayso.runs.jsonl import JsonlLog
 from sayso.runs.ledger import EpisodeLog, episode_to_json
 from sayso.runs.run import Run
@@ -58,25 +59,35 @@ class RunLogs:
         self.episodes.close()
 
     def note(self, sentence: str) -> None:
-        """Tell the user something that is no metric, and keep it in ``notes.jsonl``."""
+        """Tell the user something that is no metric; keep it in ``notes.jsonl`` if that can be."""
         _log.warning(sentence)
-        notes = JsonlLog(self.run.path / "notes.jsonl")
+        try:
+            notes = JsonlLog(self.run.path / "notes.jsonl")
+        except OSError as error:
+            _log.warning("%s: the note could not be kept: %s", self.run.path, error)
+            return
         notes.append({"note": sentence})
         notes.close()
 
     def save_bad_batch(self, step: int, episodes: Sequence[Episode], reason: str) -> None:
-        """Keep the episodes whose update was refused, for whoever looks into it."""
+        """Keep the episodes whose update was refused, for whoever looks into it, if it can be."""
         folder = self.run.path / "bad"
-        folder.mkdir(exist_ok=True)
         text = json.dumps(
             {"step": step, "reason": reason, "episodes": [episode_to_json(e) for e in episodes]}
         )
-        (folder / f"step-{step:08d}.json").write_text(text)
+        try:
+            folder.mkdir(exist_ok=True)
+            (folder / f"step-{step:08d}.json").write_text(text)
+        except OSError as error:
+            self.note(f"step {step}: the refused batch could not be kept: {error}")
 
 
 def write_evaluation(run: Run, step: int, report: Mapping[str, Any]) -> None:
-    """One file per evaluation, named by step; done again after a crash, it is the same file."""
-    target = run.eval / f"step-{step:08d}.json"
-    partial = target.with_suffix(".tmp")
-    partial.write_text(json.dumps({"step": step, **report}, sort_keys=True))
-    partial.replace(target)
+    """One file per evaluation, named by step; done again after a crash, it is the same file.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
+    run.eval.mkdir(exist_ok=True)
+    data = json.dumps({"step": step, **report}, sort_keys=True).encode()
+    replace_file(run.eval / f"step-{step:08d}.json", data)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sayso.algorithms.base import Learner, LearnerState, Update
+from sayso.algorithms.base import Learner, LearnerState, RolloutPlan, Update
 from sayso.envs.registry import EnvSource
+from sayso.errors import GuardError
 from sayso.evaluation.evaluate import evaluate
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
@@ -19,8 +20,14 @@ from sayso.runs.failpoints import Failpoint, fp
 from sayso.runs.run import Run
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
-from sayso.training.checkpoint import Saver, load_checkpoint
-from sayso.training.guards import check_failure_budget, check_fatal, check_idle, check_skips
+from sayso.training.checkpoint import Saver, load_checkpoint, require_no_history
+from sayso.training.guards import (
+    check_failure_budget,
+    check_fatal,
+    check_idle,
+    check_skips,
+    check_ungraded,
+)
 from sayso.training.logs import RunLogs, write_evaluation
 from sayso.training.options import TrainOptions
 from sayso.training.order import TaskOrder
@@ -73,13 +80,17 @@ def train(training: Training) -> TrainResult:
     """Collect, learn, log, evaluate, checkpoint; go on from the newest checkpoint if there is one.
 
     Raises:
-        GuardError: If a guard stopped the run; the last good checkpoint is kept.
+        GuardError: If a guard stopped the run. Where the weights are in doubt the last good
+            checkpoint is kept, else the last whole step is saved.
         Interrupted: On SIGINT or SIGTERM, after a checkpoint of the last whole step.
-        CheckpointError: If checkpoints exist but none verifies.
+        CheckpointError: If checkpoints exist but none verifies, or steps are logged and there is
+            no checkpoint at all.
     """
     start = time.monotonic()
     fp(Failpoint.RESUME_STARTED)
     restored = load_checkpoint(training.run, training.learner)
+    if restored is None:
+        require_no_history(training.run)
     progress = restored.progress if restored else Progress()
     logs = RunLogs(training.run, restored.offsets if restored else {})
     saver = Saver(training.run, training.learner, keep=training.options.keep_checkpoints)
@@ -87,6 +98,8 @@ def train(training: Training) -> TrainResult:
         saver.note_saved(progress)
     for problem in restored.damaged if restored else ():
         logs.note(f"A newer checkpoint did not verify and was passed over: {problem}")
+    if 0 < progress.patience_total < training.options.total_episodes:  # asked for more since
+        progress.num_stale_evals = progress.patience_total = 0
     fp(Failpoint.RESUME_LOADED)
     context = TrainingContext(
         run=training.run, learner=training.learner, options=training.options, progress=progress
@@ -107,15 +120,14 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
     tasks = training.source.open().tasks(training.options.split)
     order = TaskOrder(tasks, learner.plan.tasks_per_step, seed=training.seed)
     if order.block_size < learner.plan.tasks_per_step:
-        logs.note(
-            f"Split {training.options.split!r} has {order.block_size} tasks: a step has as many, "
-            f"not tasks_per_step = {learner.plan.tasks_per_step}."
-        )
+        logs.note(_few_tasks(training.options.split, order.block_size, learner.plan))
     stopped: StoppedBy | None = None
     boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
     try:
         while stopped is None:
-            stopped = _evaluate_if_due(training, context)
+            stopped = _evaluate_if_due(training, context, logs)
+            if stopped == "patience":
+                progress.patience_total = training.options.total_episodes
             if _checkpoint_is_due(training, progress, stopped=stopped):
                 saver.save(progress, logs)
                 interrupt.release()
@@ -123,6 +135,7 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
                 boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
                 stopped = _step(training, context, logs, order)
                 boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
+                _stop_if_pointless(training, progress, logs, saver)
                 interrupt.release()
     except interrupt.Interrupted:
         interrupt.hold()
@@ -136,6 +149,17 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
     if stopped == "patience":
         load_checkpoint(training.run, learner, step=progress.best_step)
     return stopped
+
+
+def _few_tasks(split: str, num_tasks: int, plan: RolloutPlan) -> str:
+    """Say that a step is smaller than it was meant to be, and what would make up for it."""
+    attempts, asked = plan.group_size, plan.tasks_per_step * plan.group_size
+    return (
+        f"Split {split!r} has {num_tasks} {'task' if num_tasks == 1 else 'tasks'}, fewer than "
+        f"tasks_per_step = {plan.tasks_per_step}: a step trains on {num_tasks} * {attempts} = "
+        f"{num_tasks * attempts} episodes. For the {asked} that were asked for, set group_size = "
+        f"{-(-asked // num_tasks)}."
+    )
 
 
 def _step(
@@ -164,11 +188,27 @@ def _step(
         logs.save_bad_batch(progress.step, useful, update.skipped[-1].reason)
         check_skips(progress, update.skipped[-1].reason)
     check_fatal(progress, update)
-    check_failure_budget(progress, training.options.failure_budget)
-    check_idle(progress)
     report = StepReport(step=progress.step, metrics=metrics, episodes=episodes, warnings=warnings)
     answers = [callback.on_step(context, report) for callback in training.callbacks]
     return "callback" if False in answers else None
+
+
+def _stop_if_pointless(training: Training, progress: Progress, logs: RunLogs, saver: Saver) -> None:
+    """Stop a run that the environment or the reward fails; what it did is sound, so it is saved.
+
+    The counts that stop it start afresh, or a run whose environment was mended would stop at once.
+
+    Raises:
+        GuardError: Saying why.
+    """
+    try:
+        check_failure_budget(progress, training.options.failure_budget)
+        check_idle(progress)
+        check_ungraded(progress)
+    except GuardError:
+        progress.recent_invalid, progress.num_idle_steps, progress.num_ungraded_steps = [], 0, 0
+        saver.save(progress, logs)
+        raise
 
 
 def _gather(
@@ -211,7 +251,9 @@ def _gather(
     return everything, rounds, useful
 
 
-def _evaluate_if_due(training: Training, context: TrainingContext) -> StoppedBy | None:
+def _evaluate_if_due(
+    training: Training, context: TrainingContext, logs: RunLogs
+) -> StoppedBy | None:
     """Evaluate every ``eval_every`` steps and at the end; say whether training is over.
 
     What is due depends on counters alone, so a run stopped before an evaluation makes up for it.
@@ -230,9 +272,12 @@ def _evaluate_if_due(training: Training, context: TrainingContext) -> StoppedBy 
             seed=training.seed,
             limits=training.limits,
         )
-        fp(Failpoint.EVAL)
         interrupt.hold()
-        write_evaluation(training.run, progress.step, report.to_json())
+        try:
+            fp(Failpoint.EVAL)
+            write_evaluation(training.run, progress.step, report.to_json())
+        except OSError as error:
+            logs.note(f"step {progress.step}: the evaluation could not be written: {error}")
         progress.note_evaluation(report.mean.mean)
         answers = [callback.on_evaluation(context, report) for callback in training.callbacks]
         keep_going = False not in answers

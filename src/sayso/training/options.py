@@ -12,11 +12,12 @@ class TrainOptions:
     Attributes:
         total_episodes: Stop after this many valid episodes were trained on.
         split: Tasks to train on.
-        eval_every: Evaluate every so many steps; 0 evaluates only where a recipe asks for it.
+        eval_every: Evaluate every so many steps, and at the end; 0 never evaluates.
         eval_split: Tasks to evaluate on.
         eval_episodes: Episodes of one evaluation.
-        patience: Stop after this many evaluations in a row without a better mean return, and go
-            back to the best checkpoint; 0 never stops early.
+        patience: Stop after this many evaluations in a row without a better mean return; in
+            Python the weights are then those of the best checkpoint, on the command line it is
+            `--checkpoint best`. 0 never stops early.
         checkpoint_every: Steps between checkpoints: the most work a crash can cost.
         keep_checkpoints: How many to keep beside the best one; at least 2.
         failure_budget: Share of the last 100 episodes that may be invalid before the run stops.

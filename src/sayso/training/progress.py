@@ -22,6 +22,7 @@ class Progress:
         num_blocks: Task blocks sampled; those that dynamic sampling drew as well.
         num_episodes: Valid episodes trained on.
         num_idle_steps: Steps in a row, up to now, that had no episode to train on.
+        num_ungraded_steps: Steps in a row, up to now, with valid episodes and no reward for any.
         num_tokens: Action tokens sampled.
         num_invalid: Failed episodes by kind.
         recent_invalid: Failure kind, or "" for a valid episode, of the last 100 episodes.
@@ -30,6 +31,7 @@ class Progress:
         best_step: Step of the best evaluation so far; -1 before the first.
         best_return: Its mean return.
         num_stale_evals: Evaluations since then.
+        patience_total: ``total_episodes`` of the run when it stopped early; 0 if it did not.
         warnings: Times each warning was given.
     """
 
@@ -37,6 +39,7 @@ class Progress:
     num_blocks: int = 0
     num_episodes: int = 0
     num_idle_steps: int = 0
+    num_ungraded_steps: int = 0
     num_tokens: int = 0
     num_invalid: dict[str, int] = field(default_factory=dict)
     recent_invalid: list[str] = field(default_factory=list)
@@ -45,6 +48,7 @@ class Progress:
     best_step: int = -1
     best_return: float = 0.0
     num_stale_evals: int = 0
+    patience_total: int = 0
     warnings: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -65,6 +69,9 @@ class Progress:
         self.num_episodes += num_trained
         self.num_idle_steps = 0 if num_trained else self.num_idle_steps + 1
         self.num_tokens += sum(e.num_action_tokens for e in episodes)
+        valid = [e for e in episodes if e.failure is None]
+        is_ungraded = bool(valid) and all(e.return_ is None for e in valid)
+        self.num_ungraded_steps = self.num_ungraded_steps + 1 if is_ungraded else 0
         kinds = [e.failure.kind if e.failure else "" for e in episodes]
         for kind in filter(None, kinds):
             self.num_invalid[kind] = self.num_invalid.get(kind, 0) + 1

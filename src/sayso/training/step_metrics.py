@@ -111,6 +111,15 @@ def step_warnings(
     return fresh
 
 
+_DULL = ("All rewards", "No episode was graded", "Nothing to train on")
+"""How the sentences begin that tell of a step without a lesson."""
+
+
+def num_dull_steps(progress: Progress) -> int:
+    """Steps whose rewards told nothing good from bad."""
+    return sum(n for kind, n in progress.warnings.items() if kind.startswith(_DULL))
+
+
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
