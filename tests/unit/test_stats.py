@@ -12,6 +12,7 @@ import pytest
 from sayso.stats.intervals import (
     Interval,
     bootstrap_interval,
+    bounded_interval,
     mean_interval,
     paired_difference,
 )
@@ -162,3 +163,28 @@ def test_an_interval_ends_where_the_quantity_does() -> None:
     assert interval.within(None, 0.5) == Interval(0.9, 0.6, 0.9, 3), "a range that is not true"
     alone = Interval(0.5, -math.inf, math.inf, 1)
     assert alone.within(0.0, 1.0) == alone
+
+
+def test_the_interval_of_a_bounded_quantity_stays_in_its_range() -> None:
+    assert bounded_interval([0.0, 1.0], 0.0, 1.0) == Interval(0.5, 0.0, 1.0, 2)
+    free = bounded_interval([0.0, 1.0], None, None)
+    assert (free.low, free.high) == pytest.approx((-5.853, 6.853), abs=1e-3)
+    beyond = bounded_interval([0.0, 1.5], 0.0, 1.0)  # not in that range, then
+    assert beyond.low == 0.0
+    assert beyond.high > 1.5
+
+
+@pytest.mark.parametrize(("value", "n"), [(0.0, 2), (0.0, 12), (1.0, 5), (0.25, 30)])
+def test_equal_observations_leave_room_for_what_was_not_seen(value: float, n: int) -> None:
+    found = bounded_interval([value] * n, 0.0, 1.0)
+    share = 1 - 0.025 ** (1 / n)
+    assert found.mean == pytest.approx(value)
+    assert found.low == pytest.approx(value * (1 - share))
+    assert found.high == pytest.approx(value + (1 - value) * share)
+
+
+def test_a_rare_event_is_held_by_the_interval_of_none_seen() -> None:
+    """With p just inside the bound, no event is seen in 2.5 % of samples, not more often."""
+    n = 10
+    edge = bounded_interval([0.0] * n, 0.0, 1.0).high
+    assert (1 - edge) ** n == pytest.approx(0.025)

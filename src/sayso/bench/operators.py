@@ -18,7 +18,14 @@ from sayso.kernels import library as lib
 from sayso.sampling.native.cache import NativeCache
 from sayso.sampling.native.weights import Weights
 
-KERNELS = ("sayso_step", "sayso_pack", "sayso_draw", "sayso_softmax")
+BETWEEN_PRODUCTS = (
+    "sayso_norm",
+    "sayso_norm_back",
+    "sayso_rotate",
+    "sayso_gate",
+    "sayso_gate_back",
+)
+KERNELS = ("sayso_step", "sayso_pack", "sayso_draw", "sayso_softmax", *BETWEEN_PRODUCTS)
 WHOLE = "sayso: whole"
 FEW_LAYERS, REPEATS = 5, 7
 
@@ -46,7 +53,7 @@ add sub rsub mul div pow square sqrt rsqrt reciprocal exp log log1p neg abs sgn 
 tanh_backward silu silu_backward gelu gelu_backward sigmoid sigmoid_backward relu
 threshold_backward mean sum prod max min amax amin clamp clamp_min clamp_max minimum maximum softmax
 _softmax log_softmax _log_softmax _softmax_backward_data _log_softmax_backward_data logsumexp norm
-linalg_vector_norm layer_norm native_layer_norm native_layer_norm_backward rms_norm
+logaddexp linalg_vector_norm layer_norm native_layer_norm native_layer_norm_backward rms_norm
 _fused_rms_norm.* isfinite isnan isinf isneginf isposinf equal eq ne lt le gt ge any all logical_.*
 bitwise_.* __and__ __or__ cumsum sort argsort floor_divide remainder round floor ceil dot var std
 """
@@ -55,6 +62,7 @@ CLASSES: tuple[tuple[str, str], ...] = (
     ("re-packing", r"sayso_pack"),
     ("draw", r"sayso_draw"),
     ("softmax of the head", r"sayso_softmax"),
+    ("between products", "|".join(BETWEEN_PRODUCTS)),
     ("python", re.escape(WHOLE)),
     ("optimiser", r"Optimizer\..*|aten::_?(fused_adam|foreach_).*|aten::(addcmul|addcdiv|lerp)_?"),
     ("attention", r"aten::.*(scaled_dot_product|flash|_safe_softmax).*"),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sayso.stats.intervals import Interval, mean_interval
+from sayso.stats.intervals import Interval, bounded_interval
 from sayso.types import EndReason, Episode
 
 
@@ -134,7 +134,8 @@ def report_of(
     Args:
         split: Which tasks they are of.
         episodes: Graded, ungraded and failed ones.
-        low: Least return, if known: Student's interval has no such end.
+        low: Least return, if known: Student's interval has no such end. Parts that keep to the same
+            range get the same ends.
         high: Greatest return, likewise.
     """
     valid = [e for e in episodes if e.end is not EndReason.FAILED]
@@ -151,9 +152,9 @@ def report_of(
             totals.setdefault(name, {})[key] = value
     return EvalReport(
         split=split,
-        mean=mean_interval(observations(returns, among=returns)).within(low, high),
+        mean=bounded_interval(observations(returns, among=returns), low, high),
         parts={
-            name: mean_interval(observations(values, among=returns))
+            name: bounded_interval(observations(values, among=returns), low, high)
             for name, values in sorted(totals.items())
         },
         returns=returns,

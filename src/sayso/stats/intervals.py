@@ -86,6 +86,51 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     return Interval(mean, mean - half, mean + half, len(data))
 
 
+def bounded_interval(
+    values: Sequence[float],
+    low: float | None,
+    high: float | None,
+    confidence: float = 0.95,
+) -> Interval:
+    r"""Interval of the mean of a quantity in a range: Student's, inside the range.
+
+    Observations that are all equal have no spread, which does not mean that the next one cannot
+    differ. Then, with α = 1 − confidence, each end leaves room for another value with probability
+
+    .. math:: p = 1 - (\alpha / 2)^{1/n}
+
+    the exact bound for an event that was seen in none of n trials.
+
+    Args:
+        values: Independent observations.
+        low: Least value, if known.
+        high: Greatest value, if known. A value beyond either says that it is not: no bound is used.
+        confidence: As in ``mean_interval``.
+
+    Raises:
+        ValueError: As ``mean_interval``.
+
+    Source:
+        Clopper and Pearson 1934, Biometrika 26(4), for 0 of n.
+
+    Tests:
+        tests/unit/test_stats.py
+    """
+    found = mean_interval(values, confidence)
+    if found.n < 2:
+        return found
+    low = None if low is None or min(values) < low else low
+    high = None if high is None or max(values) > high else high
+    if min(values) == max(values):
+        other = 1 - ((1 - confidence) / 2) ** (1 / found.n)
+        found = replace(
+            found,
+            low=found.low if low is None else found.mean - other * (found.mean - low),
+            high=found.high if high is None else found.mean + other * (high - found.mean),
+        )
+    return found.within(low, high)
+
+
 def paired_difference(
     before: Sequence[float], after: Sequence[float], confidence: float = 0.95
 ) -> Interval:
