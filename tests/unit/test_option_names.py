@@ -101,7 +101,6 @@ def test_aliases_have_one_home() -> None:
 @pytest.mark.parametrize(
     ("theirs", "says"),
     [
-        ("device", "a (model, tokenizer) pair stays where it lies"),
         ("verbose", "learn(progress_bar=False)"),
         (
             "gamma",

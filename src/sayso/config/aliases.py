@@ -67,8 +67,6 @@ ALIASES: dict[str, tuple[str, str]] = {
 
 
 DECIDED: dict[str, str] = {
-    "device": "A model that is loaded by name runs on the CPU; a (model, tokenizer) pair stays "
-    "where it lies.",
     "verbose": "In Python learn(progress_bar=False) shows nothing; metrics.jsonl holds all.",
     "gamma": "Here whole returns are compared, undiscounted; reinforce, a2c and ppo "
     "have `gamma_turn`.",

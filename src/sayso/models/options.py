@@ -73,12 +73,15 @@ class ModelOptions:
         name: ``"smollm2"``, ``"tiny"``, a hub id or a directory with safetensors weights.
         dtype: Precision of weights and training; ``"bfloat16"`` weights are stepped through float32
             masters. A ``(model, tokenizer)`` pair keeps its own.
+        device: ``"auto"`` (a GPU that PyTorch sees, else the CPU), ``"cpu"``, ``"cuda"``,
+            ``"cuda:1"``, ``"mps"``, .... A ``(model, tokenizer)`` pair stays where it lies.
         lora: Train low-rank adapters; unset trains every weight.
         tiny: The shape of ``name = "tiny"``.
     """
 
     name: str = "smollm2"
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    device: str = "auto"
     lora: LoraOptions | None = None
     tiny: TinyOptions | None = None
 
