@@ -55,7 +55,9 @@ def test_a_run_that_taught_nothing_says_so_at_its_end(
     train.run("tinylang", overrides=settings, resume=None, path=None, seed=None,
               tensorboard=False, as_json=False)  # fmt: skip
     said = capsys.readouterr().out
-    assert "2 of 2 steps taught nothing: all rewards of the step were equal, or none was" in said
+    assert (
+        "In 2 of 2 steps the reward taught nothing: all rewards of the step were equal, or" in said
+    )
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,8 +77,8 @@ def _tell(config: RunConfig, result: TrainResult, where: Path) -> None:
     print(f"Done: {result.progress.num_episodes} episodes in {num_steps} {steps}.")
     if num_idle:
         print(
-            f"{num_idle} of {num_steps} {steps} taught nothing: all rewards of the step were "
-            "equal, or none was given."
+            f"In {num_idle} of {num_steps} {steps} the reward taught nothing: all rewards of the "
+            "step were equal, or none was given."
         )
     for kind, count in result.progress.num_invalid.items():
         print(f"Left out: {count} invalid episodes ({kind}); they are in {where}/episodes.")
