@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -61,6 +62,7 @@ def test_the_grader_answers_before_the_next_question() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "sayso.bench.grader"], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     ) as child:  # fmt: skip
         assert child.stdin is not None
         assert child.stdout is not None

@@ -24,6 +24,7 @@ from sayso.bench.works import GROUP_SIZE, NUM_PROMPTS, Job, parse, report
 from sayso.envs.registry import EnvSource
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Engine
+from sayso.sampling.native.probe import why_not_native
 from sayso.sampling.native.weights import Weights
 from sayso.sampling.network import unwrapped
 
@@ -159,8 +160,13 @@ def _kernel_rest(lm: LanguageModel, rollout: Spent, job: Job) -> dict[str, float
 
 def packing_guard(lm: LanguageModel, job: Job) -> Guard:
     """Seconds to pack the weights again after each of them has changed."""
-    network = unwrapped(lm.network)
-    weights = Weights(network, is_int8=job.precision == "int8")
+    name, is_int8, network = "weights packed again, a step", job.precision == "int8", lm.causal_lm
+    reason = why_not_native(lm, is_int8=is_int8)
+    if reason is not None:
+        return Guard(
+            name=name, side="<=", goal=0.5, unit="s", measured=None, details={"why": reason}
+        )
+    weights = Weights(network, is_int8=is_int8)
 
     def changed() -> float:
         with torch.no_grad():
@@ -172,7 +178,7 @@ def packing_guard(lm: LanguageModel, job: Job) -> Guard:
 
     changed()
     return Guard(
-        name="weights packed again, a step", side="<=", goal=0.5, unit="s",
+        name=name, side="<=", goal=0.5, unit="s",
         measured=statistics.median(changed() for _ in range(3)), details={},
     )  # fmt: skip
 
