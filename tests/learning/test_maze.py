@@ -73,7 +73,7 @@ def test_the_optimum_of_the_maze_is_known() -> None:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, 2])
 @pytest.mark.parametrize("name", list(SETTINGS))
 def test_two_seeds_learn_the_maze(name: str, seed: int) -> None:
     before, after = train_maze(name, seed)

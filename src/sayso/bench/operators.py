@@ -37,7 +37,8 @@ def _aten(names: str) -> str:
 
 VIEWS = """
 as_strided view _unsafe_view reshape _reshape_alias transpose t permute expand expand_as unsqueeze
-squeeze select slice split split_with_sizes chunk unflatten flatten narrow unbind diagonal moveaxis
+promote_types squeeze
+select slice split split_with_sizes chunk unflatten flatten narrow unbind diagonal moveaxis
 movedim numpy_T broadcast_to lift lift_fresh result_type is_.* item _local_scalar_dense resolve_.*
 """
 MEMORY = """
