@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from learner_cases import learner, mixed_batch, perturb, same_bits, tiny_lm
@@ -90,3 +92,21 @@ def test_a_gradient_that_is_not_finite_changes_no_bit_of_weights_or_masters() ->
     assert optimiser.parameters["w"].grad is None
     assert same_bits(dict(optimiser.state_tensors()), before)
     assert torch.equal(optimiser.parameters["w"], weights)
+
+
+def test_a_saved_step_count_goes_where_the_weights_are() -> None:
+    """The fused step reads it there; on a GPU a count left on the CPU would be another's memory."""
+    moved: list[torch.device] = []
+
+    class Saved(torch.Tensor):
+        def to(self, *where: Any, **how: Any) -> torch.Tensor:
+            moved.append(where[0])
+            return self.as_subclass(torch.Tensor).to(*where, **how)
+
+    optimiser = Optimiser({"w": torch.nn.Parameter(torch.zeros(2))}, OptimOptions())
+    tensors = {
+        f"optimiser.w.{name}": torch.ones(2 if name != "step" else ()).as_subclass(Saved)
+        for name in ("step", "exp_avg", "exp_avg_sq")
+    }
+    optimiser.load_tensors(tensors, num_steps=1)
+    assert moved == [torch.device("cpu")] * 3

@@ -237,14 +237,16 @@ def test_a_report_of_failures_alone_can_still_be_written() -> None:
     record = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert record["mean"] == {"mean": None, "low": None, "high": None, "n": 0}
     assert record["num_failed"] == {"env_raised": 5}
+    assert record["first_failure"]
+    assert record["first_failure"] in str(report)
     assert record["returns"] == []
 
 
 def test_the_json_form_is_stable() -> None:
     record = json.loads(json.dumps(measure(num_episodes=2).to_json(), allow_nan=False))
     assert list(record) == [
-        *("split", "mean", "parts", "num_failed", "num_ungraded", "num_truncated"),
-        *("mean_tokens", "num_episodes", "num_tasks", "returns"),
+        *("split", "mean", "parts", "num_failed", "first_failure", "num_ungraded"),
+        *("num_truncated", "mean_tokens", "num_episodes", "num_tasks", "returns"),
     ]
     assert record["returns"][1] == {"task": "train-1", "sample": 0, "return": 1.0}
     assert set(record["mean"]) == {"mean", "low", "high", "n"}

@@ -153,3 +153,25 @@ def test_frozen_weights_get_no_gradient_and_change_nobody_elses() -> None:
             assert torch.equal(parameter.grad, expected[name].grad), name
         else:
             assert parameter.grad is None, name
+
+
+def test_it_is_asked_before_each_pass() -> None:
+    """What is attached, moved or switched on between two passes is seen."""
+    built = network("llama")
+    lm = language_model(built)
+
+    def why() -> str:
+        return why_no_trunk(lm.causal_lm, lm.max_context) or ""
+
+    ids, position = row(FOREST)
+    lm.hidden(ids, position, FOREST)
+    assert why() == ""
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "autocast" in why()
+        lm.hidden(ids, position, FOREST)
+    handle = built.model.layers[0].register_full_backward_hook(lambda *_: None)
+    assert "hook" in why()
+    handle.remove()
+    inject_adapter_in_model(LoraConfig(target_modules="all-linear", use_dora=True), built)
+    assert "no plain LoRA" in why()
+    assert "not all float32 on the CPU" in (why_no_trunk(network("llama").to("meta"), 160) or "")

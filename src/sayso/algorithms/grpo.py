@@ -86,7 +86,7 @@ class GRPOOptions:
 
     Attributes:
         variant: ``"grpo"``, ``"dr_grpo"``, ``"dapo"``, ``"gspo"`` or ``"cispo"``; see ``GRPO``.
-            On a single step from an exact sampler gspo is grpo, and cispo is dapo but for its
+            On a single step gspo is grpo, and cispo is dapo but for its
             resampling.
         tasks_per_step: Different tasks per update.
         group_size: Attempts at each; at least 2.
@@ -95,7 +95,7 @@ class GRPOOptions:
         epochs: Passes over a batch.
         minibatches: Optimiser steps of one pass.
         clip_low: How far a ratio is pushed below 1; unset: the variant's own. Without effect,
-            and refused, on a single step from an exact sampler; so is ``clip_high``.
+            and refused, on a single step; so is ``clip_high``.
         clip_high: How far it is pushed above 1; unset: the variant's own.
         resample_rounds: Rounds of fresh tasks that may replace groups whose rewards are all equal
             (dynamic sampling); unset: the variant's own (dapo 3, others 0).

@@ -234,8 +234,9 @@ class Optimiser:
             state: dict[str, Any] = {}
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 saved = tensors.get(f"optimiser.{name}.{key}")
-                if saved is not None:
-                    place = saved if key == "step" else saved.to(self._stepped(name))
-                    state[key] = place.clone()
+                if saved is not None:  # the fused step reads its count where the weights are
+                    stepped = self._stepped(name)
+                    dtype = saved.dtype if key == "step" else stepped.dtype
+                    state[key] = saved.to(stepped.device, dtype, copy=True)
             if state:
                 self._adam.state[self._stepped(name)] = state

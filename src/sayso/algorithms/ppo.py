@@ -48,7 +48,7 @@ class PPOOptions:
         gamma_turn: Discount from one turn to the next.
         lam: λ of the generalised advantage.
         clip_low: How far a token's ratio is pushed below 1. Without effect, and refused, on a
-            single step from an exact sampler; so is ``clip_high``.
+            single step; so is ``clip_high``.
         clip_high: How far it is pushed above 1.
         value_clip: How far a value is trusted to move in one update, in reward units; unset: not
             limited.

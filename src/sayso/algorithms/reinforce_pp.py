@@ -44,7 +44,7 @@ class ReinforcePPOptions:
         epochs: Passes over a batch.
         minibatches: Optimiser steps of one pass.
         clip_low: How far a token's ratio is pushed below 1. Without effect, and refused, on a
-            single step from an exact sampler; so is ``clip_high``.
+            single step; so is ``clip_high``.
         clip_high: How far it is pushed above 1.
         entropy_coef: Weight of the entropy bonus.
     """

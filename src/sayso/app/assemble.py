@@ -19,7 +19,7 @@ from sayso.app.refusals import (
 from sayso.app.schedule import follow_schedule
 from sayso.config.load import flat, load_toml, to_table
 from sayso.envs.registry import EnvSource, source
-from sayso.errors import RunError
+from sayso.errors import ConfigError, RunError
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.rollout.limits import RolloutLimits
@@ -74,16 +74,22 @@ def build_learner(config: RunConfig, lm: LanguageModel) -> Learner:
     return learner
 
 
-def require_playable(config: RunConfig, env: EnvSource) -> None:
+def require_playable(config: RunConfig, env: EnvSource, *, is_new: bool = True) -> None:
     """What must hold before a run directory is made: every option counts, every split plays.
 
-    A little of each split that training will need is played, under the run's own limits.
+    A little of each split that training will need is played, under the run's own limits. A run
+    that is gone on with keeps the options it was started with, and a warning says what is odd.
 
     Raises:
         UnusedOptionError: If an option would be ignored.
         EnvContractError: Listing what is wrong with the environment.
     """
-    refuse_unused(config)
+    try:
+        refuse_unused(config)
+    except ConfigError as error:
+        if is_new:
+            raise
+        _log.warning("%s The run goes on as it was started.", error)
     splits = [config.train.split]
     if config.train.eval_every:
         splits.append(config.train.eval_split)

@@ -52,6 +52,7 @@ from sayso.sampling.base import Request
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
 from sayso.training.loop import TrainResult, train
+from sayso.training.options import TrainOptions
 
 _RECORDS = {f.name: f for f in dataclasses.fields(RunConfig)}
 
@@ -85,7 +86,8 @@ class Agent:
         for key, value in options.items():
             place(table, key, value, algorithm=self.algorithm)
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
-        refuse_unused(self.config)
+        # Options of training may count by what ``learn`` is given.
+        refuse_unused(dataclasses.replace(self.config, train=TrainOptions()))
         self.lm = build_lm(self.config, pair)
         if pair is not None:
             self.config = with_dtype_of(self.config, self.lm)
@@ -192,7 +194,8 @@ class Agent:
         if deterministic:
             from sayso.sampling.make import make_engine
 
-            engine = make_engine(self.lm, dataclasses.replace(self.config.sampling, top_k=1))
+            exactly = dataclasses.replace(self.config.sampling, top_k=1, precision="exact")
+            engine = make_engine(self.lm, exactly)
         engine.submit(
             Request(
                 session="predict",

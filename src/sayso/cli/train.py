@@ -117,7 +117,7 @@ def execute(
     env = env_source(config.env)
     if opened is None:
         require_room(config, path)
-    require_playable(config, env)
+    require_playable(config, env, is_new=opened is None)
     callbacks: list[Callback] = [TerminalView(), *([TensorBoard()] if tensorboard else [])]
     learner = None
     if opened is None:  # what cannot be built leaves no directory behind

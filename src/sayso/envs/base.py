@@ -44,6 +44,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
             runs in the trainer's process.
         reward_low, reward_high: Least and greatest return of an episode, if known; what
             ``check_text_env`` measures cheap tricks against.
+        part_low, part_high: Range of each part of the reward, over an episode, if known.
         parts_are_summed: The reward is the sum of its parts; ``check_text_env`` then adds up.
     """
 
@@ -54,6 +55,8 @@ class TextEnv(gymnasium.Env[Observation, str]):
     timeout_s: float | None = None
     reward_low: float | None = None
     reward_high: float | None = None
+    part_low: float | None = None
+    part_high: float | None = None
     parts_are_summed: bool = False
 
     @property

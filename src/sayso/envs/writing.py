@@ -26,6 +26,8 @@ class WritingEnv(TextEnv):
 
     reward_low = 0.0
     reward_high = 1.0
+    part_low = 0.0
+    part_high = 1.0
     max_turns = 1
 
     def __init__(

@@ -67,7 +67,9 @@ def evaluate(
             first_sample=first_sample,
         )
         first_sample += group_size
-    return report_of(split, episodes, low=env.reward_low, high=env.reward_high)
+    return report_of(
+        split, episodes, total=(env.reward_low, env.reward_high), part=(env.part_low, env.part_high)
+    )
 
 
 def paired(before: EvalReport, after: EvalReport) -> Interval:

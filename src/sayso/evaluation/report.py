@@ -11,6 +11,9 @@ from typing import Any
 from sayso.stats.intervals import Interval, bounded_interval
 from sayso.types import EndReason, Episode
 
+Range = tuple[float | None, float | None]
+"""Least and greatest value, where known."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -42,6 +45,7 @@ class EvalReport:
         parts: The same for each part of the reward, summed over an episode.
         returns: Return by (task id, sample index), for pairing.
         num_failed: Invalid episodes by kind; they are in no mean.
+        first_failure: What was wrong with the first of them; empty if there is none.
         num_ungraded: Valid episodes without any reward; they are in no mean.
         num_truncated: Valid episodes that were cut off.
         mean_tokens: Mean number of action tokens of an episode.
@@ -53,6 +57,7 @@ class EvalReport:
     parts: Mapping[str, Interval]
     returns: Mapping[tuple[str, int], float]
     num_failed: Mapping[str, int]
+    first_failure: str
     num_ungraded: int
     num_truncated: int
     mean_tokens: float
@@ -70,6 +75,7 @@ class EvalReport:
             "mean": self.mean.to_json(),
             "parts": {name: part.to_json() for name, part in self.parts.items()},
             "num_failed": dict(self.num_failed),
+            "first_failure": self.first_failure,
             "num_ungraded": self.num_ungraded,
             "num_truncated": self.num_truncated,
             "mean_tokens": self.mean_tokens,
@@ -90,7 +96,7 @@ class EvalReport:
             lines.append(f"  {name}: {part}{over}")
         if self.num_failed:
             kinds = ", ".join(f"{kind} {count}" for kind, count in self.num_failed.items())
-            lines.append(f"  left out, invalid: {kinds}")
+            lines.append(f"  left out, invalid: {kinds}; the first: {self.first_failure}")
         if self.num_truncated:
             lines.append(f"  cut off: {self.num_truncated}")
         return "\n".join(lines)
@@ -126,17 +132,16 @@ def report_of(
     split: str,
     episodes: Sequence[Episode],
     *,
-    low: float | None = None,
-    high: float | None = None,
+    total: Range = (None, None),
+    part: Range = (None, None),
 ) -> EvalReport:
     """Sum up episodes.
 
     Args:
         split: Which tasks they are of.
         episodes: Graded, ungraded and failed ones.
-        low: Least return, if known: Student's interval has no such end. Parts that keep to the same
-            range get the same ends.
-        high: Greatest return, likewise.
+        total: Least and greatest return, where known: Student's interval has no such ends.
+        part: The same of each part of the reward.
     """
     valid = [e for e in episodes if e.end is not EndReason.FAILED]
     graded = {(e.task.id, e.sample_index): e for e in valid if e.return_ is not None}
@@ -152,12 +157,13 @@ def report_of(
             totals.setdefault(name, {})[key] = value
     return EvalReport(
         split=split,
-        mean=bounded_interval(observations(returns, among=returns), low, high),
+        mean=bounded_interval(observations(returns, among=returns), *total),
         parts={
-            name: bounded_interval(observations(values, among=returns), low, high)
+            name: bounded_interval(observations(values, among=returns), *part)
             for name, values in sorted(totals.items())
         },
         returns=returns,
+        first_failure=next((e.failure.message for e in episodes if e.failure is not None), ""),
         num_failed=dict(Counter(e.failure.kind for e in episodes if e.failure is not None)),
         num_ungraded=len(valid) - len(graded),
         num_truncated=sum(e.end is EndReason.TRUNCATED for e in valid),

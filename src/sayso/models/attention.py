@@ -58,7 +58,8 @@ def _forest_attention(
     if forest is None or query.shape[2] != forest.num_tokens:
         raise RuntimeError("forest attention outside of attending(), or over another row")
     scale = kwargs.get("scaling")
-    if query.device.type == "cpu" and tree_attention.IS_HERE:
+    is_one_kind = query.dtype == key.dtype == value.dtype and not torch.is_autocast_enabled("cpu")
+    if query.device.type == "cpu" and is_one_kind and tree_attention.IS_HERE:
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         return tree_attention.tree_attention(q, k, v, forest, scale)[None], None
     per_key = query.shape[1] // key.shape[1]

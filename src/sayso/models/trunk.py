@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # everybody's name for it
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from sayso.kernels.library import CompileError, library
 from sayso.models import tree_attention
@@ -25,42 +24,41 @@ from sayso.models.adapters import low_rank
 from sayso.models.families import FAMILIES, Family, find, why_no_family
 from sayso.models.forest import Forest
 
-_answers: WeakKeyDictionary[nn.Module, str | None] = WeakKeyDictionary()
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def why_no_trunk(network: Any, max_context: int) -> str | None:
-    """The reason why ``hidden`` cannot stand for this causal LM's own forward; ``None``: it can."""
-    if network not in _answers:
-        _answers[network] = _asked(network, max_context)
-    reason = _answers[network]
-    if reason is None and any(p.dtype != torch.float32 for p in network.parameters()):
-        return "its weights are not all float32"
-    body = find(network, FAMILIES[network.config.model_type].body) if reason is None else network
-    hooked = (m for m in body.modules() if m._forward_hooks or m._forward_pre_hooks)  # noqa: SLF001
-    if reason is None and next(hooked, None) is not None:
-        return "a hook waits in its forward"
-    return reason
+    """The reason why ``hidden`` cannot stand for this causal LM's own forward; ``None``: it can.
 
-
-def _asked(network: Any, max_context: int) -> str | None:
+    Asked before each pass, which costs a small part of it: adapters, hooks, precision and device
+    may change between two.
+    """
     reason = why_no_family(network, max_context)
-    if reason is not None:
-        return reason
-    family = FAMILIES[network.config.model_type]
-    if not family.rotary or len(family.up) != 2:
-        return f"the layers of {network.config.model_type!r} are of another kind"
-    if not tree_attention.IS_HERE:
-        return "this PyTorch has no attention for a CPU"
-    for layer in find(find(network, family.body), family.layers):
-        for path in (*family.qkv, *family.up, family.down):
-            wrapper = find(layer, path)
-            if hasattr(wrapper, "base_layer") and not _is_plain_lora(wrapper):
-                return f"its adapter in {path} is no plain LoRA"
+    return reason or _why_not_now(network, FAMILIES[network.config.model_type])
+
+
+def _why_not_now(network: Any, family: Family) -> str | None:
+    body = find(network, family.body)
     try:
         library()
     except CompileError as error:
         return str(error)
-    return None
+    layers = find(body, family.layers)
+    paths = (*family.qkv, *family.up, family.down)
+    linears = ((path, find(layer, path)) for layer in layers for path in paths)
+    odd = (p for p, m in linears if hasattr(m, "base_layer") and not _is_plain_lora(m))
+    is_other = not family.rotary or len(family.up) != 2
+    hooks = (getattr(module, name) for module in body.modules() for name in _HOOKS)
+    faults = {
+        f"the layers of {network.config.model_type!r} are of another kind": is_other,
+        "this PyTorch has no attention for a CPU": not tree_attention.IS_HERE,
+        "autocast is on": torch.is_autocast_enabled("cpu"),
+        "a hook waits in its forward": any(hooks),
+    }
+    fault = next((fault for fault, is_so in faults.items() if is_so), None)
+    if fault is None and (path := next(odd, None)) is not None:
+        fault = f"its adapter in {path} is no plain LoRA"
+    return fault
 
 
 def _is_plain_lora(module: Any) -> bool:
