@@ -12,7 +12,7 @@ import pytest
 @pytest.mark.parametrize(
     ("given", "before", "expected"),
     [
-        ({}, "", "500"),
+        ({}, "", "10000"),
         ({"GOMP_SPINCOUNT": "7"}, "", "7"),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "", "None"),
         ({}, "import torch;", "None"),
