@@ -85,7 +85,7 @@ def conversations(tokenizer: Any, prompt_tokens: int) -> list[list[dict[str, str
 
     def chat(topic: str, num_words: int) -> list[dict[str, str]]:
         words = (FILLER.format(topic) * 8).split()[:num_words]
-        ask = f"Tell a short story about a {topic}."
+        ask = f"Write a two sentence story about a {topic}."
         return [{"role": "user", "content": " ".join([*words, ask])}]
 
     def size(topic: str, num_words: int) -> int:
@@ -104,9 +104,9 @@ def conversations(tokenizer: Any, prompt_tokens: int) -> list[list[dict[str, str
 
 
 def reward(text: str, work: str) -> float:
-    """W3 has a binary reward, so that some groups carry no signal."""
+    """W3 has a binary reward, whether it is two sentences: some groups carry no signal."""
     if work == "W3":
-        return float(sum(text.count(mark) for mark in ".!?") % 2)
+        return float(sum(text.count(mark) for mark in ".!?") == 2)
     return float(len(set(text.split())))
 
 
