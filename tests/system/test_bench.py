@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_models
 import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -20,15 +19,6 @@ from sayso.cli.main import app
 from sayso.errors import GuardError, OptionValueError, RunError
 
 pytestmark = pytest.mark.medium
-
-
-@pytest.fixture
-def tiny_dir(tmp_path: Path) -> str:
-    """A chat model as a plain directory."""
-    model, tokenizer = tiny_models.tiny_chat()
-    model.save_pretrained(tmp_path / "tiny")
-    tokenizer.save_pretrained(tmp_path / "tiny")
-    return str(tmp_path / "tiny")
 
 
 OURS = {"a": torch.tensor([1.0, -2.0]), "b": torch.tensor([[0.5]]), "loss": torch.tensor([0.7])}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import tiny_models
@@ -42,14 +41,6 @@ from sayso.models.options import LoraOptions, ModelOptions
 from sayso.sampling.native.weights import Weights
 
 pytestmark = pytest.mark.medium
-
-
-@pytest.fixture
-def tiny_dir(tmp_path: Path) -> str:
-    model, tokenizer = tiny_models.tiny_chat()
-    model.save_pretrained(tmp_path / "tiny")
-    tokenizer.save_pretrained(tmp_path / "tiny")
-    return str(tmp_path / "tiny")
 
 
 def lm_of(rank: int = 0) -> LanguageModel:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_models
 from typer.testing import CliRunner
 
 from sayso.bench.pairs import Side
@@ -157,14 +156,6 @@ def test_a_file_of_another_race_is_refused(tmp_path: Path) -> None:
     Record(out, {"race": asdict(Race(model="m"))})
     with pytest.raises(OptionValueError, match="other values of race"):
         Record(out, {"race": asdict(Race(model="m", threshold=0.4))})
-
-
-@pytest.fixture
-def tiny_dir(tmp_path: Path) -> str:
-    model, tokenizer = tiny_models.tiny_chat()
-    model.save_pretrained(tmp_path / "tiny")
-    tokenizer.save_pretrained(tmp_path / "tiny")
-    return str(tmp_path / "tiny")
 
 
 def test_our_side_trains_to_the_last_step_and_says_that_it_did_not_arrive(
