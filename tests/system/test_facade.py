@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import sayso
+from sayso.app.assemble import require_playable
 from sayso.config.load import load_toml
 from sayso.envs.tinylang import TinyLangEnv
 from sayso.errors import (
@@ -19,6 +20,8 @@ from sayso.errors import (
     RunError,
     UnknownOptionError,
 )
+from sayso.kernels.library import library
+from sayso.sampling import make
 
 TINY: dict[str, Any] = {
     "tiny": {"tokens": ["a", "b"], "width": 16, "layers": 1, "heads": 2},
@@ -216,3 +219,38 @@ def test_a_run_may_lie_in_a_directory_that_was_made_for_it(tmp_path: Path) -> No
     assert (tmp_path / "meta.json").is_file()
     agent().learn(16, run=tmp_path, progress_bar=False)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_options_of_an_evaluation_may_be_set_before_learn_says_how_often(tmp_path: Path) -> None:
+    made = sayso.RLOO("tiny", "sayso/TinyLang-v0", **TINY, eval_split="train", eval_episodes=4)
+    made.learn(8, run=tmp_path / "run", progress_bar=False, eval_every=1)
+    assert list((tmp_path / "run" / "eval").iterdir())
+    with pytest.raises(ConfigError, match=r"train\.eval_episodes"):
+        made.learn(16, run=tmp_path / "other", progress_bar=False)
+
+
+def test_what_is_odd_in_a_run_that_is_there_is_told_and_does_not_stop_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = sayso.RLOO("tiny", "sayso/TinyLang-v0", **TINY, eval_episodes=4)
+    with pytest.raises(ConfigError, match=r"train\.eval_episodes"):
+        require_playable(made.config, made.source)
+    with caplog.at_level("WARNING", logger="sayso"):
+        require_playable(made.config, made.source, is_new=False)
+    assert "goes on as it was started" in caplog.text
+
+
+@pytest.mark.skipif(not library().has_int8, reason="this processor multiplies no bytes")
+def test_every_prediction_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sayso.RLOO("tiny", "sayso/TinyLang-v0", **TINY, precision="int8")
+    asked: list[str] = []
+    plain = make.make_engine
+
+    def note(lm: Any, options: Any) -> Any:
+        asked.append(options.precision)
+        return plain(lm, options)
+
+    monkeypatch.setattr(make, "make_engine", note)
+    made.predict("x", deterministic=True)
+    assert asked == ["exact"]
+    assert "float32" in made.learner.policy().engine.path
