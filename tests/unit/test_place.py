@@ -8,13 +8,13 @@ import torch
 from sayso.errors import ModelError
 from sayso.models.load import load
 from sayso.models.options import ModelOptions, TinyOptions
-from sayso.models.place import device_of
+from sayso.models.place import device_named
 
 
 def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for is_there, kind in ((False, "cpu"), (True, "cuda")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda is_there=is_there: is_there)
-        assert device_of("auto") == torch.device(kind)
+        assert device_named("auto") == torch.device(kind)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has one")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -69,15 +69,16 @@ def experience(
     """
     rewards = [token_rewards(e) for e in episodes]
     options = core.kl.options
-    start = None
-    if passes and passes.epochs * passes.minibatches > 1 and core.sampling.precision != "exact":
-        batch = core.pack(episodes)
-        start = batch.by_episode(start_logprobs(core, batch))
-    if options.coef == 0:
-        return Experience(
-            episodes=episodes, rewards=rewards, logprob_ref=None, metrics={}, logprob_start=start
-        )
+    found = Experience(episodes=episodes, rewards=rewards, logprob_ref=None, metrics={})
+    is_several = passes is not None and passes.epochs * passes.minibatches > 1
+    needs_start = is_several and core.sampling.precision != "exact"
+    if options.coef == 0 and not needs_start:
+        return found
     batch = core.pack(episodes)
+    if needs_start:
+        found = replace(found, logprob_start=batch.by_episode(start_logprobs(core, batch)))
+    if options.coef == 0:
+        return found
     reference = reference_logprobs(core.lm, batch, core.distribution)
     for row, ref in zip(batch.rows, reference, strict=True):
         if not bool((row.logprob_sampled - ref).isfinite().all()):
@@ -93,10 +94,7 @@ def experience(
             kl_in_reward(reward, sampled_logprobs(e), ref, coef=core.kl.coef)
             for reward, e, ref in zip(rewards, episodes, by_episode, strict=True)
         ]
-    return Experience(
-        episodes=episodes, rewards=rewards, logprob_ref=by_episode, metrics=metrics,
-        logprob_start=start,
-    )  # fmt: skip
+    return replace(found, rewards=rewards, logprob_ref=by_episode, metrics=metrics)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sayso.app.assemble import config_of, env_source
 from sayso.app.config import RunConfig, load_config
 from sayso.app.schedule import refuse_standstill
-from sayso.config.load import load_toml, override
+from sayso.config.load import flat, load_toml, override
 from sayso.errors import OptionValueError, RunError
 from sayso.runs.durable import replace_file
 from sayso.runs.run import Run
@@ -31,7 +30,7 @@ def extended(run: Run, settings: Sequence[str]) -> RunConfig:
     config = config_of(run)
     if not settings:
         return config
-    fixed = [path for path in _leaves(override({}, settings)) if path != GROWS]
+    fixed = [path for path in flat(override({}, settings)) if path != GROWS]
     if fixed:
         raise RunError(
             where=f"--resume {run.path}",
@@ -66,12 +65,3 @@ def _refuse_less(config: RunConfig, more: RunConfig) -> None:
             problem=f"got {after}, less than the run's own {before}.",
             fix=f"Give {before} or more; it counts those already done.",
         )
-
-
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted paths of a table's values."""
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"

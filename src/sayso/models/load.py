@@ -17,7 +17,7 @@ from sayso.models import hub, smollm2
 from sayso.models.adapters import add_lora
 from sayso.models.lm import LanguageModel
 from sayso.models.options import ModelOptions, TinyOptions
-from sayso.models.place import device_of
+from sayso.models.place import device_named
 from sayso.models.quiet import without_bars, without_retries_told
 from sayso.models.saving import VALUE_HEAD
 from sayso.models.smollm2 import HUB_ID
@@ -51,7 +51,7 @@ def load(
     """
     options = options or ModelOptions()
     dtype: torch.dtype = getattr(torch, options.dtype)
-    device = device_of(options.device)
+    device = device_named(options.device)
     saved_value_head = {}
     if not isinstance(model, str | Path):
         network, tokenizer = pair_of(model)

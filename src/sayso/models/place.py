@@ -7,7 +7,7 @@ import torch
 from sayso.errors import ModelError
 
 
-def device_of(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
     """The device of ``model.device``.
 
     Args:
