@@ -6,7 +6,8 @@ import difflib
 import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
@@ -16,6 +17,9 @@ from sayso.envs.tasks import LazyTasks
 from sayso.errors import EnvContractError, UnknownNameError
 from sayso.seeds import generator
 from sayso.types import Task
+
+if TYPE_CHECKING:
+    from sayso.envs.scripted import Scripted
 
 SPLITS = ("train", "held_out", "unseen")
 Observation = str | tuple[Message, ...]
@@ -46,6 +50,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
             ``check_text_env`` measures cheap tricks against.
         part_low, part_high: Range of each part of the reward, over an episode, if known.
         parts_are_summed: The reward is the sum of its parts; ``check_text_env`` then adds up.
+        scripted: Players that follow a rule, by name: bounds, and the authors of data sets.
     """
 
     observation_space: gymnasium.Space[Any] = Utterance()
@@ -58,6 +63,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
     part_low: float | None = None
     part_high: float | None = None
     parts_are_summed: bool = False
+    scripted: Mapping[str, Scripted] = MappingProxyType({})
 
     @property
     def process_spec(self) -> dict[str, Any] | None:

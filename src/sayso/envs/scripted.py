@@ -1,0 +1,134 @@
+"""Players that follow a rule: they bound what can be learned, and play the episodes of data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sayso.envs.base import Observation, TextEnv
+from sayso.errors import UnknownNameError
+from sayso.seeds import generator
+from sayso.types import Task
+
+Act = Callable[[TextEnv, np.random.Generator], str]
+"""The next action of a game in progress. An oracle looks at what the environment hides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scripted:
+    """A player that follows a rule.
+
+    Attributes:
+        act: Chooses the next action.
+        about: What it does, in a few words, for tables.
+        is_oracle: It looks at what a player cannot see.
+    """
+
+    act: Act
+    about: str
+    is_oracle: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One decision of a played game.
+
+    Attributes:
+        observation: What was shown.
+        action: What was done.
+        reward: What it earned; ``None``: not graded.
+        parts: Parts of that.
+        choices: Actions that were listed.
+    """
+
+    observation: Observation
+    action: str
+    reward: float | None
+    parts: dict[str, float | None]
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Game:
+    """A played task.
+
+    Attributes:
+        task: What was played.
+        moves: Decisions in order.
+        last: What was shown after the last one.
+        terminated: The task ended; else it was cut off.
+    """
+
+    task: Task
+    moves: tuple[Move, ...]
+    last: Observation
+    terminated: bool
+
+    @property
+    def return_(self) -> float:
+        """Sum of the rewards."""
+        return float(sum(move.reward or 0.0 for move in self.moves))
+
+
+def scripted(env: TextEnv, name: str) -> Scripted:
+    """A scripted player of an environment by its name.
+
+    Raises:
+        UnknownNameError: With those there are.
+    """
+    known = env.scripted
+    if name not in known:
+        raise UnknownNameError(
+            where=f"{type(env).__name__}, scripted player {name!r}",
+            problem="does not exist.",
+            fix=f"There are: {', '.join(known) or 'none'}.",
+        )
+    return known[name]
+
+
+def play(env: TextEnv, task: Task, act: Act, *, seed: int, sample: int = 0) -> Game:
+    """Play a task to its end, or to ``env.max_turns``.
+
+    Args:
+        env: Where.
+        task: One of its tasks.
+        act: Who.
+        seed: Decides the player's draws, with the task's id and ``sample``.
+        sample: Which attempt at the task.
+    """
+    draws = generator(seed, "scripted", task.id, sample)
+    env_seed = int(generator(seed, "scripted", task.id, "env").integers(2**31))
+    shown, info = env.reset(seed=env_seed, options={"task": task.id, "split": task.split})
+    moves: list[Move] = []
+    while True:
+        action = act(env, draws)
+        after, reward, terminated, truncated, told = env.step(action)
+        moves.append(
+            Move(
+                observation=shown,
+                action=action,
+                reward=None if reward is None else float(reward),
+                parts=dict(told.get("reward_parts", {})),
+                choices=_choices(info),
+            )
+        )
+        out_of_turns = env.max_turns is not None and len(moves) >= env.max_turns
+        if terminated or truncated or out_of_turns:
+            return Game(task=task, moves=tuple(moves), last=after, terminated=bool(terminated))
+        shown, info = after, told
+
+
+def play_many(env: TextEnv, act: Act, *, split: str, num_games: int, seed: int) -> Sequence[Game]:
+    """Games over the tasks of a split in order, then all of them once more, and so on."""
+    tasks = env.require_tasks(split)
+    return [
+        play(env, tasks[i % len(tasks)], act, seed=seed, sample=i // len(tasks))
+        for i in range(num_games)
+    ]
+
+
+def _choices(info: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(info.get("choices", ()))
