@@ -1,4 +1,4 @@
-"""Players that follow a rule: they bound what can be learned, and play the episodes of data sets."""
+"""Players that follow a rule: they bound what can be learned, and write data sets."""
 
 from __future__ import annotations
 
@@ -105,12 +105,13 @@ def play(env: TextEnv, task: Task, act: Act, *, seed: int, sample: int = 0) -> G
     moves: list[Move] = []
     while True:
         action = act(env, draws)
-        after, reward, terminated, truncated, told = env.step(action)
+        earned: Any  # gymnasium says float; here None is "not graded"
+        after, earned, terminated, truncated, told = env.step(action)
         moves.append(
             Move(
                 observation=shown,
                 action=action,
-                reward=None if reward is None else float(reward),
+                reward=None if earned is None else float(earned),
                 parts=dict(told.get("reward_parts", {})),
                 choices=_choices(info),
             )
