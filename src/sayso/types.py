@@ -94,6 +94,8 @@ class Turn:
         observation: Text shown to the policy before this decision.
         action: Text the environment received.
         choices: Candidate actions the environment listed, if any.
+        candidates: Token ids of the actions that were weighed against each other, the one taken
+            among them; empty where the action was sampled token by token.
     """
 
     observation_ids: tuple[int, ...]
@@ -105,6 +107,7 @@ class Turn:
     observation: str = ""
     action: str = ""
     choices: tuple[str, ...] = ()
+    candidates: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.action_ids) != len(self.action_logprobs):
@@ -131,6 +134,8 @@ class Episode:
         failure: What broke; set exactly when ``end`` is ``FAILED``.
         final_ids: Tokens of the observation after the last action. Only a truncated episode
             needs them: their last position is where the value of "what follows" is read.
+        final_choices: Candidate actions that were listed after the last action of a truncated
+            episode: what the value of "what follows" is the best of.
         seed_path: The names its random numbers were derived from, after the run's seed.
     """
 
@@ -141,6 +146,7 @@ class Episode:
     end: EndReason
     failure: Failure | None = None
     final_ids: tuple[int, ...] = ()
+    final_choices: tuple[str, ...] = ()
     seed_path: tuple[str | int, ...] = ()
 
     def __post_init__(self) -> None:

@@ -270,3 +270,12 @@ def test_row_16_the_padding_id_inside_an_action_is_an_ordinary_token(plain: Chat
     pad = plain.tokenizer.pad_token_id
     word = plain.tokenizer("ab").input_ids
     assert plain.text([word[0], pad, word[1], pad]) == "a<end>b"
+
+
+def test_an_action_of_somebody_else_ends_like_a_sampled_one() -> None:
+    plain = ChatFormat(tiny_tokenizer("ab"))
+    assert plain.action("ab") == (0, 1, 2)
+    assert plain.text(plain.action("ab")) == "ab"
+    assert plain.is_closed(plain.action("ab"))
+    assert plain.action("ab", max_tokens=2) == (0, 1)
+    assert plain.action("") == (2,)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sayso.algorithms.base import LearnerState
 from sayso.algorithms.kl import KLController, KLOptions
@@ -43,18 +43,33 @@ class Core:
         optim: OptimOptions,
         kl: KLOptions,
         critic_lr: float | None = None,
+        q_heads: nn.Module | None = None,
     ) -> None:
-        """Set up; with ``critic_lr`` the model gets a value head that learns at that rate."""
+        """Set up.
+
+        Args:
+            lm: The policy.
+            engine: Where its samples come from.
+            sampling: How they are drawn.
+            optim: Options of the optimiser.
+            kl: Options of the distance to the reference.
+            critic_lr: Rate at which heads learn; without ``q_heads`` the model gets a value head.
+            q_heads: Heads of a value-based algorithm. What of them takes no gradient (targets) is
+                part of the state all the same.
+        """
         if lm.device.type == "cpu":
             keep_freed_memory()
         self.lm, self.engine, self.sampling = lm, engine, sampling
         self._exact: Engine | None = None
         self.distribution: Distribution = sampling.distribution()
-        if critic_lr is not None:
+        if q_heads is not None:
+            lm.add_q_heads(q_heads)
+        elif critic_lr is not None:
             lm.add_value_head()
         if kl.coef > 0:
             lm.freeze_reference()
-        own_lr = {"value_head.": critic_lr} if critic_lr is not None else {}
+        heads = ("value_head.", "q_heads.")
+        own_lr = dict.fromkeys(heads, critic_lr) if critic_lr is not None else {}
         self.optimiser = Optimiser(lm.trainable(), optim, own_lr=own_lr)
         self.kl = KLController(kl)
 
@@ -65,7 +80,7 @@ class Core:
 
     def sampler(self) -> Policy:
         """The policy as it is now: sampling from it is the exploration of a policy gradient."""
-        return self._acting(self.engine)
+        return self.acting(self.engine)
 
     def policy(self) -> Policy:
         """The same, sampled exactly: what is measured is what is saved."""
@@ -73,7 +88,7 @@ class Core:
             return self.sampler()
         if self._exact is None:
             self._exact = make_engine(self.lm, replace(self.sampling, precision="exact"))
-        return self._acting(self._exact)
+        return self.acting(self._exact)
 
     def sync(self) -> None:
         """Tell the engines that the weights have changed."""
@@ -81,7 +96,8 @@ class Core:
             if engine is not None:
                 engine.sync()
 
-    def _acting(self, engine: Engine) -> Policy:
+    def acting(self, engine: Engine) -> Policy:
+        """Who acts through an engine."""
         return Policy(
             engine=engine,
             chat=self.lm.chat,
@@ -107,11 +123,18 @@ class Core:
             f"policy.{name}": parameter.detach()
             for name, parameter in self.optimiser.parameters.items()
         }
-        tensors |= self.optimiser.state_tensors()
+        tensors |= self.optimiser.state_tensors() | self._targets()
         counters = {"num_steps": self.optimiser.num_steps, "kl_coef": self.kl.coef}
         if self.optimiser.first_step:
             counters["schedule_start"] = self.optimiser.first_step
         return LearnerState(tensors=tensors, values={**counters, **values})
+
+    def _targets(self) -> dict[str, Tensor]:
+        """What of the value-based heads no gradient moves."""
+        heads = self.lm.q_heads
+        kept = {} if heads is None else heads.state_dict()
+        own = self.optimiser.parameters
+        return {f"target.{n}": t for n, t in kept.items() if f"q_heads.{n}" not in own}
 
     def load_state(self, state: LearnerState) -> Mapping[str, Any]:
         """Undo ``state``; the values are returned for what the algorithm added.
@@ -131,6 +154,8 @@ class Core:
         with torch.no_grad():
             for name, parameter in own.items():
                 parameter.copy_(saved[name])
+            for name, tensor in self._targets().items():
+                tensor.copy_(state.tensors[name])
         self.optimiser.load_tensors(state.tensors, num_steps=int(state.values["num_steps"]))
         self.optimiser.first_step = int(state.values.get("schedule_start", 0))
         self.kl.coef = float(state.values["kl_coef"])

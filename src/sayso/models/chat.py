@@ -53,10 +53,13 @@ class ChatFormat:
         )
         self._control = self._control_strings()
         self._rewrites, self._num_closing = "", 0
+        self._closing = () if end is None else (end,)
         if self.kind == "template":
             self._render([_user("one")])
             self._rewrites = self._why_not_growing()
             self._num_closing = 0 if self._rewrites else self._count_closing()
+            if self._num_closing:
+                self._closing = self._encode(self._after_answer())[: self._num_closing]
 
     def prompt(self, observation: Observation) -> tuple[int, ...]:
         """Tokens of a first observation, up to where the action begins. At least one."""
@@ -101,6 +104,22 @@ class ChatFormat:
         An action that a stop string ended does not.
         """
         return bool(action_ids) and action_ids[-1] in self.stop_ids
+
+    def action(self, text: str, *, max_tokens: int | None = None) -> tuple[int, ...]:
+        """Tokens of an action that somebody else chose: a demonstration, a listed candidate.
+
+        The stop token is part of it, as it is of a sampled action; one that fills the budget ends
+        without, as when sampled. At least one token.
+
+        Args:
+            text: What is said.
+            max_tokens: Token budget of an action; a longer one is cut off there.
+
+        Raises:
+            ModelError: If nothing is said and the model has no token to stop with.
+        """
+        ids = (*self._encode(self._clean(text)), *self._closing)[:max_tokens]
+        return ids or self._something()
 
     def text(self, action_ids: Sequence[int]) -> str:
         """Text of an action; a stop token at its end is left out."""
@@ -194,9 +213,13 @@ class ChatFormat:
             return "it takes the thinking out of earlier answers"
         return ""
 
+    def _after_answer(self) -> str:
+        """What the template puts behind an answer that nothing follows."""
+        return self._render(_OPENING, generate=False).split(_ANSWER, 1)[1]
+
     def _count_closing(self) -> int:
         """Tokens between an answer and the end of its turn, the end-of-turn token included."""
-        closing = self._encode(self._render(_OPENING, generate=False).split(_ANSWER, 1)[1])
+        closing = self._encode(self._after_answer())
         return next((i + 1 for i, token in enumerate(closing) if token in self.stop_ids), 0)
 
 

@@ -41,6 +41,8 @@ class LanguageModel:
         value_head: Critic, if an algorithm added one.
         saved_value_head: Weights of a critic that lay beside the model; the next value head of
             this shape starts from them.
+        q_heads: Heads of a value-based algorithm, if it added some: they are part of the policy.
+        saved_q_heads: Weights of such heads that lay beside the model, as above.
     """
 
     def __init__(self, network: Any, tokenizer: Any, *, name: str) -> None:
@@ -50,6 +52,8 @@ class LanguageModel:
         self.max_context = max_context(self.causal_lm.config)
         self.value_head: ValueHead | None = None
         self.saved_value_head: Mapping[str, Tensor] = {}
+        self.q_heads: nn.Module | None = None
+        self.saved_q_heads: Mapping[str, Tensor] = {}
         self._frozen_copy: Any = None
         self._has_reference = self._in_reference = False
 
@@ -168,21 +172,38 @@ class LanguageModel:
             inner: Size of that layer; 0: the head is linear.
         """
         if self.value_head is None:
-            width = self.causal_lm.get_output_embeddings().weight.shape[1]
-            head = ValueHead(width, inner=inner, seed=seed, dtype=self.dtype, device=self.device)
-            shapes = {name: weight.shape for name, weight in head.state_dict().items()}
-            if shapes == {name: weight.shape for name, weight in self.saved_value_head.items()}:
-                head.load_state_dict(dict(self.saved_value_head))
+            head = ValueHead(
+                self.width, inner=inner, seed=seed, dtype=self.dtype, device=self.device
+            )
+            _load_if_alike(head, self.saved_value_head)
             self.value_head = head
         return self.value_head
 
+    def add_q_heads(self, heads: nn.Module) -> None:
+        """Add the heads of a value-based algorithm; saved ones of the same shapes are taken up."""
+        _load_if_alike(heads, self.saved_q_heads)
+        self.q_heads = heads
+
+    @property
+    def width(self) -> int:
+        """Size of a hidden state."""
+        return int(self.causal_lm.get_output_embeddings().weight.shape[1])
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of logits."""
+        return int(self.causal_lm.get_output_embeddings().weight.shape[0])
+
     def trainable(self) -> dict[str, nn.Parameter]:
-        """Parameters that train, by name; a value head's begin with ``value_head.``.
+        """Parameters that train, by name; those of heads begin with ``value_head.``, ``q_heads.``.
 
         Raises:
             ModelError: If nothing trains: such a run would end as it began, without a word.
         """
         own = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
+        if self.q_heads is not None:
+            heads = self.q_heads.named_parameters()
+            own |= {f"q_heads.{n}": p for n, p in heads if p.requires_grad}
         if not own:
             raise ModelError(
                 where=self.name,
@@ -192,6 +213,11 @@ class LanguageModel:
         if self.value_head is not None:
             own |= {f"value_head.{n}": p for n, p in self.value_head.named_parameters()}
         return own
+
+    def freeze_network(self) -> None:
+        """Let only heads train; adapters and weights stay as they are."""
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(requires_grad=False)
 
     def freeze_reference(self) -> None:
         """Make the policy as it is now the reference.
@@ -246,6 +272,12 @@ class LanguageModel:
 def _unwrapped(network: Any) -> Any:
     """The causal LM inside a peft model; adapter layers live inside it and stay."""
     return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
+def _load_if_alike(head: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    shapes = {name: weight.shape for name, weight in head.state_dict().items()}
+    if shapes == {name: weight.shape for name, weight in saved.items()}:
+        head.load_state_dict(dict(saved))
 
 
 def _last_hidden(network: Any, ids: Tensor, position: Tensor, mask: Tensor) -> Tensor:

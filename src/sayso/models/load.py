@@ -19,7 +19,7 @@ from sayso.models.lm import LanguageModel
 from sayso.models.options import ModelOptions, TinyOptions
 from sayso.models.place import device_named
 from sayso.models.quiet import without_bars, without_retries_told
-from sayso.models.saving import VALUE_HEAD
+from sayso.models.saving import Q_HEADS, VALUE_HEAD
 from sayso.models.smollm2 import HUB_ID
 from sayso.models.tiny import tiny_model
 from sayso.models.trial import refuse_unsuitable
@@ -52,7 +52,7 @@ def load(
     options = options or ModelOptions()
     dtype: torch.dtype = getattr(torch, options.dtype)
     device = device_named(options.device)
-    saved_value_head = {}
+    saved: dict[str, dict[str, torch.Tensor]] = {}
     if not isinstance(model, str | Path):
         network, tokenizer = pair_of(model)
         name = str(getattr(network.config, "name_or_path", "") or type(network).__name__)
@@ -66,14 +66,16 @@ def load(
         network, tokenizer = _pretrained(
             smollm2.resolve() if name == "smollm2" else name, dtype=dtype
         )
-        if (Path(name) / VALUE_HEAD).is_file():
-            saved_value_head = load_file(Path(name) / VALUE_HEAD)
+        for file in (VALUE_HEAD, Q_HEADS):
+            if (Path(name) / file).is_file():
+                saved[file] = load_file(Path(name) / file)
     if isinstance(model, str | Path):
         network = network.to(device)
     if options.lora is not None:
         network = add_lora(network, options.lora, seed=derive(seed, "lora weights"))
     lm = LanguageModel(network, tokenizer, name=name)
-    lm.saved_value_head = saved_value_head
+    lm.saved_value_head = saved.get(VALUE_HEAD, {})
+    lm.saved_q_heads = saved.get(Q_HEADS, {})
     lm.trainable()
     refuse_unsuitable(lm)
     if lm.chat.kind == "plain" and name != "tiny":

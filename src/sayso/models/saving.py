@@ -21,7 +21,7 @@ from sayso.models.lm import LanguageModel
 from sayso.models.quiet import without_bars
 from sayso.models.smollm2 import HUB_ID
 
-VALUE_HEAD, ADAPTER = "value_head.safetensors", "adapter"
+VALUE_HEAD, Q_HEADS, ADAPTER = "value_head.safetensors", "q_heads.safetensors", "adapter"
 _SAMPLING_ONLY = (
     "temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
@@ -80,9 +80,10 @@ def _write(lm: LanguageModel, directory: Path, card: CardData) -> None:
     with _valid_generation(network), without_bars():
         network.save_pretrained(directory)
     lm.tokenizer.save_pretrained(directory)
-    if lm.value_head is not None:
-        tensors = {n: t.detach().contiguous() for n, t in lm.value_head.state_dict().items()}
-        save_file(tensors, directory / VALUE_HEAD)
+    for head, name in ((lm.value_head, VALUE_HEAD), (lm.q_heads, Q_HEADS)):
+        if head is not None:
+            tensors = {n: t.detach().contiguous() for n, t in head.state_dict().items()}
+            save_file(tensors, directory / name)
     if lm.has_adapter:
         _write_adapter(lm, directory / ADAPTER, base=_public_name(card.base_model))
     (directory / "README.md").write_text(model_card(lm, card), encoding="utf-8")
@@ -132,7 +133,7 @@ def adopt(lm: LanguageModel, trained: LanguageModel, directory: Path) -> None:
         )
     if not lm.has_adapter:
         lm.network.load_state_dict(saved)
-    lm.saved_value_head = trained.saved_value_head
+    lm.saved_value_head, lm.saved_q_heads = trained.saved_value_head, trained.saved_q_heads
 
 
 def _read_adapter(lm: LanguageModel, directory: Path) -> None:

@@ -94,6 +94,7 @@ class _Collector:
                 max_new_tokens=min(
                     self.policy.max_new_tokens, self.max_context - attempt.num_tokens
                 ),
+                choices=outcome.choices,
             )
         )
 
@@ -128,6 +129,7 @@ class _Collector:
                 observation=_as_text(asked.observation),
                 action=text,
                 choices=asked.choices,
+                candidates=completion.candidates,
             )
         )
         attempt.num_tokens += len(completion.ids)
@@ -145,7 +147,8 @@ class _Collector:
         room = self.max_context - attempt.num_tokens - len(ids)
         out_of_turns = self.max_turns is not None and len(attempt.turns) >= self.max_turns
         if result.truncated or out_of_turns or room < 1:
-            self.finish(attempt, EndReason.TRUNCATED, final_ids=ids if room >= 0 else ())
+            seen = ids if room >= 0 else ()
+            self.finish(attempt, EndReason.TRUNCATED, final_ids=seen, final_choices=result.choices)
         else:
             self.ask(attempt, result, ids)
 
@@ -175,6 +178,7 @@ class _Collector:
         *,
         failure: Failure | None = None,
         final_ids: tuple[int, ...] = (),
+        final_choices: tuple[str, ...] = (),
     ) -> None:
         """Make the record and free what it held."""
         attempt.episode = Episode(
@@ -185,6 +189,7 @@ class _Collector:
             end=end,
             failure=failure,
             final_ids=final_ids,
+            final_choices=final_choices,
             seed_path=attempt.seed_path,
         )
         self.policy.engine.close(attempt.key)

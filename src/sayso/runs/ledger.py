@@ -120,6 +120,7 @@ def episode_to_json(episode: Episode) -> dict[str, Any]:
             "detail": _text(failure.detail),
         },
         "final_ids": [int(token) for token in episode.final_ids],
+        "final_choices": [_text(choice) for choice in episode.final_choices],
         "seed_path": [
             _text(name) if isinstance(name, str) else int(name) for name in episode.seed_path
         ],
@@ -152,6 +153,7 @@ def episode_from_json(record: Mapping[str, Any]) -> Episode:
             detail=_join(failure["detail"]),
         ),
         final_ids=tuple(record["final_ids"]),
+        final_choices=tuple(map(_join, record["final_choices"])),
         seed_path=tuple(
             name if isinstance(name, int) else _join(name) for name in record["seed_path"]
         ),
@@ -172,6 +174,7 @@ def _turn_to_json(turn: Turn) -> dict[str, Any]:
         "observation": _text(turn.observation),
         "action": _text(turn.action),
         "choices": [_text(choice) for choice in turn.choices],
+        "candidates": [[int(token) for token in ids] for ids in turn.candidates],
     }
 
 
@@ -190,6 +193,7 @@ def _turn_from_json(record: Mapping[str, Any]) -> Turn:
         observation=_join(record["observation"]),
         action=_join(record["action"]),
         choices=tuple(map(_join, record["choices"])),
+        candidates=tuple(map(tuple, record["candidates"])),
     )
 
 

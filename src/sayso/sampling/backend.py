@@ -5,7 +5,7 @@ Dimensions: n = rows, v = vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +17,12 @@ from sayso.models.lm import LanguageModel
 from sayso.sampling.cache import SlotCache, Snapshot
 from sayso.sampling.forward import ChunkForward
 from sayso.sampling.network import device_of, unwrapped
+
+Guide = Callable[[Tensor, Tensor], Tensor]
+"""From the hidden states ``[n, d]`` and the model's logits ``[n, v]`` to the logits to draw from.
+
+How value-based learners act: log-probabilities and advantages are added up here.
+"""
 
 
 class Backend(Protocol):
@@ -74,17 +80,40 @@ class Backend(Protocol):
 class SlotBackend:
     """The model's own forward over ``SlotCache``: any architecture, any device."""
 
-    def __init__(self, lm: LanguageModel, distribution: Distribution, *, max_rows: int) -> None:
-        """Prepare; nothing is allocated yet."""
+    def __init__(
+        self,
+        lm: LanguageModel,
+        distribution: Distribution,
+        *,
+        max_rows: int,
+        guide: Guide | None = None,
+    ) -> None:
+        """Prepare; nothing is allocated yet.
+
+        Args:
+            lm: The model.
+            distribution: What to draw from, after the guide.
+            max_rows: Rows decoded together.
+            guide: Changes the logits, if anything does.
+        """
         self._device = device_of(lm.network)
-        self._forward = ChunkForward(unwrapped(lm.network), self._device)
+
+        def guided(hidden: Tensor) -> Tensor:
+            logits = lm.logits(hidden)
+            return guide(hidden, logits) if guide else logits
+
+        self._guide = guide
+        self._forward = ChunkForward(
+            unwrapped(lm.network), self._device, head=guided if guide else None
+        )
         self._distribution, self._max_rows = distribution, max_rows
         self.cache = SlotCache(max_rows)
 
     @property
     def path(self) -> str:
         """How it computes."""
-        return f"torch: the model's own forward, {self._device.type}"
+        told = ", steered by values" if self._guide else ""
+        return f"torch: the model's own forward, {self._device.type}{told}"
 
     def refresh(self) -> None:
         """Give the memory back; the weights are read where they are."""

@@ -71,12 +71,14 @@ class Request:
             far) before sampling. For a new session: the whole prompt. At least one token.
         seed: Decides the draws of this action, alone: token i uses ``uniforms(seed, ...)[i]``.
         max_new_tokens: Token budget of this action.
+        choices: Actions that the environment listed; an engine that samples tokens ignores them.
     """
 
     session: str
     new_ids: tuple[int, ...]
     seed: int
     max_new_tokens: int
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +90,14 @@ class Completion:
         ids: Sampled tokens, stop token included if one was drawn. At least one.
         logprobs: Log-probability (nats) of each under the distribution it was drawn from.
         finish: Why it stopped.
+        candidates: Token ids of the actions it was chosen from, if it was.
     """
 
     session: str
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish: FinishReason
+    candidates: tuple[tuple[int, ...], ...] = ()
 
 
 @runtime_checkable

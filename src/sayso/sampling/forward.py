@@ -6,7 +6,7 @@ Dimensions: n = rows, q = new tokens of the longest row, k = positions read, v =
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,21 @@ from sayso.sampling.cache import Place, SlotCache
 class ChunkForward:
     """Feeds each row its next tokens, at their own positions, over the keys it already has."""
 
-    def __init__(self, network: Any, device: torch.device) -> None:
-        """Args: ``network`` is the causal LM without wrappers; ``device`` is where ids go."""
-        self._network = network
+    def __init__(
+        self,
+        network: Any,
+        device: torch.device,
+        *,
+        head: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            network: The causal LM without wrappers.
+            device: Where ids go.
+            head: Logits from hidden states ``[n, d]``, instead of the network's own head.
+        """
+        self._network, self._head = network, head
         self._device = device
         accepted = inspect.signature(network.forward).parameters
         self._keep = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
@@ -55,16 +67,18 @@ class ChunkForward:
             position=self._send(position[row, column]),
         )
         positions = self._send(position)
-        output = self._network(
-            input_ids=self._send(ids),
-            attention_mask=self._mask(positions, num_keys),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            return_dict=True,
-            **self._keep,
-        )
-        logits: Tensor = output.logits
+        inputs = {
+            "input_ids": self._send(ids),
+            "attention_mask": self._mask(positions, num_keys),
+            "position_ids": positions,
+            "past_key_values": cache,
+            "use_cache": True,
+            "return_dict": True,
+        }
+        if self._head is not None:
+            hidden: Tensor = self._network.base_model(**inputs).last_hidden_state
+            return self._head(hidden[:, -1])
+        logits: Tensor = self._network(**inputs, **self._keep).logits
         return logits[:, -1]
 
     def _read(self, slots: Sequence[int]) -> slice | Tensor:

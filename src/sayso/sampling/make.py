@@ -6,7 +6,9 @@ import logging
 
 import torch
 
+from sayso.errors import ModelError
 from sayso.models.lm import LanguageModel
+from sayso.sampling.backend import Guide, SlotBackend
 from sayso.sampling.base import Engine, SamplingOptions
 from sayso.sampling.hf_engine import HFEngine
 from sayso.sampling.native.backend import NativeBackend
@@ -15,6 +17,24 @@ from sayso.sampling.probe import why_not
 from sayso.sampling.torch_engine import TorchEngine
 
 _logger = logging.getLogger("sayso")
+
+
+def guided_engine(lm: LanguageModel, options: SamplingOptions, guide: Guide) -> Engine:
+    """An engine whose logits a guide changes; filters and temperature apply after it.
+
+    Raises:
+        ModelError: If the model's cache is one that we cannot drive.
+    """
+    reason = why_not(lm)
+    if reason is not None:
+        raise ModelError(
+            where=lm.name,
+            problem=f"cannot be steered by values, because {reason}.",
+            fix="Use a model with plain causal attention, such as smollm2.",
+        )
+    distribution, rows = options.distribution(), options.max_rows
+    backend = SlotBackend(lm, distribution, max_rows=rows, guide=guide)
+    return TorchEngine(lm, distribution, max_rows=rows, stop=options.stop, backend=backend)
 
 
 def make_engine(lm: LanguageModel, options: SamplingOptions) -> Engine:
