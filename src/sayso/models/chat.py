@@ -53,7 +53,7 @@ class ChatFormat:
         )
         self._control = self._control_strings()
         self._rewrites, self._num_closing = "", 0
-        self._closing = () if end is None else (end,)
+        self._closing: tuple[int, ...] = () if end is None else (end,)
         if self.kind == "template":
             self._render([_user("one")])
             self._rewrites = self._why_not_growing()
