@@ -109,7 +109,7 @@ class Replay:
             if len(self._kept) > self.options.capacity:
                 oldest = next(iter(self._kept))
                 for table in (self._kept, self._lines, self._priority):
-                    del table[oldest]  # type: ignore[attr-defined]
+                    del table[oldest]
 
     def draw(self, count: int, *, seed: int, version: int = 0) -> Drawn:
         """Draw with replacement.
