@@ -153,7 +153,8 @@ def test_nobody_plays_before_the_first_reset() -> None:
 @pytest.mark.parametrize(
     "action",
     ["", "Success.", "Goal: 8, 6. You: 8, 6. Walls: none.", "move down\nmove down", "down",
-     "move  down down", "ｍｏｖｅ ｄｏｗｎ", "move do\u017fn", "🙂", "\ud800", "\x00", "move down " * 20_000],
+     "move  down down", "ｍｏｖｅ ｄｏｗｎ", "move do\u017fn", "🙂", "\ud800",
+     "\x00", "move down " * 20_000],
 )  # fmt: skip
 def test_nothing_but_a_move_moves(action: str) -> None:
     env = MazeEnv(starts="all")

@@ -138,8 +138,10 @@ def play_many(env: TextEnv, act: Act, *, split: str, num_games: int, seed: int) 
 def bounds(env: TextEnv, *, split: str, num_games: int, seed: int = 0) -> dict[str, Interval]:
     """Mean return of every scripted player of an environment, with 95 % intervals.
 
-    The games are those of ``play_many``. An interval takes them as independent; with several
-    rounds over the same tasks it is a little wide, never narrow.
+    The games are those of ``play_many``: with a multiple of the number of tasks, every task counts
+    alike. An interval takes them as independent; over several rounds of the same tasks it is a
+    little wide, never narrow. Where all returns are equal, it leaves room for one that was not
+    seen, as the intervals of ``sayso.evaluate`` do.
 
     Args:
         env: Where; empty if it has no players.
