@@ -125,6 +125,12 @@ def test_nothing_but_the_word_scores(action: str) -> None:
     assert (reply, reward, terminated, truncated) == ("not a word", -1.0, False, False)
 
 
+def test_the_kelvin_sign_is_no_k() -> None:
+    assert "\u212aayak".lower() == "kayak"
+    assert posed("kayak").step("\u212aayak")[:2] == ("not a word", -1.0)
+    assert posed("kayak").step("KAYAK")[1] == 0.0
+
+
 def test_a_non_word_gives_no_clue() -> None:
     env = posed("crisp")
     env.step("crispy")
@@ -228,7 +234,10 @@ def test_a_list_of_ones_own_sets_the_length(tmp_path: Path) -> None:
     assert env.reset(options={"task": "cow"})[0] == "Wordle:"
     assert [env.step(a)[0] for a in ("o w l", "crane", "cow")] == ["y y b", "not a word", "g g g"]
     assert [t.id for t in WordleEnv(words=path).tasks("unseen")] == ["eel"]
-    assert env.tasks("train")[0].content_hash != ALL.tasks("train")[0].content_hash
+    path.write_text("cat\ndog\ncow\nowl\nhen\neel\nemu\n")
+    longer = WordleEnv(words=path, answers="all")  # the same answer, another task
+    assert longer.tasks("train")[0].id == env.tasks("train")[0].id == "cat"
+    assert longer.tasks("train")[0].content_hash != env.tasks("train")[0].content_hash
     sayso.check_text_env("sayso/Wordle-v0", num_seeds=3, words=str(path))
 
 
