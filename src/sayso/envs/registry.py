@@ -22,6 +22,8 @@ BUILT_IN = {
     "sayso/Writing-v0": "sayso.envs.writing:WritingEnv",
     "sayso/Maze-v0": "sayso.envs.maze:MazeEnv",
     "sayso/TinyLang-v0": "sayso.envs.tinylang:TinyLangEnv",
+    "sayso/TextNav-v0": "sayso.envs.text_nav:TextNavEnv",
+    "sayso/TwentyQuestions-v0": "sayso.envs.twenty_questions:TwentyQuestionsEnv",
 }
 
 
