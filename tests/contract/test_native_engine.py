@@ -200,8 +200,9 @@ def test_new_weights_are_sampled_from_after_sync(is_int8: bool) -> None:
     assert drain(engine, asked) != before
 
 
-def test_regions_are_used_again_and_a_rest_restores_bit_for_bit() -> None:
-    cache = NativeCache(num_heads=3, padded_width=16)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_regions_are_used_again_and_a_rest_restores_bit_for_bit(dtype: torch.dtype) -> None:
+    cache = NativeCache(num_heads=3, padded_width=16, dtype=dtype)
     state = cache.room(0, 70)
     assert state.own is not None
     assert state.own.capacity == 128

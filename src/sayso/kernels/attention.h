@@ -1,26 +1,27 @@
 // Attention of a few tokens over keys and values that some of them share.
 //
 // Keys lie in blocks of LANES positions, depth by depth, so that LANES scores come from one
-// multiply-add per depth; values lie position by position. A head's width is padded to LANES.
+// multiply-add per depth; values lie position by position. A head's width is padded to LANES. `Kept` is
+// what a number is kept as; whatever it is, it is float once it is loaded.
 #pragma once
 
 #include <vector>
 
 #include "vectors.h"
 
-struct Segment {
-    const float *keys, *values;  // of one layer and head, from the segment's first position on
+template <typename Kept> struct Segment {
+    const Kept *keys, *values;  // of one layer and head, from the segment's first position on
     int64_t length;
 };
 
 constexpr int QUERIES = 8;
 constexpr int MOST_PER_ROW = 64;  // query heads of one key head
 
-template <int COUNT>
+template <int COUNT, typename Kept>
 static void scores_of(const float *q, int64_t stride, int64_t depth, int64_t padded,
-                      const Segment &s, float *out, int64_t out_stride) {
+                      const Segment<Kept> &s, float *out, int64_t out_stride) {
     for (int64_t block = 0; block * LANES < s.length; ++block) {
-        const float *keys = s.keys + block * LANES * padded;
+        const Kept *keys = s.keys + block * LANES * padded;
         Floats acc[COUNT] = {};
         for (int64_t d = 0; d < depth; ++d) {
             const Floats k = load(keys + d * LANES);
@@ -34,8 +35,9 @@ static void scores_of(const float *q, int64_t stride, int64_t depth, int64_t pad
         for (int64_t p = s.length; p % LANES; ++p) out[i * out_stride + p] = -INFINITY;
 }
 
+template <typename Kept>
 static void scores(const float *q, int64_t count, int64_t stride, int64_t depth, int64_t padded,
-                   const Segment &s, float *out, int64_t out_stride) {
+                   const Segment<Kept> &s, float *out, int64_t out_stride) {
     int64_t i = 0;
     for (; i + QUERIES <= count; i += QUERIES)
         scores_of<QUERIES>(q + i * stride, stride, depth, padded, s, out + i * out_stride, out_stride);
@@ -45,8 +47,8 @@ static void scores(const float *q, int64_t count, int64_t stride, int64_t depth,
         scores_of<1>(q + i * stride, stride, depth, padded, s, out + i * out_stride, out_stride);
 }
 
-template <int COUNT, int VECTORS>
-static void mixed_of(const float *p, int64_t p_stride, const float *values, int64_t padded,
+template <int COUNT, int VECTORS, typename Kept>
+static void mixed_of(const float *p, int64_t p_stride, const Kept *values, int64_t padded,
                      int64_t length, float *out, int64_t stride) {
     Floats acc[COUNT][VECTORS];
 #pragma GCC unroll 8
@@ -70,8 +72,8 @@ static void mixed_of(const float *p, int64_t p_stride, const float *values, int6
         for (int v = 0; v < VECTORS; ++v) store(out + i * stride + v * LANES, acc[i][v]);
 }
 
-template <int COUNT>
-static void mixed_rows(const float *p, int64_t p_stride, const Segment &s, int64_t padded,
+template <int COUNT, typename Kept>
+static void mixed_rows(const float *p, int64_t p_stride, const Segment<Kept> &s, int64_t padded,
                        float *out, int64_t stride) {
     int64_t d = 0;
     for (; d + 4 * LANES <= padded; d += 4 * LANES)
@@ -80,8 +82,9 @@ static void mixed_rows(const float *p, int64_t p_stride, const Segment &s, int64
         mixed_of<COUNT, 1>(p, p_stride, s.values + d, padded, s.length, out + d, stride);
 }
 
-static void mixed(const float *p, int64_t count, int64_t p_stride, const Segment &s, int64_t padded,
-                  float *out, int64_t stride) {
+template <typename Kept>
+static void mixed(const float *p, int64_t count, int64_t p_stride, const Segment<Kept> &s,
+                  int64_t padded, float *out, int64_t stride) {
     int64_t i = 0;
     for (; i + 4 <= count; i += 4)
         mixed_rows<4>(p + i * p_stride, p_stride, s, padded, out + i * stride, stride);
@@ -112,9 +115,10 @@ static inline int64_t padded_to_lanes(int64_t length) { return (length + LANES -
 // Some queries over the segments that all of them share, then each row's over its own.
 //
 // Queries lie row by row, `per_row` of each; they are scaled already. `buffer` is scratch.
+template <typename Kept>
 static void attend(const float *q, int64_t rows, int64_t per_row, int64_t depth, int64_t padded,
-                   const Segment *common, int64_t num_common, const Segment *own, float *out,
-                   std::vector<float> &buffer) {
+                   const Segment<Kept> *common, int64_t num_common, const Segment<Kept> *own,
+                   float *out, std::vector<float> &buffer) {
     int64_t shared = 0, longest = 0;
     for (int64_t c = 0; c < num_common; ++c) shared += padded_to_lanes(common[c].length);
     for (int64_t r = 0; r < rows; ++r)

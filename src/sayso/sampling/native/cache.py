@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sayso.kernels.library import Library, Model
+
 FIRST_POSITIONS = 64
 """Positions of a new region; it doubles when it is full."""
 
@@ -66,9 +68,9 @@ class NativeSnapshot:
 class NativeCache:
     """Slots of regions. Regions given up are used again, so that memory is faulted in once."""
 
-    def __init__(self, num_heads: int, padded_width: int) -> None:
-        """Args: key heads of all layers together; width of a head, padded to the lanes."""
-        self._num_heads, self._width = num_heads, padded_width
+    def __init__(self, num_heads: int, padded_width: int, dtype: torch.dtype) -> None:
+        """Args: key heads of all layers together; width of a head, padded to the lanes; of a number."""
+        self._num_heads, self._width, self._dtype = num_heads, padded_width, dtype
         self._slots: dict[int, SlotState] = {}
         self._free: dict[int, list[Tensor]] = {}
 
@@ -136,7 +138,14 @@ class NativeCache:
         free = self._free.get(capacity)
         if free:
             return Region(free.pop())
-        return Region(torch.empty(2, self._num_heads, capacity, self._width))
+        return Region(torch.empty(2, self._num_heads, capacity, self._width, dtype=self._dtype))
 
     def _give(self, region: Region) -> None:
         self._free.setdefault(region.capacity, []).append(region.held)
+
+
+def cache_for(model: Model, kernels: Library) -> NativeCache:
+    """An empty cache as the kernels read it: 16 bits a number in int8, else float32."""
+    padded = -(-model.head_width // kernels.lanes) * kernels.lanes
+    dtype = torch.float16 if model.is_int8 else torch.float32
+    return NativeCache(model.num_layers * model.key_heads, padded, dtype)
