@@ -16,21 +16,44 @@ template <typename Kept> struct Segment {
 
 constexpr int QUERIES = 8;
 constexpr int MOST_PER_ROW = 64;  // query heads of one key head
+constexpr int AHEAD = 4096;       // bytes from what is read to what is fetched from memory
+
+// One block after the other, or two side by side: a sum alone waits for itself.
+template <int COUNT, int BLOCKS, typename Kept>
+static inline void scores_of_blocks(const float *q, int64_t stride, int64_t depth, const Kept *keys,
+                                    int64_t block_size, float *out, int64_t out_stride) {
+    Floats acc[COUNT][BLOCKS] = {};
+    for (int64_t d = 0; d < depth; ++d) {
+        Floats k[BLOCKS];
+#pragma GCC unroll 8
+        for (int b = 0; b < BLOCKS; ++b) {
+            k[b] = load(keys + b * block_size + d * LANES);
+            __builtin_prefetch((const char *)(keys + b * block_size + d * LANES) + AHEAD, 0, 2);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < COUNT; ++i) {
+            const Floats x = splat(q[i * stride + d]);
+#pragma GCC unroll 8
+            for (int b = 0; b < BLOCKS; ++b) acc[i][b] += x * k[b];
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < COUNT; ++i)
+#pragma GCC unroll 8
+        for (int b = 0; b < BLOCKS; ++b) store(out + i * out_stride + b * LANES, acc[i][b]);
+}
 
 template <int COUNT, typename Kept>
 static void scores_of(const float *q, int64_t stride, int64_t depth, int64_t padded,
                       const Segment<Kept> &s, float *out, int64_t out_stride) {
-    for (int64_t block = 0; block * LANES < s.length; ++block) {
-        const Kept *keys = s.keys + block * LANES * padded;
-        Floats acc[COUNT] = {};
-        for (int64_t d = 0; d < depth; ++d) {
-            const Floats k = load(keys + d * LANES);
-#pragma GCC unroll 8
-            for (int i = 0; i < COUNT; ++i) acc[i] += splat(q[i * stride + d]) * k;
-        }
-#pragma GCC unroll 8
-        for (int i = 0; i < COUNT; ++i) store(out + i * out_stride + block * LANES, acc[i]);
-    }
+    const int64_t blocks = (s.length + LANES - 1) / LANES, size = LANES * padded;
+    int64_t block = 0;
+    for (; block + 2 <= blocks; block += 2)
+        scores_of_blocks<COUNT, 2>(q, stride, depth, s.keys + block * size, size, out + block * LANES,
+                                   out_stride);
+    if (block < blocks)
+        scores_of_blocks<COUNT, 1>(q, stride, depth, s.keys + block * size, size, out + block * LANES,
+                                   out_stride);
     for (int i = 0; i < COUNT; ++i)
         for (int64_t p = s.length; p % LANES; ++p) out[i * out_stride + p] = -INFINITY;
 }
@@ -56,6 +79,8 @@ static void mixed_of(const float *p, int64_t p_stride, const Kept *values, int64
 #pragma GCC unroll 8
         for (int v = 0; v < VECTORS; ++v) acc[i][v] = load(out + i * stride + v * LANES);
     for (int64_t t = 0; t < length; ++t) {
+        for (int64_t at = 0; at < int64_t(VECTORS * LANES * sizeof(Kept)); at += 64)
+            __builtin_prefetch((const char *)(values + t * padded) + AHEAD + at, 0, 2);
         Floats x[VECTORS];
 #pragma GCC unroll 8
         for (int v = 0; v < VECTORS; ++v) x[v] = load(values + t * padded + v * LANES);
