@@ -32,7 +32,7 @@ struct Layer {
 struct Model {
     int64_t width, heads, key_heads, head_width, mlp_width, num_layers, vocabulary;
     int64_t is_gated;  // SwiGLU: up gives gate and up; else GELU (tanh form)
-    int64_t is_int8;   // keys and values are kept as Half, else as float
+    int64_t is_int8;   // keys and values are kept as Byte, else as float
     double attention_scale;
     const float *embedding, *positions, *cosines, *sines;
     const Layer *layers;
@@ -104,23 +104,39 @@ template <typename Kept> struct Region {
     int64_t capacity;
 
     int64_t padded() const { return padded_to_lanes(m.head_width); }
-    Kept *keys(int64_t layer, int64_t head) const {
-        return base + (layer * m.key_heads + head) * capacity * padded();
+    int64_t to_block(int64_t position) const { return position / LANES * block_size<Kept>(padded()); }
+    Kept *keys(int64_t layer, int64_t head, int64_t position) const {
+        return base + (layer * m.key_heads + head) * to_block(capacity) + to_block(position);
     }
-    Kept *values(int64_t layer, int64_t head) const {
-        return keys(layer, head) + m.num_layers * m.key_heads * capacity * padded();
+    Kept *values(int64_t layer, int64_t head, int64_t position) const {
+        return keys(layer, head, position) + m.num_layers * m.key_heads * to_block(capacity);
     }
     Segment<Kept> segment(int64_t layer, int64_t head, int64_t from, int64_t to) const {
-        return {keys(layer, head) + from * padded(), values(layer, head) + from * padded(), to - from};
+        return {keys(layer, head, from), values(layer, head, from), to - from};
     }
 };
 
-// Numbers of one head, zeros up to whole vectors after them, `step` apart.
-template <typename Kept> void keep(const float *from, int64_t width, Kept *to, int64_t step) {
+// Numbers of one head and position, zeros up to whole vectors after them: in `block` from `first` on,
+// `step` apart. What is not finite poisons a scale.
+template <typename Kept>
+void keep(const float *from, int64_t width, Kept *block, int64_t lane, int64_t first, int64_t step) {
+    float inverse = 1;
+    if constexpr (IS_SCALED<Kept>) {
+        Floats most = {}, poison = {};
+        by_vectors(0, width, [&](int64_t d, int64_t n) {
+            const Floats value = load_some(from + d, n), size = magnitude(value);
+            most = select(size > most, size, most);
+            poison += value * 0.0f;
+        });
+        const float top = largest(most);
+        inverse = top > 0 ? 127.0f / top : 0.0f;
+        scales_of(block, padded_to_lanes(width))[lane] = top / 127.0f + sum(poison);
+    }
     Kept part[LANES];
     by_vectors(0, width, [&](int64_t d, int64_t n) {
-        store(part, load_some(from + d, n));
-        for (int64_t i = 0; i < LANES; ++i) to[(d + i) * step] = part[i];
+        const Floats value = load_some(from + d, n);
+        store(part, IS_SCALED<Kept> ? value * inverse : value);
+        for (int64_t i = 0; i < LANES; ++i) block[first + (d + i) * step] = part[i];
     });
 }
 
@@ -316,8 +332,9 @@ template <typename Kept> class Pass {
         const int64_t at = position - t.num_prefix[i];
         for (int64_t h = 0; h < m.key_heads; ++h) {
             const float *key = row + q_width + h * width, *value = key + kv_width;
-            keep(key, width, region.keys(n, h) + at / LANES * LANES * padded + at % LANES, LANES);
-            keep(value, width, region.values(n, h) + at * padded, 1);
+            const int64_t lane = at % LANES;
+            keep(key, width, region.keys(n, h, at), lane, lane, LANES);
+            keep(value, width, region.values(n, h, at), lane, lane * padded, 1);
         }
         for (int64_t d = 0; d < q_width; ++d) row[d] *= (float)m.attention_scale;
     }
@@ -427,7 +444,7 @@ void sayso_pack(const Source *sources, int64_t num_sources, int64_t depth, int64
 }
 
 void sayso_step(const Model *model, const Tokens *tokens, float *logits, int64_t threads) {
-    (model->is_int8 ? step<Half> : step<float>)(*model, *tokens, logits, threads);
+    (model->is_int8 ? step<Byte> : step<float>)(*model, *tokens, logits, threads);
 }
 
 // One token per row of logits [rows, vocabulary] at one uniform number each, and its log-probability.

@@ -222,7 +222,7 @@ static void quantise_row(const float *x, int64_t depth, uint8_t *out, float *sca
         std::memcpy(part, x + start, (depth - start < GROUP ? depth - start : GROUP) * sizeof(float));
         Floats most = {}, poison = {};
         for (int64_t i = 0; i < GROUP; i += LANES) {
-            const Floats value = load(part + i), size = select(value < 0.0f, -value, value);
+            const Floats value = load(part + i), size = magnitude(value);
             most = select(size > most, size, most);
             poison += value * 0.0f;
         }

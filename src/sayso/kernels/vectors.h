@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__) || defined(__F16C__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -42,41 +42,32 @@ static inline Floats select(Ints mask, Floats yes, Floats no) {
     return (Floats)((mask & (Ints)yes) | (~mask & (Ints)no));
 }
 
-// A number of 16 bits, IEEE. On the way in it is kept within what 16 bits can say; what is not finite
-// becomes NaN.
-struct Half {
-    uint16_t bits;
+// A number as one of 255 levels; whoever reads it knows their scale.
+struct Byte {
+    int8_t level;
 };
 
-static inline Floats load(const Half *from) {
+typedef int8_t Levels __attribute__((vector_size(LANES)));
+
+// Written out where it can be: of the general form some compilers make LANES scalar conversions.
+static inline Floats load(const Byte *from) {
+    Levels out;
+    std::memcpy(&out, from, sizeof out);
 #if defined(__AVX512F__)
-    return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
-#elif defined(__AVX2__) && defined(__F16C__)
-    return (Floats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+    const Ints levels = (Ints)_mm512_cvtepi8_epi32((__m128i)out);
+#elif defined(__AVX2__)
+    const Ints levels = (Ints)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from));
 #else
-    typedef uint16_t Halves __attribute__((vector_size(LANES * 2)));
-    Halves in;
-    std::memcpy(&in, from, sizeof in);
-    const Ints bits = __builtin_convertvector(in, Ints), size = bits & 0x7fff;
-    const Floats value = (Floats)(size << 13) * 0x1p112f;
-    return (Floats)((Ints)select(size > 0x7c00, splat(NAN), value) | (bits & 0x8000) << 16);
+    const Ints levels = __builtin_convertvector(out, Ints);
 #endif
+    return __builtin_convertvector(levels, Floats);
 }
 
-static inline void store(Half *to, Floats value) {
-    const Floats most = splat(65504.0f), poison = value * 0.0f;
-    value = select(value > most, most, select(value < -most, -most, value)) + poison;
-#if defined(__AVX512F__)
-    _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT));
-#elif defined(__AVX2__) && defined(__F16C__)
-    _mm_storeu_si128((__m128i *)to, _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT));
-#else
-    const Ints sign = (Ints)value >> 16 & 0x8000;
-    const Ints size = (Ints)((Floats)((Ints)value & 0x7fffffff) * 0x1p-112f);
-    const Ints rounded = (size + 0xfff + (size >> 13 & 1)) >> 13;  // ties to even
-    const Ints bits = (Ints)select(value == value, (Floats)rounded, (Floats)(rounded * 0 + 0x7e00));
-    for (int i = 0; i < LANES; ++i) to[i].bits = (uint16_t)(bits[i] | sign[i]);
-#endif
+static inline void store(Byte *to, Floats value) {  // within 127 of 0
+    const float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low bits
+    const Ints level = (Ints)(value + round) - (Ints)splat(round);
+    const Levels out = __builtin_convertvector(level, Levels);
+    std::memcpy(to, &out, sizeof out);
 }
 
 static inline float sum(Floats value) {
@@ -90,6 +81,8 @@ static inline float largest(Floats value) {
     for (int i = 1; i < LANES; ++i) found = value[i] > found ? value[i] : found;
     return found;
 }
+
+static inline Floats magnitude(Floats value) { return select(value < 0.0f, -value, value); }
 
 // e^x to about 1e-7 relative (range reduction by powers of two, then a polynomial; coefficients of
 // Cephes' expf). Below -87 it is 0; NaN stays NaN.

@@ -16,7 +16,10 @@ FIRST_POSITIONS = 64
 
 @dataclass(slots=True, eq=False)
 class Region:
-    """Keys and values of successive positions: ``[2, layers * heads, capacity, padded width]``."""
+    """Keys and values of successive positions: ``[2, layers * heads, capacity, width]``.
+
+    Within whole blocks of vectors the kernels have an order of their own.
+    """
 
     held: Tensor
 
@@ -68,9 +71,9 @@ class NativeSnapshot:
 class NativeCache:
     """Slots of regions. Regions given up are used again, so that memory is faulted in once."""
 
-    def __init__(self, num_heads: int, padded_width: int, dtype: torch.dtype) -> None:
-        """Args: key heads of all layers together; width of a head, padded to the lanes; of a number."""
-        self._num_heads, self._width, self._dtype = num_heads, padded_width, dtype
+    def __init__(self, num_heads: int, width: int, dtype: torch.dtype) -> None:
+        """Args: key heads of all layers together; numbers of a position in each; what they are."""
+        self._num_heads, self._width, self._dtype = num_heads, width, dtype
         self._slots: dict[int, SlotState] = {}
         self._free: dict[int, list[Tensor]] = {}
 
@@ -145,7 +148,9 @@ class NativeCache:
 
 
 def cache_for(model: Model, kernels: Library) -> NativeCache:
-    """An empty cache as the kernels read it: 16 bits a number in int8, else float32."""
+    """An empty cache as the kernels read it: bytes and their scales in int8, else float32."""
+    num_heads = model.num_layers * model.key_heads
     padded = -(-model.head_width // kernels.lanes) * kernels.lanes
-    dtype = torch.float16 if model.is_int8 else torch.float32
-    return NativeCache(model.num_layers * model.key_heads, padded, dtype)
+    if model.is_int8:
+        return NativeCache(num_heads, padded + torch.float32.itemsize, torch.int8)
+    return NativeCache(num_heads, padded, torch.float32)
