@@ -17,6 +17,12 @@ if TYPE_CHECKING:
         A2C as A2C,
     )
     from sayso.app.facade import (
+        AWR as AWR,
+    )
+    from sayso.app.facade import (
+        BC as BC,
+    )
+    from sayso.app.facade import (
         GRPO as GRPO,
     )
     from sayso.app.facade import (
@@ -27,6 +33,9 @@ if TYPE_CHECKING:
     )
     from sayso.app.facade import (
         Agent as Agent,
+    )
+    from sayso.app.facade import (
+        FilteredBC as FilteredBC,
     )
     from sayso.app.facade import (
         Reinforce as Reinforce,
@@ -51,6 +60,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "A2C": "app.facade",
+    "AWR": "app.facade",
+    "BC": "app.facade",
+    "FilteredBC": "app.facade",
     "Agent": "app.facade",
     "GRPO": "app.facade",
     "PPO": "app.facade",

@@ -122,6 +122,12 @@ class LogError(SaysoError, ValueError):
     code = "RUN-003"
 
 
+class DataError(SaysoError, ValueError):
+    """A stored data set cannot be read or learned from; the message names file and line."""
+
+    code = "DAT-001"
+
+
 class GuardError(SaysoError, RuntimeError):
     """Training was stopped by a guard; the last good checkpoint is kept. Exit code 3."""
 

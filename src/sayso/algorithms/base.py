@@ -14,6 +14,18 @@ from sayso.sampling.base import Policy
 from sayso.types import Episode
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """A learner that does not learn from all of a stored data set."""
+
+    def select(self, stored: Sequence[Episode]) -> Sequence[Episode]:
+        """The stored episodes to learn from.
+
+        Asked whenever a run starts or goes on, so the data alone may decide.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPlan:
     """What one update needs from the environment.

@@ -66,7 +66,12 @@ def experience(
     """Rewards of each action token, and the reference's view where KL is on.
 
     A divergence that is not finite says nothing of any token: the step is skipped.
+
+    Raises:
+        ValueError: If an episode is of a stored data set: what it says is not on-policy.
     """
+    if any(e.policy_version < 0 for e in episodes):
+        raise ValueError("stored episodes: this algorithm learns from its own policy's samples")
     rewards = [token_rewards(e) for e in episodes]
     options = core.kl.options
     found = Experience(episodes=episodes, rewards=rewards, logprob_ref=None, metrics={})

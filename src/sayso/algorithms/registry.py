@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sayso.algorithms.a2c import A2C
+from sayso.algorithms.awr import AWR
+from sayso.algorithms.bc import BC
+from sayso.algorithms.filtered_bc import FilteredBC
 from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.ppo import PPO
 from sayso.algorithms.reinforce import Reinforce
@@ -18,4 +21,15 @@ ALGORITHMS: dict[str, Any] = {
     "reinforce_pp": ReinforcePP,
     "a2c": A2C,
     "ppo": PPO,
+    "bc": BC,
+    "filtered_bc": FilteredBC,
+    "awr": AWR,
 }
+ON_POLICY = frozenset({"grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo"})
+"""They learn from what their own policy has just sampled, never from a stored data set."""
+OFFLINE_ONLY = frozenset({"bc", "awr"})
+"""They learn from a stored data set and do not play."""
+WITHOUT_KL = frozenset({"bc", "filtered_bc", "awr"})
+"""They stay near the data by themselves; a distance to the reference is no part of them."""
+NEEDS_NO_REWARD = frozenset({"bc"})
+"""They learn from episodes that nobody graded."""

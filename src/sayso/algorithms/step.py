@@ -82,6 +82,7 @@ def accumulate(
         Metrics; or why it was given up, with no gradient left behind.
     """
     parts: list[dict[str, Mean]] = []
+    is_own = all(e.policy_version >= 0 for e in batch.episodes)  # what is stored was said by others
     for number, row in enumerate(batch.rows):
         scores = score_row(
             core.lm, row, core.distribution, want_entropy=want_entropy, want_value=want_value
@@ -101,7 +102,8 @@ def accumulate(
             value.backward()  # type: ignore[no-untyped-call]
         fp(Failpoint.BACKWARD)
         parts += [dict(loss.metrics) for loss in losses]
-        parts.append({"policy/surprisal": mean_of((-row.logprob_sampled).tolist())})
+        if is_own:
+            parts.append({"policy/surprisal": mean_of((-row.logprob_sampled).tolist())})
         if scores.num_outside_support:
             outside = Mean(scores.num_outside_support, len(row.target))
             parts.append({"policy/outside_support_frac": outside})

@@ -17,7 +17,10 @@ from sayso.app.refusals import (
     refuse_unused_kl,
 )
 from sayso.app.schedule import follow_schedule
+from sayso.app.stored import build_data, require_data, same_data, without_memory
 from sayso.config.load import flat, load_toml, to_table
+from sayso.data.datasets import DataSet
+from sayso.envs.nothing import NO_ENV, NoEnv
 from sayso.envs.registry import EnvSource, source
 from sayso.errors import ConfigError, RunError
 from sayso.models.lm import LanguageModel
@@ -36,6 +39,8 @@ _log = logging.getLogger("sayso")
 
 def env_source(options: EnvOptions) -> EnvSource:
     """Where episodes come from."""
+    if options.id == NO_ENV:
+        return EnvSource(id=NO_ENV, opener=NoEnv, spec=None)
     return source(options.id, **options.kwargs)
 
 
@@ -65,7 +70,7 @@ def build_learner(config: RunConfig, lm: LanguageModel) -> Learner:
     learner: Learner = learner_class(
         lm,
         make_engine(lm, config.sampling),
-        config.algorithm,
+        without_memory(config),
         sampling=config.sampling,
         optim=config.optim,
         kl=config.kl,
@@ -90,7 +95,8 @@ def require_playable(config: RunConfig, env: EnvSource, *, is_new: bool = True) 
         if is_new:
             raise
         _log.warning("%s The run goes on as it was started.", error)
-    splits = [config.train.split]
+    require_data(config)
+    splits = [config.train.split] if config.data.path is None else []
     if config.train.eval_every:
         splits.append(config.train.eval_split)
     for split in dict.fromkeys(splits):
@@ -173,11 +179,28 @@ def assemble(
     learner: Learner,
     env: EnvSource | None = None,
     callbacks: Sequence[Callback] = (),
+    data: DataSet | None = None,
 ) -> Training:
-    """Everything that ``train`` needs."""
+    """Everything that ``train`` needs.
+
+    Args:
+        config: The run's configuration.
+        run: Its directory.
+        learner: What ``build_learner`` made.
+        env: Unset: what the configuration names.
+        callbacks: Called in order.
+        data: Unset: read from where the configuration says.
+
+    Raises:
+        DataError: If the data set cannot be read.
+        RunError: If it is not the one that the run began with.
+    """
     run.annotate(sampler=learner.sampler().engine.path)
     opened = env or env_source(config.env)
     is_new = not steps(run.checkpoints)
+    data = data or build_data(config, learner.lm)
+    if data is not None:
+        same_data(run, data, is_new=is_new)
     follow_schedule(config, learner, opened, is_new=is_new)
     if is_new:
         _tell_whole_steps(config, learner, opened)
@@ -190,13 +213,24 @@ def assemble(
         seed=config.seed,
         limits=rollout_limits(config.env),
         callbacks=callbacks,
+        data=None if data is None else data.episodes,
+        batch_episodes=config.data.batch_episodes,
     )
 
 
 def _tell_whole_steps(config: RunConfig, learner: Learner, env: EnvSource) -> None:
     """Say how many episodes will be trained on, where whole steps make more of them than asked."""
+    asked = config.train.total_episodes
+    if config.data.path is not None:
+        per_step = config.data.batch_episodes
+        if asked % per_step:
+            _log.warning(
+                "total_episodes is %d, a step takes %d stored episodes: %d will be learnt from.",
+                asked, per_step, -(-asked // per_step) * per_step,
+            )  # fmt: skip
+        return
     num_tasks = min(learner.plan.tasks_per_step, len(env.open().tasks(config.train.split)))
-    per_step, asked = num_tasks * learner.plan.group_size, config.train.total_episodes
+    per_step = num_tasks * learner.plan.group_size
     if num_tasks and asked % per_step:
         num_steps = -(-asked // per_step)
         _log.warning(

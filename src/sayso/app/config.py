@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from sayso.algorithms.a2c import A2COptions
+from sayso.algorithms.awr import AWROptions
+from sayso.algorithms.bc import BCOptions
+from sayso.algorithms.filtered_bc import FilteredBCOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
@@ -16,6 +19,8 @@ from sayso.algorithms.reinforce_pp import ReinforcePPOptions
 from sayso.algorithms.rloo import RLOOOptions
 from sayso.config.load import build_into, override
 from sayso.config.problems import Problems
+from sayso.data.options import DataOptions
+from sayso.envs.nothing import NO_ENV
 from sayso.errors import ConfigError
 from sayso.models.options import ModelOptions
 from sayso.rollout.limits import RolloutLimits
@@ -68,7 +73,8 @@ class EnvOptions:
 
 AlgorithmOptions = (
     GRPOOptions | RLOOOptions | ReinforceOptions | ReinforcePPOptions | A2COptions | PPOOptions
-)
+    | BCOptions | FilteredBCOptions | AWROptions
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,7 @@ class RunConfig:
         optim: Optimiser and micro-batches.
         kl: Distance to the reference model.
         train: The loop.
+        data: A stored data set to learn from, instead of playing.
     """
 
     name: str = "run"
@@ -96,13 +103,14 @@ class RunConfig:
     optim: OptimOptions = field(default_factory=OptimOptions)
     kl: KLOptions = field(default_factory=KLOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
+    data: DataOptions = field(default_factory=DataOptions)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:  # what a TOML file can hold and every generator takes
             raise ValueError(f"seed must be in [0, 2**63), got {self.seed}")
 
 
-SECTIONS = ("model", "env", "sampling", "algorithm", "optim", "kl", "train")
+SECTIONS = ("model", "env", "sampling", "algorithm", "optim", "kl", "train", "data")
 
 
 def load_config(
@@ -126,6 +134,9 @@ def load_config(
     """
     problems = Problems(source, RunConfig)
     given = override(dict(table), list(overrides), problems)
+    stored = given.get("data")
+    if "env" not in given and isinstance(stored, Mapping) and stored.get("path") is not None:
+        given["env"] = {"id": NO_ENV}
     config = build_into(RunConfig, given, problems)
     if also is not None:
         problems.found += _contradictions(given, problems.paths, also)

@@ -16,12 +16,13 @@ from sayso.app.assemble import (
     build_lm,
     config_of,
     create_run,
+    env_source,
     open_or_create_run,
     require_playable,
     rollout_limits,
 )
 from sayso.app.cards import card, reward_in_words
-from sayso.app.config import RunConfig, load_config
+from sayso.app.config import EnvOptions, RunConfig, load_config
 from sayso.app.extend import remember
 from sayso.app.naming import place, refuse_unknown
 from sayso.app.origin import (
@@ -37,8 +38,12 @@ from sayso.app.origin import (
 )
 from sayso.app.refusals import refuse_unused
 from sayso.app.schedule import refuse_standstill
+from sayso.app.stored import build_data
 from sayso.config.load import to_table
+from sayso.data.datasets import DataSet
+from sayso.data.options import IN_PYTHON
 from sayso.envs.base import Observation
+from sayso.envs.nothing import NO_ENV
 from sayso.envs.registry import EnvSource, source
 from sayso.envs.spaces import observation_of
 from sayso.errors import OptionValueError
@@ -62,8 +67,11 @@ class Agent:
 
     Args:
         model: ``"smollm2"``, ``"tiny"``, a hub id, a directory, or ``(model, tokenizer)``.
-        env: A registered id, an environment, or a function that makes one.
+        env: A registered id, an environment, or a function that makes one. ``None``: none, for
+            learning from ``data`` alone.
         seed: Everything random is derived from it.
+        data: Stored episodes to learn from instead of playing: a path, or records, ``Episode`` or
+            ``Game`` in a sequence; see docs/data.md.
         **options: Any option of the run by its name (``group_size=8``, ``lr=1e-5``,
             ``max_new_tokens=40``, ``max_turns=5``), or a whole section as a dictionary
             (``kl={"coef": 0.05}``). An unknown name is refused with the nearest valid one.
@@ -71,19 +79,22 @@ class Agent:
 
     algorithm: ClassVar[str]
 
-    def __init__(self, model: Any, env: Any, *, seed: int = 0, **options: Any) -> None:
-        self.source: EnvSource = env if isinstance(env, EnvSource) else source(env)
+    def __init__(
+        self, model: Any, env: Any = None, *, seed: int = 0, data: Any = None, **options: Any
+    ) -> None:
+        self.source: EnvSource = _source(env, has_data=data is not None)
         self.source.open()  # what is no environment of text shows before a model is loaded
         pair = None if isinstance(model, str | Path) else pair_of(model)
         name = str(model) if isinstance(model, str | Path) else None
-        named_env = env_name(env, self.source)
+        named_env = NO_ENV if env is None else env_name(env, self.source)
         table: dict[str, Any] = {
             "seed": seed,
             "model": {"name": name or "custom"},
             "env": {"id": named_env or self.source.id},
             "algorithm": {"type": self.algorithm},
         }
-        for key, value in options.items():
+        given, in_python = _data_given(data)
+        for key, value in (given | options).items():
             place(table, key, value, algorithm=self.algorithm)
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
         # Options of training may count by what ``learn`` is given.
@@ -91,9 +102,10 @@ class Agent:
         self.lm = build_lm(self.config, pair)
         if pair is not None:
             self.config = with_dtype_of(self.config, self.lm)
+        self.data: DataSet | None = build_data(self.config, self.lm, in_python)
         self.learner = build_learner(self.config, self.lm)
         self.last_report: EvalReport | None = None
-        parts = {"model": name, "env": named_env}
+        parts = {"model": name, "env": named_env, "data": None if in_python is not None else ""}
         self.origin = Origin(
             base_model=name or self.lm.name,
             unnamed=tuple(part for part, named in parts.items() if named is None),
@@ -125,14 +137,16 @@ class Agent:
         config = self._train_config({"total_episodes": total_episodes, **train_options})
         callbacks = _callbacks(callback)
         require_playable(config, self.source)
+        self.data = self.data or build_data(config, self.lm)
         config, opened = self._open_run(config, None if run is None else Path(run))
         if progress_bar:
             from sayso.training.view import TerminalView
 
             callbacks = [TerminalView(), *callbacks]
         training = assemble(
-            config, opened, learner=self.learner, env=self.source, callbacks=callbacks
-        )
+            config, opened, learner=self.learner, env=self.source, callbacks=callbacks,
+            data=self.data,
+        )  # fmt: skip
         try:
             with opened.lock():  # from here on the weights are others, however it ends
                 remember(opened, config)
@@ -222,7 +236,7 @@ class Agent:
         write_saved(target, self.config, self.origin)
 
     @classmethod
-    def load(cls, directory: str | Path, env: Any = None) -> Agent:
+    def load(cls, directory: str | Path, env: Any = None, *, data: Any = None) -> Agent:
         """An agent from a directory that ``save`` wrote, ready to predict or to learn on.
 
         Adapters and the KL reference are those it had, over the base model it had. If that cannot
@@ -231,6 +245,7 @@ class Agent:
         Args:
             directory: What ``save`` or ``sayso export`` wrote.
             env: Needed if the environment was an object or function of Python; else what it was.
+            data: Needed to learn on if the data set was handed over in Python; else what it was.
 
         Raises:
             ModelMissingError: If the directory holds no agent of sayso.
@@ -253,6 +268,12 @@ class Agent:
             agent.source = env if isinstance(env, EnvSource) else source(env)
             config, origin = with_env(config, origin, agent.source, env)
         agent.config, agent.origin, agent.lm = saved_lm(config, origin, target)
+        agent.data = None
+        if data is not None:
+            given, in_python = _data_given(data)
+            options = dataclasses.replace(agent.config.data, **given["data"])
+            agent.config = dataclasses.replace(agent.config, data=options)
+            agent.data = build_data(agent.config, agent.lm, in_python)
         agent.learner = build_learner(agent.config, agent.lm)
         agent.last_report = None
         return agent
@@ -294,9 +315,51 @@ class PPO(Agent):
     algorithm = "ppo"
 
 
+class BC(Agent):
+    """Behavioural cloning of stored episodes: supervised fine-tuning."""
+
+    algorithm = "bc"
+
+
+class FilteredBC(Agent):
+    """Behavioural cloning of the best episodes, stored or its own."""
+
+    algorithm = "filtered_bc"
+
+
+class AWR(Agent):
+    """Advantage-weighted regression on stored episodes."""
+
+    algorithm = "awr"
+
+
 AGENTS: dict[str, type[Agent]] = {
-    agent.algorithm: agent for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO)
+    agent.algorithm: agent
+    for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO, BC, FilteredBC, AWR)
 }
+
+
+def _source(env: Any, *, has_data: bool) -> EnvSource:
+    """How to open what the user passed; nothing is something where there is data."""
+    if env is None and not has_data:
+        raise OptionValueError(
+            where="env", problem="is missing.",
+            fix="Pass an environment; only with data=... can it be left out.",
+        )  # fmt: skip
+    if env is None:
+        return env_source(EnvOptions(id=NO_ENV))
+    return env if isinstance(env, EnvSource) else source(env)
+
+
+def _data_given(data: Any) -> tuple[dict[str, Any], Any]:
+    """The section of the configuration that ``data=`` stands for, and the records themselves."""
+    if data is None:
+        return {}, None
+    if isinstance(data, str | Path):
+        return {"data": {"path": str(data)}}, None
+    if isinstance(data, Mapping) and "path" in data:  # the whole section, as for any other
+        return {"data": dict(data)}, None
+    return {"data": {"path": IN_PYTHON}}, data
 
 
 class _FunctionCallback(Callback):

@@ -12,12 +12,13 @@ from sayso.algorithms.optim import OptimOptions
 from sayso.app.config import SECTIONS, AlgorithmOptions, EnvOptions
 from sayso.config.aliases import DECIDED, known_elsewhere, meant
 from sayso.config.show import options_table
+from sayso.data.options import DataOptions
 from sayso.errors import UnknownOptionError
 from sayso.models.options import ModelOptions
 from sayso.sampling.base import SamplingOptions
 from sayso.training.options import TrainOptions
 
-_NOT_BARE = ("type", "name", "id", "kwargs")
+_NOT_BARE = ("type", "name", "id", "kwargs", "path")
 
 
 def place(table: dict[str, Any], key: str, value: Any, *, algorithm: str) -> None:
@@ -108,6 +109,7 @@ def _records(algorithm: str) -> dict[str, Any]:
         "kl": KLOptions,
         "train": TrainOptions,
         "env": EnvOptions,
+        "data": DataOptions,
         "algorithm": next(o for o in AlgorithmOptions.__args__ if _type_of(o) == algorithm),
     }
 

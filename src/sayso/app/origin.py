@@ -37,7 +37,7 @@ class Origin:
 
     Attributes:
         base_model: Name of the model that the first weights came from.
-        unnamed: Which of ``"model"`` and ``"env"`` only Python code can make: a pair, an object.
+        unnamed: Which of ``"model"``, ``"env"`` and ``"data"`` only Python code can make.
         model_seed: Decided the random weights of a tiny model; unset: the configuration's seed.
         num_learns: How often it had learned before; a run with more than 0 began with trained
             weights.
@@ -165,18 +165,22 @@ def require_named(run: Run, *parts: str) -> None:
 
     Args:
         run: The run to open.
-        *parts: ``"model"``, ``"env"``.
+        *parts: ``"model"``, ``"env"``, ``"data"``.
 
     Raises:
         RunError: If one of them was made in Python and no file says how.
     """
     origin = origin_of(run)
+    what = {
+        "model": "its (model, tokenizer) pair",
+        "env": "its environment",
+        "data": "its data set",
+    }
     missing = [part for part in parts if origin is not None and part in origin.unnamed]
     if missing:
-        what = {"model": "(model, tokenizer) pair", "env": "environment"}[missing[0]]
         raise RunError(
             where=str(run.path),
-            problem=f"its {what} was made in Python: no file says how to make it again.",
+            problem=f"{what[missing[0]]} was made in Python: no file says how to make it again.",
             fix=f"In Python, make the agent as before and learn(..., run={str(run.path)!r}) goes "
             "on. One that was saved is loaded with sayso.Agent.load(directory, env=...).",
         )

@@ -6,8 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from sayso.algorithms.registry import OFFLINE_ONLY, ON_POLICY, WITHOUT_KL
 from sayso.app.config import RunConfig
+from sayso.envs.nothing import NO_ENV
 from sayso.errors import OptionValueError, UnusedOptionError
+
+ONLINE = ("tasks_per_step", "group_size", "replay")
+"""Options of algorithms that say how to play, or what to remember of it."""
 
 
 def refuse_unused(config: RunConfig) -> None:
@@ -20,6 +25,7 @@ def refuse_unused(config: RunConfig) -> None:
     _refuse_infinite_kl(config)
     refuse_unused_kl(config)
     _refuse_unused_clips(config)
+    _refuse_data(config)
     if not config.train.eval_every:
         refuse_changed(
             config.train, "train", ("eval_episodes", "eval_split"),
@@ -34,7 +40,13 @@ def refuse_unused(config: RunConfig) -> None:
 
 
 def refuse_unused_kl(config: RunConfig) -> None:
-    """Refuse details of a divergence that is switched off."""
+    """Refuse details of a divergence that is switched off, and one that no algorithm minds."""
+    if config.algorithm.type in WITHOUT_KL:
+        refuse_changed(
+            config.kl, "kl", ("coef",),
+            reason=f"with {config.algorithm.type}, whose policy stays near its data by itself",
+            fix="Set kl.coef = 0",
+        )  # fmt: skip
     if config.kl.coef == 0:
         names = tuple(f.name for f in dataclasses.fields(config.kl))
         refuse_changed(
@@ -46,7 +58,10 @@ def refuse_changed(
     record: Any, section: str, names: Sequence[str], *, reason: str, fix: str
 ) -> None:
     """Refuse those of a record's options that differ from their defaults."""
-    defaults = {f.name: f.default for f in dataclasses.fields(record)}
+    defaults = {
+        f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+        for f in dataclasses.fields(record)
+    }
     changed = [f"{section}.{n}" for n in names if getattr(record, n) != defaults[n]]
     if changed:
         raise UnusedOptionError(
@@ -81,4 +96,50 @@ def _refuse_infinite_kl(config: RunConfig) -> None:
             problem="cuts tokens off, and kl.coef is above 0: the divergence from a reference that "
             "cuts off others is infinite.",
             fix=f"Set {', '.join(f'sampling.{n} = {plain[n]}' for n in filters)}, or kl.coef = 0.",
+        )
+
+
+def _refuse_data(config: RunConfig) -> None:
+    """Refuse what cannot be learned from stored episodes, or not without, and moot options.
+
+    Raises:
+        OptionValueError: If algorithm and data do not go together.
+        UnusedOptionError: If an option would be ignored.
+    """
+    data, algorithm = config.data, config.algorithm
+    if data.path is None:
+        if algorithm.type in OFFLINE_ONLY:
+            raise OptionValueError(
+                where="data.path",
+                problem=f"is unset, and {algorithm.type} learns from stored episodes.",
+                fix="Set it to a data set (docs/data.md), or choose an algorithm that plays.",
+            )
+        refuse_changed(
+            data, "data", ("format", "batch_episodes", "limit"),
+            reason="while data.path is unset", fix="Set data.path",
+        )  # fmt: skip
+        return
+    if algorithm.type in ON_POLICY:
+        raise OptionValueError(
+            where="data.path",
+            problem=f"{algorithm.type} learns from episodes that its own policy has just sampled, "
+            "not from stored ones.",
+            fix="Leave it out, or choose bc, filtered_bc, awr or a value-based algorithm.",
+        )
+    online = (*ONLINE, *getattr(algorithm, "online", ()))
+    names = [name for name in online if hasattr(algorithm, name)]
+    refuse_changed(
+        algorithm, "algorithm", names,
+        reason="with data.path, where a step takes data.batch_episodes stored episodes",
+        fix="Set data.batch_episodes",
+    )  # fmt: skip
+    refuse_changed(
+        config.train, "train", ("split", "failure_budget", "log_episodes"),
+        reason="with data.path, where training plays nothing", fix="Unset data.path",
+    )  # fmt: skip
+    if config.env.id == NO_ENV and config.train.eval_every:
+        raise OptionValueError(
+            where="train.eval_every",
+            problem=f"is {config.train.eval_every}, and there is no environment to evaluate in.",
+            fix="Set env.id, or train.eval_every = 0.",
         )

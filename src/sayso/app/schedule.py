@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sayso.algorithms.base import Learner
 from sayso.algorithms.core import Core
 from sayso.app.config import RunConfig
@@ -15,12 +17,17 @@ LEAVE_OUT = (
 
 def num_optimiser_steps(config: RunConfig, env: EnvSource) -> int:
     """Optimiser steps that a run's episodes come to, if none fails and no pass is cut short."""
-    algorithm = config.algorithm
+    algorithm: Any = config.algorithm
+    total = config.train.total_episodes
+    if config.data.path is not None:
+        num_kept = config.data.batch_episodes
+        minibatches = min(getattr(algorithm, "minibatches", 1), num_kept)
+        return -(-total // num_kept) * int(getattr(algorithm, "epochs", 1)) * int(minibatches)
     num_tasks = min(algorithm.tasks_per_step, len(env.open().tasks(config.train.split)))
-    num_updates = -(-config.train.total_episodes // max(1, num_tasks * algorithm.group_size))
+    num_updates = -(-total // max(1, num_tasks * algorithm.group_size))
     num_kept = num_tasks * (getattr(algorithm, "train_on", None) or algorithm.group_size)
     minibatches = min(getattr(algorithm, "minibatches", 1), max(1, num_kept))
-    return num_updates * int(getattr(algorithm, "epochs", 1)) * minibatches
+    return int(num_updates) * int(getattr(algorithm, "epochs", 1)) * int(minibatches)
 
 
 def refuse_standstill(config: RunConfig, env: EnvSource, *, fix: str = LEAVE_OUT) -> None:

@@ -18,8 +18,11 @@ from sayso.cli import recipes
 from sayso.errors import SaysoError, in_a_line
 
 if TYPE_CHECKING:
+    from sayso.algorithms.base import Learner
     from sayso.app.config import RunConfig
+    from sayso.data.datasets import DataSet
     from sayso.envs.registry import EnvSource
+    from sayso.models.lm import LanguageModel
 
 MIN_FREE_GB = 2
 T = TypeVar("T")
@@ -85,18 +88,7 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     from sayso.training.check import check_rollout, check_update
 
     findings: list[Finding] = []
-
-    def attempt(name: str, work: Callable[[], T], say: Callable[[T], str]) -> T | None:
-        try:
-            result = work()
-        except SaysoError as error:
-            findings.append(Finding(name, False, str(error)))
-            return None
-        except Exception as error:  # noqa: BLE001  # the user's code may raise anything
-            findings.append(Finding(name, False, in_a_line(error)))
-            return None
-        findings.append(Finding(name, True, say(result)))
-        return result
+    attempt = _Attempts(findings)
 
     config = attempt(
         "options", lambda: recipes.config(recipe, overrides), lambda c: f"{c.algorithm.type}, valid"
@@ -120,6 +112,9 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     if learner is None:
         return findings
     follow_schedule(config, learner, env, is_new=True)
+    if config.data.path is not None:
+        _stored(config, lm, learner, attempt)
+        return findings
     episodes = attempt(
         "rollout",
         lambda: check_rollout(
@@ -131,6 +126,41 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     if episodes:
         attempt("update", lambda: check_update(learner, episodes), lambda sentence: sentence)
     return findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempts:
+    """Tries one thing after the other and keeps what became of each."""
+
+    findings: list[Finding]
+
+    def __call__(self, name: str, work: Callable[[], T], say: Callable[[T], str]) -> T | None:
+        try:
+            result = work()
+        except SaysoError as error:
+            self.findings.append(Finding(name, False, str(error)))
+            return None
+        except Exception as error:  # noqa: BLE001  # the user's code may raise anything
+            self.findings.append(Finding(name, False, in_a_line(error)))
+            return None
+        self.findings.append(Finding(name, True, say(result)))
+        return result
+
+
+def _stored(config: RunConfig, lm: LanguageModel, learner: Learner, attempt: _Attempts) -> None:
+    """The data set, and an update on the beginning of it."""
+    from sayso.app.stored import build_data
+    from sayso.training.check import check_update
+
+    def say(data: DataSet | None) -> str:
+        return (
+            "none" if data is None else " ".join([f"{len(data.episodes)} episodes.", *data.notes])
+        )
+
+    data = attempt("data", lambda: build_data(config, lm), say)
+    if data is not None:
+        batch = data.episodes[: config.data.batch_episodes]
+        attempt("update", lambda: check_update(learner, batch), lambda sentence: sentence)
 
 
 def _none_unused(config: RunConfig) -> str:

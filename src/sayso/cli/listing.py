@@ -45,7 +45,12 @@ def _envs() -> Rows:
     for name in registry.ids():
         about, splits = registry.describe(name)
         sizes = ", ".join(f"{split} {count}" for split, count in splits.items())
-        rows.append({"name": name, "about": f"{about} [{sizes}]", "splits": splits})
+        players = {n: p.about for n, p in registry.source(name).open().scripted.items()}
+        told = f"; players: {', '.join(players)}" if players else ""
+        rows.append(
+            {"name": name, "about": f"{about} [{sizes}{told}]", "splits": splits,
+             "players": players}
+        )  # fmt: skip
     return rows
 
 

@@ -132,6 +132,29 @@ def doctor(
 
 
 @app.command()
+def demos(
+    env: Annotated[str, typer.Argument(help="An environment's id (see `sayso list envs`).")],
+    out: Annotated[Path, typer.Option(help="File to write: JSONL, one game a line.")],
+    player: Annotated[str, typer.Option(help="Which of its scripted players.")],
+    num: Annotated[int, typer.Option("-n", "--num", help="Games.", min=1)] = 1000,
+    split: Annotated[str, typer.Option(help="Tasks to play.")] = "train",
+    seed: Annotated[int, typer.Option(help="Decides the player's draws.", min=0)] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Argument of the environment: --set name=VALUE, in JSON."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Write a data set of games that a scripted player plays, for `--set data.path=FILE`."""
+    from sayso.cli import demos as command
+
+    command.run(
+        env, player=player, num=num, split=split, seed=seed, out=out, settings=set_ or [],
+        as_json=json_,
+    )  # fmt: skip
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     directory: Annotated[Path, typer.Argument(help="Where to write the model.")],

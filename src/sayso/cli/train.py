@@ -46,7 +46,7 @@ def run(
         from sayso.app.extend import extended
         from sayso.app.origin import require_named
 
-        require_named(opened, "model", "env")
+        require_named(opened, "model", "env", "data")
         config = extended(opened, overrides)
     else:
         config = recipes.config(str(recipe), overrides, seed=seed)
@@ -110,6 +110,7 @@ def execute(
     from sayso.app.extend import remember
     from sayso.app.origin import lm_of
     from sayso.app.schedule import refuse_standstill
+    from sayso.app.stored import build_data
     from sayso.training.callbacks import Callback, TensorBoard
     from sayso.training.loop import train
     from sayso.training.view import TerminalView
@@ -119,15 +120,18 @@ def execute(
         require_room(config, path)
     require_playable(config, env, is_new=opened is None)
     callbacks: list[Callback] = [TerminalView(), *([TensorBoard()] if tensorboard else [])]
-    learner = None
+    learner = data = None
     if opened is None:  # what cannot be built leaves no directory behind
         refuse_standstill(config, env)
         learner = build_learner(config, build_lm(config))
+        data = build_data(config, learner.lm)
         opened = create_run(config, path, command=sys.argv)
     with opened.lock():
         remember(opened, config)
         learner = learner or build_learner(config, lm_of(opened, config))
-        training = assemble(config, opened, learner=learner, env=env, callbacks=callbacks)
+        training = assemble(
+            config, opened, learner=learner, env=env, callbacks=callbacks, data=data
+        )
         try:
             result = train(training)
         except Interrupted as stopped:

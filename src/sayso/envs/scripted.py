@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,12 +64,14 @@ class Game:
         moves: Decisions in order.
         last: What was shown after the last one.
         terminated: The task ended; else it was cut off.
+        last_choices: Actions that were listed after the last one.
     """
 
     task: Task
     moves: tuple[Move, ...]
     last: Observation
     terminated: bool
+    last_choices: tuple[str, ...] = ()
 
     @property
     def return_(self) -> float:
@@ -122,17 +124,23 @@ def play(env: TextEnv, task: Task, act: Act, *, seed: int, sample: int = 0) -> G
         )
         out_of_turns = env.max_turns is not None and len(moves) >= env.max_turns
         if terminated or truncated or out_of_turns:
-            return Game(task=task, moves=tuple(moves), last=after, terminated=bool(terminated))
+            return Game(
+                task=task, moves=tuple(moves), last=after, terminated=bool(terminated),
+                last_choices=_choices(told),
+            )  # fmt: skip
         shown, info = after, told
 
 
 def play_many(env: TextEnv, act: Act, *, split: str, num_games: int, seed: int) -> Sequence[Game]:
     """Games over the tasks of a split in order, then all of them once more, and so on."""
+    return list(games(env, act, split=split, num_games=num_games, seed=seed))
+
+
+def games(env: TextEnv, act: Act, *, split: str, num_games: int, seed: int) -> Iterator[Game]:
+    """As ``play_many``, one at a time: for more games than memory holds."""
     tasks = env.require_tasks(split)
-    return [
-        play(env, tasks[i % len(tasks)], act, seed=seed, sample=i // len(tasks))
-        for i in range(num_games)
-    ]
+    for i in range(num_games):
+        yield play(env, tasks[i % len(tasks)], act, seed=seed, sample=i // len(tasks))
 
 
 def bounds(env: TextEnv, *, split: str, num_games: int, seed: int = 0) -> dict[str, Interval]:

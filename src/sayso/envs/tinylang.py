@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from sayso.envs.base import TextEnv
+from sayso.envs.scripted import Scripted
 from sayso.types import Task
 
 
@@ -18,6 +22,18 @@ def fixture() -> dict[str, Any]:
     text = (files("sayso.envs") / "data" / "tinylang.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
+
+
+def say_as_reference(env: TextEnv, draws: np.random.Generator) -> str:
+    """A word drawn from the fixture's reference policy, letter by letter."""
+    del env  # there is nothing to see
+    table, word = fixture()["reference_policy"], ""
+    while len(word) < fixture()["max_length"]:
+        letter = str(draws.choice(["a", "b", "E"], p=table[word]))
+        if letter == "E":
+            break
+        word += letter
+    return word
 
 
 class TinyLangEnv(TextEnv):
@@ -30,6 +46,9 @@ class TinyLangEnv(TextEnv):
 
     max_turns = 1
     reward_low, reward_high = 0.0, 1.0
+    scripted: Mapping[str, Scripted] = MappingProxyType(
+        {"reference": Scripted(act=say_as_reference, about="draws from the reference policy")}
+    )
 
     def tasks(self, split: str) -> Sequence[Task]:
         """One task; there is nothing to hold out."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sayso.algorithms.base import Learner, LearnerState, RolloutPlan, Update
+from sayso.algorithms.base import Learner, LearnerState, RolloutPlan, Selective, Update
 from sayso.envs.registry import EnvSource
 from sayso.errors import GuardError
 from sayso.evaluation.evaluate import evaluate
@@ -30,9 +30,14 @@ from sayso.training.guards import (
 )
 from sayso.training.logs import RunLogs, write_evaluation
 from sayso.training.options import TrainOptions
-from sayso.training.order import TaskOrder
+from sayso.training.order import EpisodeOrder, TaskOrder
 from sayso.training.progress import Progress
-from sayso.training.step_metrics import Clocks, step_metrics, step_warnings
+from sayso.training.step_metrics import (
+    Clocks,
+    step_metrics,
+    step_warnings,
+    stored_metrics,
+)
 from sayso.types import EndReason, Episode
 
 StoppedBy = Literal["done", "patience", "callback"]
@@ -65,6 +70,8 @@ class Training:
         seed: The run's seed; everything random is derived from it.
         limits: Limits of a rollout.
         callbacks: Called in order.
+        data: Stored episodes to learn from; unset: steps play the environment.
+        batch_episodes: How many of them a step takes.
     """
 
     learner: Learner
@@ -74,6 +81,8 @@ class Training:
     seed: int
     limits: RolloutLimits = field(default_factory=RolloutLimits)
     callbacks: Sequence[Callback] = ()
+    data: Sequence[Episode] | None = None
+    batch_episodes: int = 64
 
 
 def train(training: Training) -> TrainResult:
@@ -117,10 +126,7 @@ def train(training: Training) -> TrainResult:
 def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Saver) -> StoppedBy:
     """Step until the end; on a signal, checkpoint the last whole step and pass the signal on."""
     learner, progress = training.learner, context.progress
-    tasks = training.source.open().tasks(training.options.split)
-    order = TaskOrder(tasks, learner.plan.tasks_per_step, seed=training.seed)
-    if order.block_size < learner.plan.tasks_per_step:
-        logs.note(_few_tasks(training.options.split, order.block_size, learner.plan))
+    order = _order(training, logs)
     stopped: StoppedBy | None = None
     boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
     try:
@@ -151,6 +157,22 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
     return stopped
 
 
+def _order(training: Training, logs: RunLogs) -> TaskOrder | EpisodeOrder:
+    """What steps work on; says so where it is less than was asked for."""
+    plan, stored = training.learner.plan, training.data
+    if stored is None:
+        tasks = training.source.open().tasks(training.options.split)
+        order = TaskOrder(tasks, plan.tasks_per_step, seed=training.seed)
+        if order.block_size < plan.tasks_per_step:
+            logs.note(_few_tasks(training.options.split, order.block_size, plan))
+        return order
+    chosen = stored
+    if isinstance(training.learner, Selective):
+        chosen = training.learner.select(stored)
+        logs.note(f"Of {len(stored)} stored episodes, {len(chosen)} are learnt from.")
+    return EpisodeOrder(chosen, training.batch_episodes, seed=training.seed)
+
+
 def _few_tasks(split: str, num_tasks: int, plan: RolloutPlan) -> str:
     """Say that a step is smaller than it was meant to be, and what would make up for it."""
     attempts, asked = plan.group_size, plan.tasks_per_step * plan.group_size
@@ -163,16 +185,21 @@ def _few_tasks(split: str, num_tasks: int, plan: RolloutPlan) -> str:
 
 
 def _step(
-    training: Training, context: TrainingContext, logs: RunLogs, order: TaskOrder
+    training: Training, context: TrainingContext, logs: RunLogs, order: TaskOrder | EpisodeOrder
 ) -> StoppedBy | None:
-    """Sample, update, log. "callback" when one of them asks to stop."""
+    """Sample or draw stored episodes, update, log. "callback" when one of them asks to stop."""
     progress, learner = context.progress, training.learner
-    for callback in training.callbacks:
+    is_stored = isinstance(order, EpisodeOrder)
+    for callback in () if is_stored else training.callbacks:
         callback.on_rollout_start(context)
     started = time.monotonic()
-    episodes, num_blocks, useful = _gather(training, progress, order)
+    if isinstance(order, EpisodeOrder):
+        useful = order.batch(progress.num_blocks)
+        episodes, num_blocks = useful, 1
+    else:
+        episodes, num_blocks, useful = _gather(training, progress, order)
     fp(Failpoint.ROLLOUT_DONE)
-    for callback in training.callbacks:
+    for callback in () if is_stored else training.callbacks:
         callback.on_rollout_end(context, episodes)
     sampled = time.monotonic()
     update = Update(metrics={}, num_optimiser_steps=0)
@@ -180,10 +207,15 @@ def _step(
         update = learner.update(useful, seed=derive(training.seed, "update", progress.step))
     interrupt.hold()
     clocks = Clocks(rollout_s=sampled - started, update_s=time.monotonic() - sampled)
-    progress.note_step(episodes, update, num_blocks=num_blocks, num_trained=len(useful))
-    warnings = step_warnings(progress, episodes, useful, update)
-    metrics = step_metrics(progress, episodes, update, clocks)
-    logs.append(progress.step, metrics, episodes if training.options.log_episodes else ())
+    played = () if is_stored else episodes  # what is stored already is not logged again
+    progress.note_step(played, update, num_blocks=num_blocks, num_trained=len(useful))
+    warnings = step_warnings(progress, played, () if is_stored else useful, update)
+    if isinstance(order, EpisodeOrder):
+        epoch = order.epoch(progress.num_blocks)
+        metrics = stored_metrics(progress, useful, update, clocks, epoch=epoch)
+    else:
+        metrics = step_metrics(progress, episodes, update, clocks)
+    logs.append(progress.step, metrics, played if training.options.log_episodes else ())
     if update.skipped:
         logs.save_bad_batch(progress.step, useful, update.skipped[-1].reason)
         check_skips(progress, update.skipped[-1].reason)

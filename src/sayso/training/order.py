@@ -1,4 +1,4 @@
-"""Which tasks a step works on: a fresh derived permutation every epoch, nothing carried."""
+"""Which tasks or stored episodes a step works on: derived permutations, nothing carried."""
 
 from __future__ import annotations
 
@@ -6,7 +6,36 @@ from collections.abc import Collection, Sequence
 
 from sayso.errors import EnvContractError
 from sayso.seeds import generator
-from sayso.types import Task
+from sayso.types import Episode, Task
+
+
+class EpisodeOrder:
+    """Batches of stored episodes, decided by the run's seed and the batch's number alone.
+
+    The epochs, each a permutation of its own, follow each other without a gap, and a batch is the
+    next piece of that row: all are full, and every episode is met as often as any other.
+
+    Attributes:
+        batch_size: Episodes per batch; more than there are is fine, some then come twice.
+    """
+
+    def __init__(self, episodes: Sequence[Episode], batch_size: int, *, seed: int) -> None:
+        self.episodes, self.batch_size, self.seed = episodes, batch_size, seed
+
+    def batch(self, index: int) -> list[Episode]:
+        """Episodes of batch ``index``."""
+        found: list[Episode] = []
+        place, num = index * self.batch_size, len(self.episodes)
+        while len(found) < self.batch_size:
+            epoch, start = divmod(place + len(found), num)
+            order = generator(self.seed, "episode order", epoch).permutation(num)
+            stop = start + self.batch_size - len(found)
+            found += [self.episodes[int(i)] for i in order[start:stop]]
+        return found
+
+    def epoch(self, num_batches: int) -> float:
+        """Times that the data has been met after so many batches."""
+        return num_batches * self.batch_size / len(self.episodes)
 
 
 class TaskOrder:

@@ -55,6 +55,38 @@ def step_metrics(
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 
+def stored_metrics(
+    progress: Progress, episodes: Sequence[Episode], update: Update, clocks: Clocks, *, epoch: float
+) -> dict[str, float]:
+    """The same of a step on stored episodes: what they are is the data's doing, not the policy's.
+
+    Args:
+        progress: Counters, this step included.
+        episodes: The batch.
+        update: What was made of it.
+        clocks: Seconds.
+        epoch: Times that the data has been met.
+    """
+    returns = [e.return_ for e in episodes if e.return_ is not None]
+    num_tokens = sum(e.num_action_tokens for e in episodes)
+    numbers: dict[str, float] = {
+        "progress/episodes": progress.num_episodes,
+        "progress/epochs": epoch,
+        "data/return_mean": _mean(returns),
+        "data/return_std": _std(returns),
+        "data/graded_frac": len(returns) / max(len(episodes), 1),
+        "data/truncated_frac": _mean([e.end is EndReason.TRUNCATED for e in episodes]),
+        "data/turns": _mean([len(e.turns) for e in episodes]),
+        "data/action_tokens": _mean([len(t.action_ids) for e in episodes for t in e.turns]),
+        "update/steps": update.num_optimiser_steps,
+        "update/skipped": len(update.skipped),
+        "time/update_s": clocks.update_s,
+        "time/update_tokens_per_s": num_tokens / max(clocks.update_s, 1e-9),
+    }
+    numbers |= {name: mean.value for name, mean in sorted(update.metrics.items())}
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+
+
 CUT_FRAC_TO_WARN = 0.9
 MIN_ACTIONS_TO_WARN = 8
 MIN_RETURNS_TO_WARN = 4

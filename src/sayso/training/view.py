@@ -98,15 +98,16 @@ class TerminalView(Callback):
             f"{context.progress.num_episodes}/{context.options.total_episodes} episodes",
         ]
         for name, label in (
-            ("reward/mean", "reward"), ("reward/std", "±"), ("kl/mean", "kl"),
+            ("reward/mean", "reward"), ("reward/std", "±"), ("data/return_mean", "data return"),
+            ("imitation/surprisal", "surprisal"), ("kl/mean", "kl"),
             ("policy/entropy", "entropy"), ("action/tokens", "tokens"),
         ):  # fmt: skip
             if name in m:
                 parts.append(f"{label} {m[name]:.3g}")
-        parts.append(
-            f"rollout {m['time/rollout_s']:.1f} s ({m['time/rollout_tokens_per_s']:.0f} tok/s), "
-            f"update {m['time/update_s']:.1f} s, {self._eta(context)}"
-        )
+        if "time/rollout_s" in m:
+            speed = f"{m['time/rollout_tokens_per_s']:.0f} tok/s"
+            parts.append(f"rollout {m['time/rollout_s']:.1f} s ({speed}),")
+        parts.append(f"update {m['time/update_s']:.1f} s, {self._eta(context)}")
         return "  ".join(parts)
 
     def _eta(self, context: TrainingContext) -> str:
@@ -135,7 +136,8 @@ class TerminalView(Callback):
         )  # fmt: skip
         rows: list[Table | Text] = [head]
         if self._last is not None:
-            rows.append(Text(f"reward  {spark(list(self._rewards))}"))
+            if self._rewards:
+                rows.append(Text(f"reward  {spark(list(self._rewards))}"))
             rows.append(numbers_table(self._last))
         if self._eval:
             rows.append(Text(f"evaluation  {self._eval}", style="bold"))
@@ -150,6 +152,7 @@ class TerminalView(Callback):
 
 SHOWN = (
     ("reward/mean", "reward"), ("reward/std", "spread"), ("kl/mean", "KL"),
+    ("data/return_mean", "data return"), ("imitation/surprisal", "data surprisal"),
     ("policy/entropy", "entropy"), ("policy/surprisal", "surprisal"),
     ("action/tokens", "tokens/action"),
     ("action/cut_frac", "cut"), ("policy/ratio", "ratio"), ("policy/clipped_frac", "clipped"),

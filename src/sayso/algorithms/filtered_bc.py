@@ -1,0 +1,186 @@
+"""Filtered behavioural cloning: imitate the best episodes only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal
+
+from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.checks import check_plan, check_positive, is_changed
+from sayso.algorithms.core import Core
+from sayso.algorithms.epochs import nothing_to_learn
+from sayso.algorithms.grading import graded
+from sayso.algorithms.imitate import as_update, imitate
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.step import RowLoss, StepOutcome
+from sayso.credit.best import is_best
+from sayso.data.batch import Batch, PackedRow
+from sayso.data.replay import Replay, ReplayOptions
+from sayso.losses.imitation import imitation
+from sayso.losses.loss import Loss
+from sayso.metrics import Mean
+from sayso.models.lm import LanguageModel
+from sayso.models.scoring import Scores
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.seeds import generator
+from sayso.types import Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilteredBCOptions:
+    """Options of ``FilteredBC``; written in a run file under ``[algorithm]``.
+
+    Attributes:
+        tasks_per_step: Different tasks played per step, without a stored data set.
+        group_size: Attempts at each.
+        top: Fraction of the episodes, by return, that is imitated. All that tie with the last of
+            them are kept too, but never the worst, unless all are equal.
+        among: Compare returns among ``"all"`` episodes, or among attempts at one ``"task"``.
+        updates_per_step: Optimiser steps after each round of playing.
+        draws: Episodes drawn for each from the best that are remembered; all, if there are fewer.
+        replay: What is remembered of playing: ``capacity`` and ``max_age`` alone count.
+    """
+
+    type: Literal["filtered_bc"] = "filtered_bc"
+    tasks_per_step: int = 8
+    group_size: int = 8
+    top: float = 0.1
+    among: Literal["all", "task"] = "all"
+    updates_per_step: int = 1
+    draws: int = 64
+    replay: ReplayOptions = field(default_factory=lambda: ReplayOptions(capacity=1_000))
+
+    online: ClassVar[tuple[str, ...]] = ("updates_per_step", "draws")
+
+    def __post_init__(self) -> None:
+        check_plan(self.tasks_per_step, self.group_size)
+        check_positive(updates_per_step=self.updates_per_step, draws=self.draws)
+        if not 0 < self.top <= 1:
+            raise ValueError(f"top must be in (0, 1], got {self.top}")
+        moot = [f.name for f in fields(self.replay) if f.name not in ("capacity", "max_age")]
+        for name in moot:
+            if is_changed(self.replay, name):
+                raise ValueError(
+                    f"replay.{name} has no effect here, got {getattr(self.replay, name)}: the best "
+                    "are drawn alike"
+                )
+
+
+class FilteredBC:
+    r"""FilteredBC: behavioural cloning of the best episodes, stored or its own.
+
+    .. math:: -\frac{1}{T} \sum_{i \in \text{best}} \sum_t \log \pi(y_{i,t})
+
+    over the T action tokens of the episodes drawn. On a stored data set the best of the whole of
+    it are found once, and each step takes a batch of them: at the minimum the policy is the data's
+    own, given that the return is among the best. Without one the policy plays, remembers its
+    recent episodes, and imitates the best of those: a ratchet, known as expert iteration or
+    rejection sampling fine-tuning.
+
+    When to use it: a baseline that is hard to beat where good episodes are not rare; an episode
+    that was lucky is imitated like one that was good.
+
+    Source:
+        "%BC": Chen et al. 2021, arXiv:2106.01345; online: Snell et al. and Abdulhai et al. 2023,
+        arXiv:2311.18232; Gulcehre et al. 2023, arXiv:2308.08998.
+
+    Tests:
+        tests/math/test_imitation.py, tests/learning/test_imitation.py
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: FilteredBCOptions,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        seed: int,
+    ) -> None:
+        del seed  # draws are keyed by what update is given
+        self.lm, self.options = lm, options
+        self.core = Core(lm, engine, sampling=sampling, optim=optim, kl=kl)
+        self.replay = Replay(options.replay)
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step, group_size=options.group_size
+        )
+
+    def sampler(self) -> Policy:
+        """The policy itself: sampling is the exploration."""
+        return self.core.sampler()
+
+    def policy(self) -> Policy:
+        """The same."""
+        return self.core.policy()
+
+    def select(self, stored: Sequence[Episode]) -> Sequence[Episode]:
+        """The best of a stored data set."""
+        return self._best([e for e in stored if e.return_ is not None])
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Steps towards the best that is remembered; without a memory, towards all of these."""
+        kept, options = graded(episodes), self.options
+        if not options.replay.capacity:
+            if not kept.episodes:
+                return nothing_to_learn(kept)
+            outcome = imitate(self.core, kept.episodes, _loss_of)
+            return as_update([outcome], metrics=kept.metrics, warnings=kept.warnings)
+        self.replay.push(kept.episodes)
+        best = self._best(self._young())
+        outcomes: list[StepOutcome] = []
+        for number in range(options.updates_per_step if best else 0):
+            order = generator(seed, "best", number).permutation(len(best))
+            outcomes.append(
+                imitate(self.core, [best[int(i)] for i in order[: options.draws]], _loss_of)
+            )
+            if outcomes[-1].skipped is not None:
+                break
+        returns = [e.return_ or 0.0 for e in best]
+        metrics = {
+            "replay/episodes": Mean(len(self.replay), 1),
+            "replay/best_return": Mean(float(sum(returns)), len(returns)),
+        }
+        return as_update(outcomes, metrics=kept.metrics | metrics, warnings=kept.warnings)
+
+    def _young(self) -> list[Episode]:
+        """What is remembered and not too old."""
+        limit, now = self.options.replay.max_age, self.core.version
+        return [e for e in self.replay.episodes if limit is None or now - e.policy_version <= limit]
+
+    def _best(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """The top fraction, in order."""
+        places: dict[str, list[int]] = {}
+        for index, episode in enumerate(episodes):
+            key = episode.task.id if self.options.among == "task" else ""
+            places.setdefault(key, []).append(index)
+        chosen: list[int] = []
+        for indices in places.values():
+            returns = [episodes[index].return_ or 0.0 for index in indices]
+            best = is_best(returns, self.options.top)
+            chosen += [index for index, keep in zip(indices, best, strict=True) if keep]
+        return [episodes[index] for index in sorted(chosen)]
+
+    def state(self) -> LearnerState:
+        """Weights, optimiser, memory."""
+        state = self.core.state(**self.replay.state_values())
+        return LearnerState(
+            tensors={**state.tensors, **self.replay.state_tensors()}, values=state.values
+        )
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        values = self.core.load_state(state)
+        self.replay.load_tensors(dict(state.tensors), num_seen=int(values["replay_num_seen"]))
+
+
+def _loss_of(batch: Batch) -> RowLoss:
+    count = float(batch.num_actions)
+
+    def row_loss(_: int, row: PackedRow, scores: Scores) -> list[Loss]:
+        return [imitation(scores.logprob, row.is_action, num_in_step=count)]
+
+    return row_loss
