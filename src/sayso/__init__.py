@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         GRPO as GRPO,
     )
     from sayso.app.facade import (
+        ILQL as ILQL,
+    )
+    from sayso.app.facade import (
         PPO as PPO,
     )
     from sayso.app.facade import (
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     )
     from sayso.app.facade import (
         Agent as Agent,
+    )
+    from sayso.app.facade import (
+        MCReturns as MCReturns,
     )
     from sayso.app.facade import (
         Reinforce as Reinforce,
@@ -53,6 +59,8 @@ _HOMES = {
     "A2C": "app.facade",
     "Agent": "app.facade",
     "GRPO": "app.facade",
+    "ILQL": "app.facade",
+    "MCReturns": "app.facade",
     "PPO": "app.facade",
     "RLOO": "app.facade",
     "Reinforce": "app.facade",

@@ -6,6 +6,8 @@ from typing import Any
 
 from sayso.algorithms.a2c import A2C
 from sayso.algorithms.grpo import GRPO
+from sayso.algorithms.ilql import ILQL
+from sayso.algorithms.mc_returns import MCReturns
 from sayso.algorithms.ppo import PPO
 from sayso.algorithms.reinforce import Reinforce
 from sayso.algorithms.reinforce_pp import ReinforcePP
@@ -18,4 +20,6 @@ ALGORITHMS: dict[str, Any] = {
     "reinforce_pp": ReinforcePP,
     "a2c": A2C,
     "ppo": PPO,
+    "mc_returns": MCReturns,
+    "ilql": ILQL,
 }

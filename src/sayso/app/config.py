@@ -8,7 +8,9 @@ from typing import Any
 
 from sayso.algorithms.a2c import A2COptions
 from sayso.algorithms.grpo import GRPOOptions
+from sayso.algorithms.ilql import ILQLOptions
 from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.mc_returns import MCReturnsOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.ppo import PPOOptions
 from sayso.algorithms.reinforce import ReinforceOptions
@@ -67,7 +69,14 @@ class EnvOptions:
 
 
 AlgorithmOptions = (
-    GRPOOptions | RLOOOptions | ReinforceOptions | ReinforcePPOptions | A2COptions | PPOOptions
+    GRPOOptions
+    | RLOOOptions
+    | ReinforceOptions
+    | ReinforcePPOptions
+    | A2COptions
+    | PPOOptions
+    | MCReturnsOptions
+    | ILQLOptions
 )
 
 

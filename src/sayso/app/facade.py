@@ -294,8 +294,30 @@ class PPO(Agent):
     algorithm = "ppo"
 
 
+class MCReturns(Agent):
+    """A policy steered by values of tokens that were regressed on returns."""
+
+    algorithm = "mc_returns"
+
+
+class ILQL(Agent):
+    """Implicit language Q-learning: a policy steered by values that stitch data together."""
+
+    algorithm = "ilql"
+
+
 AGENTS: dict[str, type[Agent]] = {
-    agent.algorithm: agent for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO)
+    agent.algorithm: agent
+    for agent in (
+        GRPO,
+        RLOO,
+        Reinforce,
+        ReinforcePP,
+        A2C,
+        PPO,
+        MCReturns,
+        ILQL,
+    )
 }
 
 
