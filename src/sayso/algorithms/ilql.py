@@ -18,10 +18,10 @@ from sayso.algorithms.critic import check_discounts
 from sayso.algorithms.epochs import nothing_to_learn
 from sayso.algorithms.grading import graded
 from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.memory import RowTerms, check_memory, learn
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.token_losses import clone, push_down, weighed
 from sayso.algorithms.token_states import TokenStates, rewards_and_discounts, token_states
+from sayso.algorithms.value_steps import RowTerms, check_memory, learn
 from sayso.data.batch import Batch, PackedRow
 from sayso.data.replay import Replay, ReplayOptions
 from sayso.losses.loss import Loss, bounded_exp, mean_over
@@ -229,7 +229,7 @@ class ILQL:
     def _targets(
         self, batch: Batch, row: PackedRow, states: TokenStates, *, value: Tensor, least: Tensor
     ) -> Tensor:
-        """y of each action token of a row."""
+        """Y of each action token of a row."""
         options = self.options
         pairs = [
             rewards_and_discounts(

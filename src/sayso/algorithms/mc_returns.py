@@ -23,10 +23,10 @@ from sayso.algorithms.critic import check_discounts
 from sayso.algorithms.epochs import nothing_to_learn
 from sayso.algorithms.grading import graded, token_rewards, turn_ends
 from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.memory import RowTerms, check_memory, learn
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.token_losses import clone, push_down, weighed
 from sayso.algorithms.token_states import TokenStates, token_states
+from sayso.algorithms.value_steps import RowTerms, check_memory, learn
 from sayso.credit.returns import reward_to_go
 from sayso.data.batch import Batch, PackedRow
 from sayso.data.replay import Replay, ReplayOptions
@@ -115,8 +115,8 @@ class MCReturns:
 
     Source:
         Abdulhai et al. 2023 (LMRL-Gym), arXiv:2311.18232, sec. 4.2 and eq. 5, which misprints β Q
-        as an exponent of π_b. Differs in V, which judges cut-off episodes and centres the advantage;
-        and in the discount, which is per decision.
+        as an exponent of π_b. Differs in V, which judges cut-off episodes and centres the
+        advantage; and in the discount, which is per decision.
 
     Tests:
         tests/math/test_token_values.py, tests/learning/test_token_values.py

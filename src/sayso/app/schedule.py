@@ -20,7 +20,10 @@ def num_optimiser_steps(config: RunConfig, env: EnvSource) -> int:
     num_updates = -(-config.train.total_episodes // max(1, num_tasks * algorithm.group_size))
     num_kept = num_tasks * (getattr(algorithm, "train_on", None) or algorithm.group_size)
     minibatches = min(getattr(algorithm, "minibatches", 1), max(1, num_kept))
-    return num_updates * int(getattr(algorithm, "epochs", 1)) * minibatches
+    num_passes = int(getattr(algorithm, "epochs", 1)) * int(
+        getattr(algorithm, "updates_per_step", 1)
+    )
+    return num_updates * num_passes * minibatches
 
 
 def refuse_standstill(config: RunConfig, env: EnvSource, *, fix: str = LEAVE_OUT) -> None:

@@ -131,12 +131,13 @@ def conservatism(
     .. math:: \tfrac{1}{N} \sum_i w_i \Bigl[\log \textstyle\sum_a e^{Q(h_i, a)} - Q(h_i, a_i)\Bigr]
 
     Together with half the squared TD error its weight α moves the fixed point to
-    :math:`Q(a) = y(a) + \alpha (1 - \mathrm{softmax}(Q)(a) / \pi_b(a))`; as α → ∞, softmax(Q) = π_b.
+    :math:`Q(a) = y(a) + \alpha (1 - \mathrm{softmax}(Q)(a) / \pi_b(a))`: as α → ∞, softmax(Q)
+    becomes π_b.
 
     Args:
         taken: Q of the token in the data, differentiable.
-        log_total: Log of the sum over all tokens (``QHead.log_total``). Over some tokens, the one in
-            the data among them, it is a lower bound: those left out are not pushed down.
+        log_total: Log of the sum over all tokens (``QHead.log_total``). Over some tokens, the one
+            in the data among them, it is a lower bound: those left out are not pushed down.
         is_action: True where the policy chose the token.
         num_actions_in_step: N: action tokens of the whole optimiser step.
         weight: Importance weights; unset: 1.

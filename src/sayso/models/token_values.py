@@ -50,7 +50,10 @@ class TokenValues(nn.Module):
         ]
         self.online = nn.ModuleList(heads)
         self.target = nn.ModuleList(target_of(head) for head in heads if has_targets)
-        self.context = ValueHead(lm.width, dtype=lm.dtype, device=lm.device)
+        self.context = ValueHead(
+            lm.width, inner=2 * lm.width, seed=derive(seed, "context head"), dtype=lm.dtype,
+            device=lm.device,
+        )  # fmt: skip
 
     def heads(self) -> list[QHead]:
         """Those that learn."""

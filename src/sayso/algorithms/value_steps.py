@@ -42,7 +42,7 @@ TermsOf = Callable[[Batch, PackedRow, Tensor], RowTerms]
 """From a batch, one of its rows and the importance weight of each action to the row's loss."""
 
 
-def learn(  # noqa: PLR0913  # where the episodes come from, and what is done with them
+def learn(  # where the episodes come from, and what is done with them
     core: Core,
     kept: Graded,
     memory: Replay,
