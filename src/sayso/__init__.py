@@ -41,6 +41,9 @@ if TYPE_CHECKING:
         ReinforcePP as ReinforcePP,
     )
     from sayso.app.facade import (
+        TokenDQN as TokenDQN,
+    )
+    from sayso.app.facade import (
         evaluate as evaluate,
     )
     from sayso.envs.base import TextEnv as TextEnv
@@ -61,6 +64,7 @@ _HOMES = {
     "GRPO": "app.facade",
     "ILQL": "app.facade",
     "MCReturns": "app.facade",
+    "TokenDQN": "app.facade",
     "PPO": "app.facade",
     "RLOO": "app.facade",
     "Reinforce": "app.facade",

@@ -67,8 +67,8 @@ def steered(
         \text{ of } \pi_b
 
     up to a constant of each row: without the clip the value of the context in A cancels. Where all
-    advantages are 0 the logits are unchanged, bit for bit. Temperature and filters of ``[sampling]``
-    come after.
+    advantages are 0 the logits are unchanged, bit for bit. Temperature and filters of
+    ``[sampling]`` come after.
 
     Args:
         logits: The model's own.

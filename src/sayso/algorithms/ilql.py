@@ -214,8 +214,8 @@ class ILQL:
         )
         if options.alpha_cql:
             pushed = push_down(
-                self.lm, heads, states.hidden, row, count=count, num_tokens=options.cql_tokens,
-                weight=weight,
+                self.lm, heads.heads(), states.hidden, row, count=count,
+                num_tokens=options.cql_tokens, weight=weight,
             )  # fmt: skip
             losses.append(weighed(options.alpha_cql, pushed))
         if options.train_lm and options.bc_coef:

@@ -191,7 +191,7 @@ class MCReturns:
         ]  # fmt: skip
         if options.alpha_cql:
             pushed = push_down(
-                self.lm, self.heads, states.hidden, row, count=count,
+                self.lm, self.heads.heads(), states.hidden, row, count=count,
                 num_tokens=options.cql_tokens, weight=weight,
             )  # fmt: skip
             losses.append(weighed(options.alpha_cql, pushed))

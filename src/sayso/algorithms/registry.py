@@ -12,6 +12,7 @@ from sayso.algorithms.ppo import PPO
 from sayso.algorithms.reinforce import Reinforce
 from sayso.algorithms.reinforce_pp import ReinforcePP
 from sayso.algorithms.rloo import RLOO
+from sayso.algorithms.token_dqn import TokenDQN
 
 ALGORITHMS: dict[str, Any] = {
     "grpo": GRPO,
@@ -22,4 +23,5 @@ ALGORITHMS: dict[str, Any] = {
     "ppo": PPO,
     "mc_returns": MCReturns,
     "ilql": ILQL,
+    "token_dqn": TokenDQN,
 }

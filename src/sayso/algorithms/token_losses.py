@@ -5,6 +5,8 @@ Dimensions: n = positions of one packed row, d = width, k = tokens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,8 +16,8 @@ from sayso.losses.loss import Loss
 from sayso.losses.q_learning import cloning, conservatism
 from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
+from sayso.models.q_heads import QHead
 from sayso.models.scoring import score_states
-from sayso.models.token_values import TokenValues
 
 LIKELIEST_CHUNK = 256
 """Positions whose logits exist at a time when only the likeliest tokens are wanted."""
@@ -44,7 +46,7 @@ def clone(
 
 def push_down(
     lm: LanguageModel,
-    heads: TokenValues,
+    heads: Sequence[QHead],
     hidden: Float[Tensor, "n d"],
     row: PackedRow,
     *,
@@ -65,8 +67,8 @@ def push_down(
     """
     ids = likeliest(lm, hidden, num_tokens, also=row.target) if num_tokens else None
     parts = []
-    for head, taken in zip(heads.heads(), heads.taken(hidden, row.target), strict=True):
-        total = head.log_total(hidden, ids)
+    for head in heads:
+        taken, total = head.of(hidden, row.target[:, None])[:, 0], head.log_total(hidden, ids)
         parts.append(
             conservatism(taken, total, row.is_action, num_actions_in_step=count, weight=weight)
         )

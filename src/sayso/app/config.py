@@ -16,6 +16,7 @@ from sayso.algorithms.ppo import PPOOptions
 from sayso.algorithms.reinforce import ReinforceOptions
 from sayso.algorithms.reinforce_pp import ReinforcePPOptions
 from sayso.algorithms.rloo import RLOOOptions
+from sayso.algorithms.token_dqn import TokenDQNOptions
 from sayso.config.load import build_into, override
 from sayso.config.problems import Problems
 from sayso.errors import ConfigError
@@ -77,6 +78,7 @@ AlgorithmOptions = (
     | PPOOptions
     | MCReturnsOptions
     | ILQLOptions
+    | TokenDQNOptions
 )
 
 

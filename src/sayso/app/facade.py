@@ -311,6 +311,12 @@ class ILQL(Agent):
     algorithm = "ilql"
 
 
+class TokenDQN(Agent):
+    """A deep Q-network over tokens, for small vocabularies."""
+
+    algorithm = "token_dqn"
+
+
 AGENTS: dict[str, type[Agent]] = {
     agent.algorithm: agent
     for agent in (
@@ -322,6 +328,7 @@ AGENTS: dict[str, type[Agent]] = {
         PPO,
         MCReturns,
         ILQL,
+        TokenDQN,
     )
 }
 

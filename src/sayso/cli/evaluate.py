@@ -64,10 +64,9 @@ def _table(rows: list[Acted]) -> list[str]:
     for row in rows:
         mean = row.report.mean
         beta = "run's" if row.beta is None else f"{row.beta:g}"
-        low, high = ("" if x is None else f"{x:.4f}" for x in (mean.low, mean.high))
         lines.append(
-            f"{beta:>8} {row.decode:>8} {mean.mean:>10.4f} {low:>10} {high:>10} "
-            f"{row.report.num_episodes:>9}"
+            f"{beta:>8} {row.decode:>8} {mean.mean:>10.4f} {mean.low:>10.4f} "
+            f"{mean.high:>10.4f} {len(row.report.returns):>9}"
         )
     return lines
 

@@ -1,9 +1,11 @@
 """The heads of token-level value learners: action values, their targets, values of contexts.
 
-Dimensions: h = heads, n = positions, d = width, v = vocabulary, k = tokens of interest.
+Dimensions: h = heads, n = positions, d = width, v = vocabulary, k, m = tokens of interest.
 """
 
 from __future__ import annotations
+
+import copy
 
 import torch
 from jaxtyping import Float, Int
@@ -87,4 +89,99 @@ class TokenValues(nn.Module):
 
     def follow(self, rate: float) -> None:
         """Move the targets; see ``polyak``."""
+        polyak(self.target, self.online, rate)
+
+
+class DuelingValues(nn.Module):
+    r"""Values of the tokens to choose among, 0 everywhere at the start.
+
+    .. math:: Q(h, a) = V(h) + A(h, a) - \tfrac{1}{|K|} \textstyle\sum_{b \in K(h)} A(h, b)
+
+    or without V and the mean: Q = A.
+
+    Args:
+        lm: Gives width, vocabulary, precision and place.
+        rank: See ``q_head``.
+        is_dueling: Whether V is a head of its own.
+        seed: Decides first weights.
+
+    Attributes:
+        action: A.
+        context: V, if it is a head of its own.
+
+    Source:
+        Wang et al. 2016, arXiv:1511.06581, eq. 9.
+    """
+
+    def __init__(self, lm: LanguageModel, *, rank: int | None, is_dueling: bool, seed: int) -> None:
+        super().__init__()
+        self.action = q_head(lm, rank=rank, seed=derive(seed, "q head"), has_layer=True)
+        self.context: ValueHead | None = None
+        if is_dueling:
+            self.context = ValueHead(
+                lm.width, inner=2 * lm.width, seed=derive(seed, "context head"), dtype=lm.dtype,
+                device=lm.device,
+            )  # fmt: skip
+
+    def of(
+        self,
+        hidden: Float[Tensor, "n d"],
+        ids: Int[Tensor, "n k"] | None,
+        among: Int[Tensor, "n m"] | None,
+    ) -> Float[Tensor, "n k"]:
+        """Values of some tokens.
+
+        Args:
+            hidden: States.
+            ids: Which tokens; ``None``: all.
+            among: K(h); ``None``: all.
+        """
+        values = self._action(hidden, ids)
+        if self.context is None:
+            return values
+        value: Tensor = self.context(hidden)
+        return values - self._action(hidden, among).mean(-1, keepdim=True) + value[:, None]
+
+    def _action(self, hidden: Tensor, ids: Tensor | None) -> Tensor:
+        found: Tensor = self.action(hidden) if ids is None else self.action.of(hidden, ids)
+        return found
+
+
+class ChosenValues(nn.Module):
+    """``DuelingValues`` and a slow copy of them.
+
+    Attributes:
+        online: Those that learn.
+        target: Their slow copy.
+    """
+
+    def __init__(self, lm: LanguageModel, *, rank: int | None, is_dueling: bool, seed: int) -> None:
+        super().__init__()
+        self.online = DuelingValues(lm, rank=rank, is_dueling=is_dueling, seed=seed)
+        self.target = copy.deepcopy(self.online).requires_grad_(requires_grad=False)
+
+    @torch.no_grad()
+    def best(
+        self,
+        hidden: Float[Tensor, "n d"],
+        ids: Int[Tensor, "n k"] | None,
+        among: Int[Tensor, "n m"] | None,
+        *,
+        is_double: bool,
+    ) -> Float[Tensor, " n"]:
+        """What the best of some tokens is worth, by the slow copy.
+
+        Args:
+            hidden: States.
+            ids: The tokens to choose among; ``None``: all.
+            among: See ``DuelingValues.of``.
+            is_double: Let the heads that learn say which is best: the noise by which a token is
+                chosen is then not the noise that it is valued with.
+        """
+        slow = self.target.of(hidden, ids, among)
+        chooser = self.online.of(hidden, ids, among) if is_double else slow
+        return slow.gather(-1, chooser.argmax(-1, keepdim=True))[:, 0]
+
+    def follow(self, rate: float) -> None:
+        """Move the slow copy; see ``polyak``."""
         polyak(self.target, self.online, rate)
