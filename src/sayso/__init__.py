@@ -26,6 +26,9 @@ if TYPE_CHECKING:
         GRPO as GRPO,
     )
     from sayso.app.facade import (
+        ILQL as ILQL,
+    )
+    from sayso.app.facade import (
         PPO as PPO,
     )
     from sayso.app.facade import (
@@ -38,10 +41,16 @@ if TYPE_CHECKING:
         FilteredBC as FilteredBC,
     )
     from sayso.app.facade import (
+        MCReturns as MCReturns,
+    )
+    from sayso.app.facade import (
         Reinforce as Reinforce,
     )
     from sayso.app.facade import (
         ReinforcePP as ReinforcePP,
+    )
+    from sayso.app.facade import (
+        TokenDQN as TokenDQN,
     )
     from sayso.app.facade import (
         evaluate as evaluate,
@@ -65,6 +74,9 @@ _HOMES = {
     "FilteredBC": "app.facade",
     "Agent": "app.facade",
     "GRPO": "app.facade",
+    "ILQL": "app.facade",
+    "MCReturns": "app.facade",
+    "TokenDQN": "app.facade",
     "PPO": "app.facade",
     "RLOO": "app.facade",
     "Reinforce": "app.facade",

@@ -9,10 +9,13 @@ from sayso.algorithms.awr import AWR
 from sayso.algorithms.bc import BC
 from sayso.algorithms.filtered_bc import FilteredBC
 from sayso.algorithms.grpo import GRPO
+from sayso.algorithms.ilql import ILQL
+from sayso.algorithms.mc_returns import MCReturns
 from sayso.algorithms.ppo import PPO
 from sayso.algorithms.reinforce import Reinforce
 from sayso.algorithms.reinforce_pp import ReinforcePP
 from sayso.algorithms.rloo import RLOO
+from sayso.algorithms.token_dqn import TokenDQN
 
 ALGORITHMS: dict[str, Any] = {
     "grpo": GRPO,
@@ -24,6 +27,9 @@ ALGORITHMS: dict[str, Any] = {
     "bc": BC,
     "filtered_bc": FilteredBC,
     "awr": AWR,
+    "mc_returns": MCReturns,
+    "ilql": ILQL,
+    "token_dqn": TokenDQN,
 }
 ON_POLICY = frozenset({"grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo"})
 """They learn from what their own policy has just sampled, never from a stored data set."""

@@ -14,6 +14,7 @@ from sayso.app.refusals import (
     is_one_step,
     refuse_changed,
     refuse_unused,
+    refuse_unused_by_values,
     refuse_unused_kl,
 )
 from sayso.app.schedule import follow_schedule
@@ -66,6 +67,7 @@ def build_learner(config: RunConfig, lm: LanguageModel) -> Learner:
         UnusedOptionError: If an option has no effect for this algorithm.
     """
     refuse_unused_kl(config)
+    refuse_unused_by_values(config)
     learner_class = ALGORITHMS[config.algorithm.type]
     learner: Learner = learner_class(
         lm,

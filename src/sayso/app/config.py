@@ -11,12 +11,15 @@ from sayso.algorithms.awr import AWROptions
 from sayso.algorithms.bc import BCOptions
 from sayso.algorithms.filtered_bc import FilteredBCOptions
 from sayso.algorithms.grpo import GRPOOptions
+from sayso.algorithms.ilql import ILQLOptions
 from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.mc_returns import MCReturnsOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.ppo import PPOOptions
 from sayso.algorithms.reinforce import ReinforceOptions
 from sayso.algorithms.reinforce_pp import ReinforcePPOptions
 from sayso.algorithms.rloo import RLOOOptions
+from sayso.algorithms.token_dqn import TokenDQNOptions
 from sayso.config.load import build_into, override
 from sayso.config.problems import Problems
 from sayso.data.options import DataOptions
@@ -72,9 +75,19 @@ class EnvOptions:
 
 
 AlgorithmOptions = (
-    GRPOOptions | RLOOOptions | ReinforceOptions | ReinforcePPOptions | A2COptions | PPOOptions
-    | BCOptions | FilteredBCOptions | AWROptions
-)  # fmt: skip
+    GRPOOptions
+    | RLOOOptions
+    | ReinforceOptions
+    | ReinforcePPOptions
+    | A2COptions
+    | PPOOptions
+    | MCReturnsOptions
+    | ILQLOptions
+    | TokenDQNOptions
+    | BCOptions
+    | FilteredBCOptions
+    | AWROptions
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

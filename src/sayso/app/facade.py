@@ -39,6 +39,7 @@ from sayso.app.origin import (
 from sayso.app.refusals import refuse_unused
 from sayso.app.schedule import refuse_standstill
 from sayso.app.stored import build_data
+from sayso.app.sweep import Decode, policy_as
 from sayso.config.load import to_table
 from sayso.data.datasets import DataSet
 from sayso.data.options import IN_PYTHON
@@ -203,13 +204,9 @@ class Agent:
         Raises:
             OptionValueError: If the observation is neither.
         """
-        policy = self.learner.policy()
+        decode: Decode = "greedy" if deterministic else "sampled"
+        policy = policy_as(self.learner, self.config, decode=decode)
         engine = policy.engine
-        if deterministic:
-            from sayso.sampling.make import make_engine
-
-            exactly = dataclasses.replace(self.config.sampling, top_k=1, precision="exact")
-            engine = make_engine(self.lm, exactly)
         engine.submit(
             Request(
                 session="predict",
@@ -223,10 +220,18 @@ class Agent:
         return policy.chat.answer(completion.ids, policy.stop)
 
     def evaluate(
-        self, *, split: str = "held_out", num_episodes: int = 100, seed: int = 0
+        self,
+        *,
+        split: str = "held_out",
+        num_episodes: int = 100,
+        seed: int = 0,
+        beta: float | None = None,
+        decode: Decode = "sampled",
     ) -> EvalReport:
-        """Mean return with its interval, per reward part; changes nothing."""
-        return evaluate(self, split=split, num_episodes=num_episodes, seed=seed)
+        """Mean return with its interval, per reward part; changes nothing. See ``evaluate``."""
+        return evaluate(
+            self, split=split, num_episodes=num_episodes, seed=seed, beta=beta, decode=decode
+        )
 
     def save(self, directory: str | Path) -> None:
         """Write a plain Hugging Face directory, with a model card and sayso's options."""
@@ -333,9 +338,40 @@ class AWR(Agent):
     algorithm = "awr"
 
 
+class MCReturns(Agent):
+    """A policy steered by values of tokens that were regressed on returns."""
+
+    algorithm = "mc_returns"
+
+
+class ILQL(Agent):
+    """Implicit language Q-learning: a policy steered by values that stitch data together."""
+
+    algorithm = "ilql"
+
+
+class TokenDQN(Agent):
+    """A deep Q-network over tokens, for small vocabularies."""
+
+    algorithm = "token_dqn"
+
+
 AGENTS: dict[str, type[Agent]] = {
     agent.algorithm: agent
-    for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO, BC, FilteredBC, AWR)
+    for agent in (
+        GRPO,
+        RLOO,
+        Reinforce,
+        ReinforcePP,
+        A2C,
+        PPO,
+        BC,
+        FilteredBC,
+        AWR,
+        MCReturns,
+        ILQL,
+        TokenDQN,
+    )
 }
 
 
@@ -395,6 +431,8 @@ def evaluate(
     split: str = "held_out",
     num_episodes: int = 100,
     seed: int = 0,
+    beta: float | None = None,
+    decode: Decode = "sampled",
 ) -> EvalReport:
     """Mean return of an agent with its 95 % interval, per part of the reward.
 
@@ -404,6 +442,8 @@ def evaluate(
         split: ``"train"``, ``"held_out"`` or ``"unseen"``.
         num_episodes: How many.
         seed: Same seed, same weights: same report.
+        beta: How strongly values steer, for algorithms that have some, instead of ``acting.beta``.
+        decode: ``"sampled"``, or ``"greedy"``: the likeliest token each time.
     """
     if not isinstance(model, Agent):
         raise OptionValueError(
@@ -418,13 +458,14 @@ def evaluate(
     other = model.source if env is None else source(env)
     other.open().require_tasks(split, where=other.id)
     report = measure(
-        model.learner.policy(),
+        policy_as(model.learner, model.config, beta=beta, decode=decode),
         other,
         split=split,
         num_episodes=num_episodes,
         seed=seed,
         limits=rollout_limits(model.config.env),
     )
-    if other is model.source or (other.spec is not None and other.spec == model.source.spec):
+    is_same = other is model.source or (other.spec is not None and other.spec == model.source.spec)
+    if is_same and beta is None and decode == "sampled":
         model.last_report = report
     return report

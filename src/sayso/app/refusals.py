@@ -26,6 +26,7 @@ def refuse_unused(config: RunConfig) -> None:
     refuse_unused_kl(config)
     _refuse_unused_clips(config)
     _refuse_data(config)
+    refuse_unused_by_values(config)
     if not config.train.eval_every:
         refuse_changed(
             config.train, "train", ("eval_episodes", "eval_split"),
@@ -52,6 +53,27 @@ def refuse_unused_kl(config: RunConfig) -> None:
         refuse_changed(
             config.kl, "kl", names, reason="while kl.coef is 0", fix="Set kl.coef above 0"
         )
+
+
+def is_steered(config: RunConfig) -> bool:
+    """Whether the policy is the language model steered by values, with options of acting."""
+    return hasattr(config.algorithm, "acting")
+
+
+def refuse_unused_by_values(config: RunConfig) -> None:
+    """Refuse what does nothing for a policy that values steer: it has an engine of its own."""
+    if is_steered(config):
+        refuse_changed(
+            config.sampling, "sampling", ("engine", "precision"),
+            reason=f"with {config.algorithm.type}, whose values steer an engine of its own",
+            fix="Take another algorithm",
+        )  # fmt: skip
+    if not getattr(config.algorithm, "uses_kl", True):
+        refuse_changed(
+            config.kl, "kl", ("coef",),
+            reason=f"with {config.algorithm.type}, whose loss has no such term",
+            fix="Set algorithm.acting.beta, which says how far from the model it may act",
+        )  # fmt: skip
 
 
 def refuse_changed(

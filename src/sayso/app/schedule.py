@@ -22,12 +22,17 @@ def num_optimiser_steps(config: RunConfig, env: EnvSource) -> int:
     if config.data.path is not None:
         num_kept = config.data.batch_episodes
         minibatches = min(getattr(algorithm, "minibatches", 1), num_kept)
-        return -(-total // num_kept) * int(getattr(algorithm, "epochs", 1)) * int(minibatches)
+        return -(-total // num_kept) * _passes(algorithm) * int(minibatches)
     num_tasks = min(algorithm.tasks_per_step, len(env.open().tasks(config.train.split)))
     num_updates = -(-total // max(1, num_tasks * algorithm.group_size))
     num_kept = num_tasks * (getattr(algorithm, "train_on", None) or algorithm.group_size)
     minibatches = min(getattr(algorithm, "minibatches", 1), max(1, num_kept))
-    return int(num_updates) * int(getattr(algorithm, "epochs", 1)) * int(minibatches)
+    return int(num_updates) * _passes(algorithm) * int(minibatches)
+
+
+def _passes(algorithm: Any) -> int:
+    """How often an update goes over a batch, or draws one."""
+    return int(getattr(algorithm, "epochs", 1)) * int(getattr(algorithm, "updates_per_step", 1))
 
 
 def refuse_standstill(config: RunConfig, env: EnvSource, *, fix: str = LEAVE_OUT) -> None:

@@ -8,38 +8,102 @@ from typing import TYPE_CHECKING
 
 from sayso.cli.restore import restore
 from sayso.envs.listed import num_tasks
+from sayso.errors import OptionValueError
 from sayso.runs.run import Run
 
 if TYPE_CHECKING:
+    from sayso.app.sweep import Acted, Decode
     from sayso.envs.registry import EnvSource
 
 
 def run(
-    path: Path, *, split: str | None, episodes: int, checkpoint: str, seed: int, as_json: bool
+    path: Path,
+    *,
+    split: str | None,
+    episodes: int,
+    checkpoint: str,
+    seed: int,
+    beta: str | None,
+    decode: str,
+    as_json: bool,
 ) -> None:
-    """Evaluate a run's policy and print the report."""
+    """Evaluate a run's policy and print the report, or a row for each way of acting."""
     from sayso.app.assemble import config_of, env_source, rollout_limits
     from sayso.app.origin import require_named
-    from sayso.evaluation.evaluate import evaluate
+    from sayso.app.sweep import refuse_beta, sweep
 
     opened = Run.open(path)
     require_named(opened, "env")
-    env = env_source(config_of(opened).env)
+    betas, decodes = _betas(beta), _decodes(decode)
+    config = config_of(opened)
+    env = env_source(config.env)
     split = split or first_with_tasks(env)
     env.open().require_tasks(split, where=env.id)  # before the model is loaded
+    if beta is not None:
+        refuse_beta(config)
     config, learner, step = restore(path, checkpoint)
-    report = evaluate(
-        learner.policy(),
-        env,
-        split=split,
-        num_episodes=episodes,
-        seed=seed,
-        limits=rollout_limits(config.env),
-    )
+    rows = sweep(
+        learner, config, env, betas=betas, decodes=decodes, split=split, num_episodes=episodes,
+        seed=seed, limits=rollout_limits(config.env),
+    )  # fmt: skip
+    is_single = beta is None and len(rows) == 1
     if as_json:
-        print(json.dumps({"run": str(path), "step": step, **report.to_json()}))
-        return
-    print(f"{path} at step {step}, {report}")
+        head = {"run": str(path), "step": step}
+        told = rows[0].report.to_json() if is_single else {"rows": [r.to_json() for r in rows]}
+        print(json.dumps({**head, **told}))
+    elif is_single:
+        print(f"{path} at step {step}, {rows[0].report}")
+    else:
+        print(f"{path} at step {step}, split {split}, 95 % intervals")
+        print("\n".join(_table(rows)))
+
+
+def _table(rows: list[Acted]) -> list[str]:
+    """One line for each way of acting."""
+    lines = [f"{'beta':>8} {'decode':>8} {'return':>10} {'low':>10} {'high':>10} {'episodes':>9}"]
+    for row in rows:
+        mean = row.report.mean
+        beta = "run's" if row.beta is None else f"{row.beta:g}"
+        lines.append(
+            f"{beta:>8} {row.decode:>8} {mean.mean:>10.4f} {mean.low:>10.4f} "
+            f"{mean.high:>10.4f} {len(row.report.returns):>9}"
+        )
+    return lines
+
+
+def _betas(text: str | None) -> list[float | None]:
+    """Numbers between commas.
+
+    Raises:
+        OptionValueError: If one is none.
+    """
+    if text is None:
+        return [None]
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise OptionValueError(
+            where="--beta", problem=f"got {text!r}.", fix="Write numbers: --beta 0,1,4,16."
+        ) from error
+
+
+def _decodes(text: str) -> list[Decode]:
+    """Ways of decoding between commas.
+
+    Raises:
+        OptionValueError: If one is unknown.
+    """
+    found: list[Decode] = []
+    for part in text.split(","):
+        if part == "sampled":
+            found.append("sampled")
+        elif part == "greedy":
+            found.append("greedy")
+        else:
+            raise OptionValueError(
+                where="--decode", problem=f"got {part!r}.", fix="Use sampled, greedy or both."
+            )
+    return found
 
 
 def first_with_tasks(env: EnvSource) -> str:

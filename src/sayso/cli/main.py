@@ -85,14 +85,22 @@ def eval_(
     episodes: Annotated[int, typer.Option(help="How many.", min=1)] = 100,
     checkpoint: Annotated[str, typer.Option(help="last, best, base, or a step.")] = "last",
     seed: Annotated[int, typer.Option(help="Seed of the evaluation.", min=0)] = 0,
+    beta: Annotated[
+        str | None,
+        typer.Option(help="How strongly values steer, one row for each, e.g. 0,1,4,16."),
+    ] = None,
+    decode: Annotated[str, typer.Option(help="sampled, greedy or both: greedy,sampled.")] = (
+        "sampled"
+    ),
     json_: Json = False,
 ) -> None:
     """Measure a run's policy: mean return with its interval, per reward part."""
     from sayso.cli import evaluate as command
 
     command.run(
-        run, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed, as_json=json_
-    )
+        run, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed, beta=beta,
+        decode=decode, as_json=json_,
+    )  # fmt: skip
 
 
 @app.command()

@@ -25,6 +25,11 @@ VALUE_HEAD, Q_HEADS, ADAPTER = "value_head.safetensors", "q_heads.safetensors", 
 _SAMPLING_ONLY = (
     "temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
 )  # fmt: skip
+_STEERED = (
+    f"The policy that was trained is this model **steered by values**, which lie in `{Q_HEADS}`:",
+    "`sayso.Agent.load` acts with them. `transformers` loads the model alone: the policy that the",
+    "values start from, without what they add. The evaluation is of the steered policy.",
+)
 _BEAMS_ONLY = ("early_stopping", "length_penalty")
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _log = logging.getLogger("sayso")
@@ -43,6 +48,7 @@ class CardData:
         report: An evaluation as JSON (``EvalReport.to_json``), if there is one.
         run: The run directory's name.
         is_trained: False for a base model as it was before training.
+        is_steered: The policy is this model steered by values, which lie beside it.
     """
 
     base_model: str
@@ -52,6 +58,7 @@ class CardData:
     report: Mapping[str, Any] | None = None
     run: str = ""
     is_trained: bool = True
+    is_steered: bool = False
 
 
 def save(lm: LanguageModel, directory: str | Path, *, card: CardData) -> None:
@@ -242,6 +249,8 @@ def model_card(lm: LanguageModel, card: CardData) -> str:
     ]
     lines += ["| | |", "|---|---|"]
     lines += [f"| {name} | {_cell(value)} |" for name, value in rows.items() if value]
+    if card.is_steered:
+        lines += ["", *_STEERED]
     if card.report is not None:
         lines += ["", "## Evaluation", "", *_evaluation_table(card.report)]
     lines += [

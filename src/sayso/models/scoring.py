@@ -80,6 +80,30 @@ def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
     """
     # Not [source]: where attempts share a token, threads would add up its gradient in any order.
     hidden = _hidden(lm, ids, position, visible).index_select(0, source)
+    return score_states(
+        lm, hidden, target, distribution, want_entropy=want_entropy, want_value=want_value
+    )
+
+
+def score_states(
+    lm: LanguageModel,
+    hidden: Float[Tensor, "n d"],
+    target: Int[Tensor, " n"],
+    distribution: Distribution,
+    *,
+    want_entropy: bool = False,
+    want_value: bool = False,
+) -> Scores:
+    """``score`` of tokens whose states are known.
+
+    Args:
+        lm: The model.
+        hidden: State before each chosen token.
+        target: Its id.
+        distribution: As in ``score``.
+        want_entropy: As there.
+        want_value: As there.
+    """
     weight = lm.plain_head()
     if weight is not None and distribution.is_full and not want_entropy and len(target):
         return Scores(

@@ -1,0 +1,272 @@
+"""ILQL: implicit language Q-learning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sayso.algorithms.acting import ActingOptions, refuse_kl, steered_engine, steering
+from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.checks import check_positive, check_weights, is_changed
+from sayso.algorithms.core import Core
+from sayso.algorithms.critic import check_discounts
+from sayso.algorithms.epochs import nothing_to_learn
+from sayso.algorithms.grading import graded
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.token_losses import clone, push_down, weighed
+from sayso.algorithms.token_states import TokenStates, rewards_and_discounts, token_states
+from sayso.algorithms.value_steps import RowTerms, check_memory, learn
+from sayso.data.batch import Batch, PackedRow
+from sayso.data.replay import Replay, ReplayOptions
+from sayso.losses.loss import Loss, bounded_exp, mean_over
+from sayso.losses.q_learning import CriticLoss, expectile_loss, td_loss
+from sayso.models.lm import LanguageModel
+from sayso.models.token_values import TokenValues
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.types import Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ILQLOptions:
+    """Options of ``ILQL``; written in a run file under ``[algorithm]``.
+
+    Attributes:
+        tasks_per_step: Different tasks per update.
+        group_size: Attempts at each.
+        updates_per_step: Optimiser steps per update: the replay ratio, where each draws as many
+            episodes as are new.
+        batch_episodes: Episodes of an optimiser step, drawn from memory; unset: as many as are new.
+        gamma_token: Discount between tokens of one turn.
+        gamma_turn: Discount from one turn to the next.
+        backup: What follows is worth: ``"expectile"``: V of the next context; ``"sarsa"``: the
+            value of the token that the data go on with.
+        tau: V is this expectile of the action values in the data: 0.5 the mean, near 1 the best.
+        critic_loss: ``"mse"``, or ``"huber"`` (δ = 1), which outliers move less.
+        num_heads: Heads of action values; the least of their targets counts.
+        alpha_cql: Weight of the cross-entropy that pushes tokens down which the data lack.
+        cql_tokens: It is over so many likeliest tokens of the model and the one in the data, a
+            lower bound; 0: over all.
+        target_rate: How far targets move towards the heads at a time, in (0, 1].
+        target_every: Optimiser steps between two such moves.
+        critic_lr: Learning rate of the heads.
+        head_rank: Rank of the action values' heads; 0: full, with a layer in front. Unset: full up
+            to 1 024 tokens, else 16.
+        train_lm: Train the language model itself; else only heads on its frozen trunk.
+        bc_coef: Weight of imitating the data, by which the model becomes the policy that is
+            steered.
+        awac_lambda: Imitate each token times exp(λ A), in nats per unit of reward; 0: alike.
+        acting: How values steer decoding.
+        replay: What is remembered.
+    """
+
+    type: Literal["ilql"] = "ilql"
+    tasks_per_step: int = 64
+    group_size: int = 1
+    updates_per_step: int = 1
+    batch_episodes: int | None = None
+    gamma_token: float = 1.0
+    gamma_turn: float = 0.99
+    backup: Literal["expectile", "sarsa"] = "expectile"
+    tau: float = 0.7
+    critic_loss: CriticLoss = "mse"
+    num_heads: int = 2
+    alpha_cql: float = 0.01
+    cql_tokens: int = 0
+    target_rate: float = 0.005
+    target_every: int = 1
+    critic_lr: float = 1e-3
+    head_rank: int | None = None
+    train_lm: bool = True
+    bc_coef: float = 1.0
+    awac_lambda: float = 0.0
+    acting: ActingOptions = field(default_factory=ActingOptions)
+    replay: ReplayOptions = field(default_factory=ReplayOptions)
+
+    uses_kl: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_memory(
+            tasks_per_step=self.tasks_per_step, group_size=self.group_size,
+            updates_per_step=self.updates_per_step, batch_episodes=self.batch_episodes,
+            replay=self.replay,
+        )  # fmt: skip
+        check_discounts(self.gamma_token, self.gamma_turn, 1.0)
+        check_positive(
+            critic_lr=self.critic_lr, num_heads=self.num_heads, target_every=self.target_every
+        )
+        check_weights(
+            alpha_cql=self.alpha_cql, cql_tokens=self.cql_tokens, bc_coef=self.bc_coef,
+            awac_lambda=self.awac_lambda, head_rank=self.head_rank or 0,
+        )  # fmt: skip
+        if not 0 < self.tau < 1:
+            raise ValueError(f"tau must be in (0, 1), got {self.tau}")
+        if not 0 < self.target_rate <= 1:
+            raise ValueError(f"target_rate must be in (0, 1], got {self.target_rate}")
+        if self.backup == "sarsa" and is_changed(self, "tau"):
+            raise ValueError(
+                f"tau has no effect with backup = 'sarsa', whose V is the mean, got {self.tau}"
+            )
+
+
+class ILQL:
+    r"""ILQL: values of tokens from data alone, without ever asking for a token they do not hold.
+
+    .. math:: y_t = r_t + \gamma V(h_{t+1}), \qquad \hat q_t = \min_i \bar Q_i(h_t, a_t)
+
+    .. math:: \tfrac{1}{N} \sum_t \Bigl\{ \sum_i \tfrac12 (Q_i(h_t, a_t) - y_t)^2
+        + |\tau - 1[\hat q_t < V(h_t)]|\, (\hat q_t - V(h_t))^2
+        + \alpha \sum_i \Bigl[\log \textstyle\sum_a e^{Q_i(h_t, a)} - Q_i(h_t, a_t)\Bigr]
+        - c\, w_t \log \pi_b(a_t | h_t) \Bigr\}
+
+    .. math:: w_t = e^{\lambda (\hat q_t - V(h_t))}, \qquad
+        \pi(a|h) \propto \pi_b(a|h)\, e^{\beta (\min_i Q_i(h, a) - V(h))}
+
+    V(h') carries no gradient; Q̄ are slow copies of the heads. τ = 0.5 values the policy that made
+    the data; τ → 1 the best that can be stitched together from them. With ``backup = "sarsa"`` the
+    target is the least Q̄ of the next token in the data, and V the mean.
+
+    When to use it: logged episodes of several decisions whose good parts are in different ones.
+
+    Source:
+        Snell et al. 2022, arXiv:2206.11871, eq. 3-5. SARSA: what LMRL-Gym calls "cql". Differs in
+        halves (½ of the squared errors), in the discount, which is per decision, in targets that
+        copy heads and not the trunk, and in advantages by the online heads.
+
+    Tests:
+        tests/math/test_token_values.py, tests/learning/test_token_values.py
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: ILQLOptions,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        seed: int,
+    ) -> None:
+        del engine  # values steer one of their own
+        refuse_kl(kl)
+        self.lm, self.options, self.sampling = lm, options, sampling
+        if not options.train_lm:
+            lm.freeze_network()
+        self.heads = TokenValues(lm, num_heads=options.num_heads, rank=options.head_rank, seed=seed)
+        self.memory = Replay(options.replay)
+        guide = steering(self.heads.advantage, options.acting)
+        self.core = Core(
+            lm, steered_engine(lm, sampling, guide), sampling=sampling, optim=optim, kl=kl,
+            critic_lr=options.critic_lr, q_heads=self.heads,
+        )  # fmt: skip
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step, group_size=options.group_size
+        )
+
+    def sampler(self) -> Policy:
+        """The steered policy: what it draws is its exploration."""
+        return self.core.sampler()
+
+    def policy(self) -> Policy:
+        """The same."""
+        return self.core.policy()
+
+    def acting_as(self, acting: ActingOptions | None = None, *, greedy: bool = False) -> Policy:
+        """The policy under other options of acting; see ``Steered``."""
+        guide = steering(self.heads.advantage, acting or self.options.acting)
+        return self.core.acting(steered_engine(self.lm, self.sampling, guide, greedy=greedy))
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Remember, draw, step, let the targets follow."""
+        options, kept = self.options, graded(episodes)
+        if not kept.episodes:
+            return nothing_to_learn(kept)
+        return learn(
+            self.core, kept, self.memory, self._terms, num_updates=options.updates_per_step,
+            batch_episodes=options.batch_episodes, seed=seed, after_step=self._follow,
+        )  # fmt: skip
+
+    def _terms(self, batch: Batch, row: PackedRow, weight: Tensor) -> RowTerms:
+        options, heads, count = self.options, self.heads, batch.num_actions
+        states = token_states(self.core, row, batch)
+        value = heads.values(states.hidden)
+        least = heads.taken_by_target(states.hidden, row.target)
+        target = self._targets(batch, row, states, value=value, least=least)
+        taken = heads.taken(states.hidden, row.target)
+        losses = [
+            td_loss(
+                each, target, row.is_action, num_actions_in_step=count, kind=options.critic_loss,
+                weight=weight,
+            )
+            for each in taken
+        ]  # fmt: skip
+        tau = options.tau if options.backup == "expectile" else 0.5
+        losses.append(
+            expectile_loss(
+                value, least, row.is_action, num_actions_in_step=count, tau=tau, weight=weight
+            )
+        )
+        if options.alpha_cql:
+            pushed = push_down(
+                self.lm, heads.heads(), states.hidden, row, count=count,
+                num_tokens=options.cql_tokens, weight=weight,
+            )  # fmt: skip
+            losses.append(weighed(options.alpha_cql, pushed))
+        if options.train_lm and options.bc_coef:
+            imitated = weight * bounded_exp(options.awac_lambda * (least - value.detach()))
+            cloned = clone(self.lm, states.hidden, row, count=count, weight=imitated)
+            losses.append(weighed(options.bc_coef, cloned))
+        losses.append(_gaps(taken.detach(), least, row))
+        return RowTerms(losses, taken.detach().mean(0) - target)
+
+    @torch.no_grad()
+    def _targets(
+        self, batch: Batch, row: PackedRow, states: TokenStates, *, value: Tensor, least: Tensor
+    ) -> Tensor:
+        """Y of each action token of a row."""
+        options = self.options
+        pairs = [
+            rewards_and_discounts(
+                batch.episodes[index], gamma_token=options.gamma_token,
+                gamma_turn=options.gamma_turn,
+            )
+            for index in row.episodes
+        ]  # fmt: skip
+        reward, discount = (
+            torch.from_numpy(np.concatenate(each)).to(value) for each in zip(*pairs, strict=True)
+        )
+        # A token follows each but the last of an episode; behind a cut-off only V can tell.
+        following = value.detach() if options.backup == "expectile" else least
+        return reward + discount * states.after(following, self.heads.values(states.final))
+
+    def _follow(self) -> None:
+        if self.core.version % self.options.target_every == 0:
+            self.heads.follow(self.options.target_rate)
+
+    def state(self) -> LearnerState:
+        """Weights, heads, targets, optimiser, memory."""
+        state = self.core.state(**self.memory.state_values())
+        return LearnerState(
+            tensors={**state.tensors, **self.memory.state_tensors()}, values=state.values
+        )
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        values = self.core.load_state(state)
+        self.memory.load_tensors(dict(state.tensors), num_seen=int(values["replay_num_seen"]))
+
+
+def _gaps(taken: Tensor, least: Tensor, row: PackedRow) -> Loss:
+    """How far the heads are apart, and how far their targets lag: numbers to watch, no loss."""
+    apart = taken.amax(0) - taken.amin(0)
+    metrics = {
+        "q/head_gap": mean_over(apart, row.is_action),
+        "q/target_lag": mean_over((taken.amin(0) - least).abs(), row.is_action),
+    }
+    return Loss(taken.new_zeros(()), metrics)

@@ -1,0 +1,230 @@
+"""MC returns: values of tokens by regression on what followed, and a policy that they steer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sayso.algorithms.acting import (
+    ActingOptions,
+    refuse_kl,
+    steered_engine,
+    steering,
+)
+from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.checks import check_positive, check_weights
+from sayso.algorithms.core import Core
+from sayso.algorithms.critic import check_discounts
+from sayso.algorithms.epochs import nothing_to_learn
+from sayso.algorithms.grading import graded, token_rewards, turn_ends
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.token_losses import clone, push_down, weighed
+from sayso.algorithms.token_states import TokenStates, token_states
+from sayso.algorithms.value_steps import RowTerms, check_memory, learn
+from sayso.credit.returns import reward_to_go
+from sayso.data.batch import Batch, PackedRow
+from sayso.data.replay import Replay, ReplayOptions
+from sayso.losses.q_learning import CriticLoss, expectile_loss, td_loss
+from sayso.models.lm import LanguageModel
+from sayso.models.token_values import TokenValues
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.types import Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MCReturnsOptions:
+    """Options of ``MCReturns``; written in a run file under ``[algorithm]``.
+
+    Attributes:
+        tasks_per_step: Different tasks per update.
+        group_size: Attempts at each.
+        updates_per_step: Optimiser steps per update: the replay ratio, where each draws as many
+            episodes as are new.
+        batch_episodes: Episodes of an optimiser step, drawn from memory; unset: as many as are new.
+        gamma_token: Discount between tokens of one turn.
+        gamma_turn: Discount from one turn to the next.
+        critic_loss: ``"mse"``, or ``"huber"`` (δ = 1), which outliers move less.
+        alpha_cql: Weight of the cross-entropy that pushes tokens down which the data lack.
+        cql_tokens: It is over so many likeliest tokens of the model and the one in the data, a
+            lower bound; 0: over all.
+        critic_lr: Learning rate of the heads.
+        head_rank: Rank of the action values' head; 0: full, with a layer in front. Unset: full up
+            to 1 024 tokens, else 16.
+        train_lm: Train the language model itself; else only heads on its frozen trunk.
+        bc_coef: Weight of imitating the data, by which the model becomes the policy that is
+            steered.
+        acting: How values steer decoding.
+        replay: What is remembered.
+    """
+
+    type: Literal["mc_returns"] = "mc_returns"
+    tasks_per_step: int = 64
+    group_size: int = 1
+    updates_per_step: int = 1
+    batch_episodes: int | None = None
+    gamma_token: float = 1.0
+    gamma_turn: float = 1.0
+    critic_loss: CriticLoss = "mse"
+    alpha_cql: float = 0.01
+    cql_tokens: int = 0
+    critic_lr: float = 1e-3
+    head_rank: int | None = None
+    train_lm: bool = True
+    bc_coef: float = 1.0
+    acting: ActingOptions = field(default_factory=ActingOptions)
+    replay: ReplayOptions = field(default_factory=ReplayOptions)
+
+    uses_kl: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_memory(
+            tasks_per_step=self.tasks_per_step, group_size=self.group_size,
+            updates_per_step=self.updates_per_step, batch_episodes=self.batch_episodes,
+            replay=self.replay,
+        )  # fmt: skip
+        check_discounts(self.gamma_token, self.gamma_turn, 1.0)
+        check_positive(critic_lr=self.critic_lr)
+        check_weights(
+            alpha_cql=self.alpha_cql, cql_tokens=self.cql_tokens, bc_coef=self.bc_coef,
+            head_rank=self.head_rank or 0,
+        )  # fmt: skip
+
+
+class MCReturns:
+    r"""MC returns: one step of improvement over the policy that made the data, without bootstrap.
+
+    .. math:: \tfrac{1}{N} \sum_t \tfrac12 (Q(h_t, a_t) - \hat R_t)^2
+        + \tfrac12 (V(h_t) - \hat R_t)^2
+        + \alpha \Bigl[\log \textstyle\sum_a e^{Q(h_t, a)} - Q(h_t, a_t)\Bigr]
+        - c \log \pi_b(a_t | h_t)
+
+    .. math:: \pi(a|h) \propto \pi_b(a|h)\, e^{\beta (Q(h, a) - V(h))}
+
+    with returns-to-go R̂ over the action tokens of the whole episode, turns included, and N action
+    tokens. Q becomes the value of the policy that made the data: nothing is stitched together from
+    parts of different episodes. An episode that was cut off goes on with V of its last context.
+
+    When to use it: text in which what follows tells enough, and a stable critic matters more than
+    the best that the data allow. ``ILQL`` stitches.
+
+    Source:
+        Abdulhai et al. 2023 (LMRL-Gym), arXiv:2311.18232, sec. 4.2 and eq. 5, which misprints β Q
+        as an exponent of π_b. Differs in V, which judges cut-off episodes and centres the
+        advantage; and in the discount, which is per decision.
+
+    Tests:
+        tests/math/test_token_values.py, tests/learning/test_token_values.py
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: MCReturnsOptions,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        seed: int,
+    ) -> None:
+        del engine  # values steer one of their own
+        refuse_kl(kl)
+        self.lm, self.options, self.sampling = lm, options, sampling
+        if not options.train_lm:
+            lm.freeze_network()
+        self.heads = TokenValues(
+            lm, num_heads=1, rank=options.head_rank, seed=seed, has_targets=False
+        )
+        self.memory = Replay(options.replay)
+        guide = steering(self.heads.advantage, options.acting)
+        self.core = Core(
+            lm, steered_engine(lm, sampling, guide), sampling=sampling, optim=optim, kl=kl,
+            critic_lr=options.critic_lr, q_heads=self.heads,
+        )  # fmt: skip
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step, group_size=options.group_size
+        )
+
+    def sampler(self) -> Policy:
+        """The steered policy: what it draws is its exploration."""
+        return self.core.sampler()
+
+    def policy(self) -> Policy:
+        """The same."""
+        return self.core.policy()
+
+    def acting_as(self, acting: ActingOptions | None = None, *, greedy: bool = False) -> Policy:
+        """The policy under other options of acting; see ``Steered``."""
+        guide = steering(self.heads.advantage, acting or self.options.acting)
+        return self.core.acting(steered_engine(self.lm, self.sampling, guide, greedy=greedy))
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Remember, draw, regress."""
+        options, kept = self.options, graded(episodes)
+        if not kept.episodes:
+            return nothing_to_learn(kept)
+        return learn(
+            self.core, kept, self.memory, self._terms, num_updates=options.updates_per_step,
+            batch_episodes=options.batch_episodes, seed=seed,
+        )  # fmt: skip
+
+    def _terms(self, batch: Batch, row: PackedRow, weight: Tensor) -> RowTerms:
+        options, count = self.options, batch.num_actions
+        states = token_states(self.core, row, batch)
+        target = self._returns(batch, row, states)
+        (taken,) = self.heads.taken(states.hidden, row.target)
+        value = self.heads.values(states.hidden)
+        losses = [
+            td_loss(
+                taken, target, row.is_action, num_actions_in_step=count, kind=options.critic_loss,
+                weight=weight,
+            ),
+            expectile_loss(
+                value, target, row.is_action, num_actions_in_step=count, tau=0.5, weight=weight
+            ),
+        ]  # fmt: skip
+        if options.alpha_cql:
+            pushed = push_down(
+                self.lm, self.heads.heads(), states.hidden, row, count=count,
+                num_tokens=options.cql_tokens, weight=weight,
+            )  # fmt: skip
+            losses.append(weighed(options.alpha_cql, pushed))
+        if options.train_lm and options.bc_coef:
+            imitated = clone(self.lm, states.hidden, row, count=count, weight=weight)
+            losses.append(weighed(options.bc_coef, imitated))
+        return RowTerms(losses, taken.detach() - target)
+
+    @torch.no_grad()
+    def _returns(self, batch: Batch, row: PackedRow, states: TokenStates) -> Tensor:
+        """Return-to-go of each action token of a row."""
+        final = self.heads.values(states.final).tolist()
+        after = dict(zip(row.final_episode, final, strict=True))
+        found = [
+            reward_to_go(
+                token_rewards(batch.episodes[index]),
+                turn_ends=turn_ends(batch.episodes[index]),
+                gamma_token=self.options.gamma_token,
+                gamma_turn=self.options.gamma_turn,
+                final_value=after.get(index, 0.0),
+            )
+            for index in row.episodes
+        ]
+        return torch.from_numpy(np.concatenate(found)).to(row.logprob_sampled)
+
+    def state(self) -> LearnerState:
+        """Weights, heads, optimiser, memory."""
+        state = self.core.state(**self.memory.state_values())
+        return LearnerState(
+            tensors={**state.tensors, **self.memory.state_tensors()}, values=state.values
+        )
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        values = self.core.load_state(state)
+        self.memory.load_tensors(dict(state.tensors), num_seen=int(values["replay_num_seen"]))

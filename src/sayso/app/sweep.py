@@ -1,0 +1,133 @@
+"""A policy that values steer, measured under several ways of acting."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sayso.algorithms.acting import ActingOptions, Steered
+from sayso.algorithms.base import Learner
+from sayso.app.config import RunConfig
+from sayso.app.refusals import is_steered
+from sayso.envs.registry import EnvSource
+from sayso.errors import OptionValueError
+from sayso.evaluation.evaluate import evaluate
+from sayso.evaluation.report import EvalReport
+from sayso.rollout.limits import RolloutLimits
+from sayso.sampling.base import Policy
+from sayso.sampling.make import make_engine
+
+Decode = Literal["sampled", "greedy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acted:
+    """One row of a sweep.
+
+    Attributes:
+        beta: Weight of the advantages; ``None``: that of the run, or none at all.
+        decode: Drawn, or the likeliest token each time.
+        report: What came of it.
+    """
+
+    beta: float | None
+    decode: Decode
+    report: EvalReport
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"beta": self.beta, "decode": self.decode, **self.report.to_json()}
+
+
+def policy_as(
+    learner: Learner, config: RunConfig, *, beta: float | None = None, decode: Decode = "sampled"
+) -> Policy:
+    """A learner's policy, acting otherwise than its options say.
+
+    Args:
+        learner: Whose.
+        config: Its configuration.
+        beta: Weight of the advantages; ``None``: as the options say.
+        decode: ``"greedy"``: the likeliest token each time.
+
+    Raises:
+        OptionValueError: If β is asked of an algorithm without values.
+    """
+    if beta is not None:
+        return _steered(learner).acting_as(_acting(config, beta), greedy=decode == "greedy")
+    if decode == "sampled":
+        return learner.policy()
+    if isinstance(learner, Steered):
+        return learner.acting_as(greedy=True)
+    exactly = dataclasses.replace(
+        config.sampling, temperature=1.0, top_k=1, top_p=1.0, min_p=0.0, precision="exact"
+    )
+    return dataclasses.replace(learner.policy(), engine=make_engine(learner.lm, exactly))
+
+
+def refuse_beta(config: RunConfig) -> None:
+    """Refuse to steer what has no values.
+
+    Raises:
+        OptionValueError: Naming the algorithm.
+    """
+    if not is_steered(config):
+        raise OptionValueError(
+            where="beta",
+            problem=f"does nothing: no values steer what {config.algorithm.type} has learnt.",
+            fix="Leave it out.",
+        )
+
+
+def _acting(config: RunConfig, beta: float) -> ActingOptions:
+    """The run's options of acting with another β."""
+    refuse_beta(config)
+    own: ActingOptions = config.algorithm.acting  # type: ignore[union-attr]
+    try:
+        return dataclasses.replace(own, beta=beta)
+    except ValueError as error:
+        raise OptionValueError(where="beta", problem=f"{error}.", fix="Use 0 or more.") from error
+
+
+def _steered(learner: Learner) -> Steered:
+    """The learner as what its configuration says it is.
+
+    Raises:
+        TypeError: A learner with options of acting that cannot act so is a bug of ours.
+    """
+    if not isinstance(learner, Steered):
+        raise TypeError(f"{type(learner).__name__} has options of acting, and no acting_as")
+    return learner
+
+
+def sweep(  # noqa: PLR0913  # what to measure, and how each time
+    learner: Learner,
+    config: RunConfig,
+    env: EnvSource,
+    *,
+    betas: Sequence[float | None],
+    decodes: Sequence[Decode],
+    split: str,
+    num_episodes: int,
+    seed: int,
+    limits: RolloutLimits,
+) -> list[Acted]:
+    """Every β with every decoding, on the same tasks with the same draws.
+
+    Raises:
+        OptionValueError: If β is asked of an algorithm without values.
+    """
+    ways = [(beta, decode) for beta in betas for decode in decodes]
+    policies = [policy_as(learner, config, beta=beta, decode=decode) for beta, decode in ways]
+    return [
+        Acted(
+            beta=beta,
+            decode=decode,
+            report=evaluate(
+                policy, env, split=split, num_episodes=num_episodes, seed=seed, limits=limits
+            ),
+        )
+        for (beta, decode), policy in zip(ways, policies, strict=True)
+    ]
