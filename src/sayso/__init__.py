@@ -29,10 +29,16 @@ if TYPE_CHECKING:
         Agent as Agent,
     )
     from sayso.app.facade import (
+        QSharp as QSharp,
+    )
+    from sayso.app.facade import (
         Reinforce as Reinforce,
     )
     from sayso.app.facade import (
         ReinforcePP as ReinforcePP,
+    )
+    from sayso.app.facade import (
+        SoftQ as SoftQ,
     )
     from sayso.app.facade import (
         evaluate as evaluate,
@@ -57,6 +63,8 @@ _HOMES = {
     "RLOO": "app.facade",
     "Reinforce": "app.facade",
     "ReinforcePP": "app.facade",
+    "SoftQ": "app.facade",
+    "QSharp": "app.facade",
     "evaluate": "app.facade",
     "Callback": "training.callbacks",
     "StopOnReward": "training.callbacks",

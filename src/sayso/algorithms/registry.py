@@ -7,9 +7,11 @@ from typing import Any
 from sayso.algorithms.a2c import A2C
 from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.ppo import PPO
+from sayso.algorithms.q_sharp import QSharp
 from sayso.algorithms.reinforce import Reinforce
 from sayso.algorithms.reinforce_pp import ReinforcePP
 from sayso.algorithms.rloo import RLOO
+from sayso.algorithms.soft_q import SoftQ
 
 ALGORITHMS: dict[str, Any] = {
     "grpo": GRPO,
@@ -18,4 +20,6 @@ ALGORITHMS: dict[str, Any] = {
     "reinforce_pp": ReinforcePP,
     "a2c": A2C,
     "ppo": PPO,
+    "soft_q": SoftQ,
+    "q_sharp": QSharp,
 }

@@ -294,8 +294,21 @@ class PPO(Agent):
     algorithm = "ppo"
 
 
+class SoftQ(Agent):
+    """Soft Q-learning: the KL-regularised optimum, from old episodes as well as from new ones."""
+
+    algorithm = "soft_q"
+
+
+class QSharp(Agent):
+    """Q#: the model unchanged, steered by what it would earn itself."""
+
+    algorithm = "q_sharp"
+
+
 AGENTS: dict[str, type[Agent]] = {
-    agent.algorithm: agent for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO)
+    agent.algorithm: agent
+    for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO, SoftQ, QSharp)
 }
 
 
