@@ -150,7 +150,7 @@ def test_t6_every_sub_path_is_consistent_at_the_optimum_and_at_no_other_point(be
 def losses_of_every_sub_path(
     logprob: Tensor, ref: Tensor, values: Tensor, rewards: Tensor, beta: float
 ) -> dict[tuple[int, int], float]:
-    """Each sub-path through the real loss of one decision, and the last ones as trajectories too."""
+    """Each sub-path as one decision that looks ahead, and as a trajectory of its own."""
     num, found = len(logprob), {}
     ratio = logprob - ref
     for i in range(num):

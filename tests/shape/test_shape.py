@@ -18,8 +18,8 @@ FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "jobl
 FORBIDDEN_CALLS = {"eval", "exec"}
 PUBLIC = [
     "A2C", "Agent", "Callback", "Chat", "Episode", "GRPO", "Message", "PPO", "PromptEnv", "QSharp",
-    "RLOO", "Reinforce", "ReinforcePP", "SoftQ", "StopOnReward", "Task", "TextEnv", "Utterance", "check_text_env",
-    "evaluate", "register",
+    "RLOO", "Reinforce", "ReinforcePP", "SoftQ", "StopOnReward", "Task", "TextEnv", "Utterance",
+    "check_text_env", "evaluate", "register",
 ]  # fmt: skip
 
 

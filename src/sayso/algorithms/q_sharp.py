@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -19,11 +19,12 @@ from sayso.algorithms.checks import check_plan, check_positive, is_changed
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import graded, token_rewards
 from sayso.algorithms.kl import KLOptions, refuse_kl
-from sayso.algorithms.memory import Memory, check_updates
 from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.recall import Memory, check_updates, summed_up
 from sayso.algorithms.token_states import TokenStates, token_states
 from sayso.data.batch import Batch, PackedRow
 from sayso.data.replay import ReplayOptions
+from sayso.errors import OptionValueError
 from sayso.losses.histogram import histogram_loss, two_hot
 from sayso.metrics import Mean, merge
 from sayso.models.distribution import token_logprobs
@@ -72,6 +73,8 @@ class QSharpOptions:
     updates_per_step: int = 4
     critic_lr: float = 1e-3
     replay: ReplayOptions = field(default_factory=ReplayOptions)
+
+    uses_kl: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_plan(self.tasks_per_step, self.group_size)
@@ -145,6 +148,12 @@ class QSharp:
         seed: int,
     ) -> None:
         refuse_kl(kl, algorithm="q_sharp")
+        if sampling.precision != "exact":
+            raise OptionValueError(
+                where="sampling.precision",
+                problem=f"got {sampling.precision!r}, whose samples are of another reference.",
+                fix='Use "exact".',
+            )
         self.lm, self.options = lm, options
         lm.freeze_network()
         outcomes = options.outcomes()
@@ -154,9 +163,7 @@ class QSharp:
             lm, engine, sampling=sampling, optim=optim, kl=kl, critic_lr=options.critic_lr,
             q_heads=self.head,
         )  # fmt: skip
-        # Temperature stays with the engine, which divides by it; filters come before the guide.
-        unfiltered = replace(sampling, top_k=0, top_p=1.0, min_p=0.0, precision="exact")
-        self.steered = guided_engine(lm, unfiltered, self.guide)
+        self.steered = self._engine(options.beta)
         self.memory = Memory(options.replay)
         self.plan = RolloutPlan(
             tasks_per_step=options.tasks_per_step, group_size=options.group_size
@@ -170,19 +177,33 @@ class QSharp:
         """The reference, steered."""
         return self.core.acting(self.steered)
 
+    def acting_as(self, *, beta: float | None = None, greedy: bool = False) -> Policy:
+        """The policy at another β, or always at its likeliest token.
+
+        Args:
+            beta: Unset: the one of the options.
+            greedy: Take the likeliest token.
+        """
+        return self.core.acting(self._engine(beta or self.options.beta, greedy=greedy))
+
+    def _engine(self, beta: float, *, greedy: bool = False) -> Engine:
+        """Filters come before the steering; the temperature stays with the engine."""
+        sampling = replace(self.core.sampling, top_k=1 if greedy else 0, top_p=1.0, min_p=0.0)
+        return guided_engine(self.lm, sampling, lambda *both: self.guide(*both, beta=beta))
+
     @torch.no_grad()
     def guide(
-        self, hidden: Float[Tensor, "n d"], logits: Float[Tensor, "n v"]
+        self, hidden: Float[Tensor, "n d"], logits: Float[Tensor, "n v"], *, beta: float
     ) -> Float[Tensor, "n v"]:
         """Logits of the steered policy, times the temperature that the engine divides by."""
         distribution = self.core.distribution
         reference = token_logprobs(logits, distribution)
         num = self._num_weighed()
         if num == logits.shape[-1]:
-            steered = reference + self._gain(self.head(hidden)).to(reference)
+            steered = reference + self._gain(self.head(hidden), beta).to(reference)
         else:
             likely, ids = reference.topk(num, dim=-1)
-            gain = self._gain(self.head.of(hidden, ids)).to(reference)
+            gain = self._gain(self.head.of(hidden, ids), beta).to(reference)
             steered = torch.full_like(reference, -torch.inf).scatter(-1, ids, likely + gain)
         return steered * distribution.temperature
 
@@ -190,10 +211,10 @@ class QSharp:
         unset = self.lm.vocabulary if self.lm.vocabulary <= FULL_UP_TO else NUM_WEIGHED
         return min(self.options.num_weighed or unset, self.lm.vocabulary)
 
-    def _gain(self, logits: Float[Tensor, "n k m"]) -> Float[Tensor, "n k"]:
+    def _gain(self, logits: Float[Tensor, "n k m"], beta: float) -> Float[Tensor, "n k"]:
         """Soft Q over β: the logarithm of the mean of exp(R / β)."""
         chance = logits.log_softmax(-1)
-        return torch.logsumexp(chance + self.outcomes / self.options.beta, dim=-1)
+        return torch.logsumexp(chance + self.outcomes / beta, dim=-1)
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, step."""
@@ -202,7 +223,7 @@ class QSharp:
         if fatal is not None:
             return Update(metrics=kept.metrics, num_optimiser_steps=0, fatal=fatal)
         self.memory.add(kept.episodes)
-        parts, skipped, num_steps = [kept.metrics], list[Skipped](), 0
+        parts, skipped = list[dict[str, Mean]](), list[Skipped]()
         for step in range(self.options.updates_per_step if kept.episodes else 0):
             drawn = self.memory.draw(kept.episodes, seed=seed, step=step, version=version)
             metrics, skip = self._step(self.core.pack(drawn.episodes))
@@ -210,14 +231,8 @@ class QSharp:
                 skipped.append(skip)
                 break
             parts.append(metrics)
-            num_steps += 1
         self.steered.sync()
-        return Update(
-            metrics=merge(parts),
-            num_optimiser_steps=num_steps,
-            skipped=tuple(skipped),
-            warnings=kept.warnings,
-        )
+        return summed_up(kept, parts, skipped=skipped)
 
     def _step(self, batch: Batch) -> tuple[dict[str, Mean], Skipped | None]:
         """One optimiser step of the head."""
@@ -246,12 +261,13 @@ class QSharp:
 
     def _target(self, row: PackedRow, batch: Batch, states: TokenStates) -> Float[Tensor, "n m"]:
         """Distribution of what is earned from each token on."""
-        to_go, outcomes = torch.cat([_to_go(batch.episodes[e]) for e in row.episodes]), self.outcomes
-        target = two_hot(to_go.to(outcomes), outcomes)
+        outcomes = self.outcomes
+        to_go = torch.cat([_to_go(batch.episodes[e]) for e in row.episodes]).to(outcomes)
+        target = two_hot(to_go, outcomes)
         behind = self._of_reference(states.final)
         for chances, episode in zip(behind, row.final_episode, strict=True):
             is_cut = row.episode == episode
-            earned = to_go.to(outcomes)[is_cut]
+            earned = to_go[is_cut]
             sums = (earned[:, None] + outcomes).flatten()
             spread = two_hot(sums, outcomes).view(len(earned), len(outcomes), len(outcomes))
             target[is_cut] = torch.einsum("m,nmo->no", chances, spread)

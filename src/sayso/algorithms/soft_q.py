@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -18,8 +18,8 @@ from sayso.algorithms.checks import check_plan, check_positive, check_weights, i
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import graded
 from sayso.algorithms.kl import KLOptions, reference_logprobs, refuse_kl
-from sayso.algorithms.memory import Memory, check_updates
 from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.recall import Memory, check_updates, summed_up
 from sayso.algorithms.step import RowLoss, take_step
 from sayso.algorithms.token_states import following, rewards_and_discounts, value_after
 from sayso.data.batch import Batch, PackedRow
@@ -28,7 +28,7 @@ from sayso.losses.kl import kl_loss, kl_metrics
 from sayso.losses.loss import Loss
 from sayso.losses.soft_q import soft_bellman, soft_trajectory
 from sayso.losses.value import value_loss
-from sayso.metrics import merge
+from sayso.metrics import Mean
 from sayso.models.lm import LanguageModel
 from sayso.models.q_heads import polyak, target_of
 from sayso.models.scoring import Scores
@@ -71,6 +71,8 @@ class SoftQOptions:
     gamma_turn: float = 1.0
     target_rate: float = 0.05
     replay: ReplayOptions = field(default_factory=ReplayOptions)
+
+    uses_kl: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_plan(self.tasks_per_step, self.group_size)
@@ -172,7 +174,7 @@ class SoftQ:
         kept, version = graded(episodes), self.core.version
         self.memory.add(kept.episodes)
         self.core.sync()  # what the sampler remembers of the rollout is memory for the update
-        parts, skipped, num_steps = [kept.metrics], list[Skipped](), 0
+        parts, skipped = list[dict[str, Mean]](), list[Skipped]()
         for step in range(self.options.updates_per_step if kept.episodes else 0):
             drawn = self.memory.draw(kept.episodes, seed=seed, step=step, version=version)
             batch, errors = self.core.pack(drawn.episodes), dict[int, float]()
@@ -184,13 +186,7 @@ class SoftQ:
             parts.append(outcome.metrics)
             self.memory.note_errors(drawn, errors)
             self._move_target()
-            num_steps += 1
-        return Update(
-            metrics=merge(parts),
-            num_optimiser_steps=num_steps,
-            skipped=tuple(skipped),
-            warnings=kept.warnings,
-        )
+        return summed_up(kept, parts, skipped=skipped)
 
     def _row_loss(self, batch: Batch, drawn: Drawn, errors: dict[int, float]) -> RowLoss:
         """The loss of a row; what it says of each episode is noted in ``errors``."""
@@ -296,7 +292,9 @@ def _aligned(
 
 def _sequences(row: PackedRow) -> tuple[Tensor, Tensor]:
     """Place of the first token of each episode of a row, and number of each token's episode."""
-    _, place, counts = torch.unique_consecutive(row.episode, return_inverse=True, return_counts=True)
+    _, place, counts = torch.unique_consecutive(
+        row.episode, return_inverse=True, return_counts=True
+    )
     return counts.cumsum(0) - counts, place
 
 
@@ -307,7 +305,7 @@ def _sums(numbers: Tensor, place: Tensor, num: int) -> Tensor:
 def _to_go(numbers: Float[Tensor, " n"], row: PackedRow) -> Float[Tensor, " n"]:
     """Sum from each token to the end of its own episode."""
     counts = torch.unique_consecutive(row.episode, return_counts=True)[1].tolist()
-    return torch.cat([part.flip(0).cumsum(0).flip(0) for part in numbers.split(counts)])
+    return torch.cat([part.flip(0).cumsum(0).flip(0) for part in torch.split(numbers, counts)])
 
 
 def _note(errors: dict[int, float], row: PackedRow, error: Float[Tensor, " n"]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from sayso.algorithms.q_sharp import QSharp as QSharpLearner
 from sayso.app.assemble import (
     assemble,
     build_learner,
@@ -191,7 +192,9 @@ class Agent:
         """
         policy = self.learner.policy()
         engine = policy.engine
-        if deterministic:
+        if deterministic and isinstance(self.learner, QSharpLearner):
+            engine = self.learner.acting_as(greedy=True).engine
+        elif deterministic:
             from sayso.sampling.make import make_engine
 
             exactly = dataclasses.replace(self.config.sampling, top_k=1, precision="exact")

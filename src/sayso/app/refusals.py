@@ -74,7 +74,7 @@ def _refuse_unused_clips(config: RunConfig) -> None:
 
 def _refuse_beside_own_kl(config: RunConfig) -> None:
     """What two algorithms decide themselves: the KL, and, where only a head learns, its rate."""
-    if config.algorithm.type in ("soft_q", "q_sharp"):
+    if not getattr(config.algorithm, "uses_kl", True):
         refuse_changed(
             config.kl, "kl", ("coef",),
             reason=f"with {config.algorithm.type}, which has a KL of its own",
@@ -93,9 +93,12 @@ def _refuse_infinite_kl(config: RunConfig) -> None:
     sampling, plain = config.sampling, {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
     filters = [name for name, off in plain.items() if getattr(sampling, name) != off]
     if has_reference(config) and filters:
+        is_own = config.kl.coef == 0
+        why = "soft_q has a reference" if is_own else "kl.coef is above 0"
+        instead = "" if is_own else ", or kl.coef = 0"
         raise OptionValueError(
             where=", ".join(f"sampling.{name}" for name in filters),
-            problem="cuts tokens off, and kl.coef is above 0: the divergence from a reference that "
+            problem=f"cuts tokens off, and {why}: the divergence from a reference that "
             "cuts off others is infinite.",
-            fix=f"Set {', '.join(f'sampling.{n} = {plain[n]}' for n in filters)}, or kl.coef = 0.",
+            fix=f"Set {', '.join(f'sampling.{n} = {plain[n]}' for n in filters)}{instead}.",
         )

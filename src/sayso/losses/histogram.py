@@ -5,16 +5,13 @@ Dimensions: n = positions of one packed row, m = outcomes.
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sayso.losses.loss import Loss, check_count, mean_over, where_action
 
 
-def two_hot(
-    returns: Float[Tensor, " n"], outcomes: Float[Tensor, " m"]
-) -> Float[Tensor, "n m"]:
+def two_hot(returns: Float[Tensor, " n"], outcomes: Float[Tensor, " m"]) -> Float[Tensor, "n m"]:
     """Each return as a distribution over its two neighbours, with the return as its mean.
 
     Exact for a return that is an outcome. Between two the mean is kept and the spread grows: at

@@ -21,7 +21,7 @@ from sayso.losses.loss import Loss, check_count, mean_over, where_action
 from sayso.metrics import Mean
 
 
-def soft_bellman(  # noqa: PLR0913  # nine symbols of one formula
+def soft_bellman(  # nine symbols of one formula
     logprob: Float[Tensor, " n"],
     logprob_ref: Float[Tensor, " n"],
     value: Float[Tensor, " n"],
@@ -136,6 +136,6 @@ def soft_trajectory(  # noqa: PLR0913  # nine symbols of one formula
 
 
 def _log_ratio(logprob: Tensor, logprob_ref: Tensor, is_action: Tensor) -> Tensor:
-    """x at action positions, 0 elsewhere."""
+    """Log-ratio x at action positions, 0 elsewhere."""
     reference = where_action(logprob_ref.detach(), is_action)
     return where_action(logprob, is_action) - reference

@@ -1,6 +1,7 @@
 """What may still be earned after each token, as a distribution, read from hidden states.
 
-Dimensions: n = positions, d = width, v = vocabulary, k = tokens of interest, m = outcomes, r = rank.
+Dimensions: n = positions, d = width, v = vocabulary, k = tokens of interest, m = outcomes,
+r = rank.
 """
 
 from __future__ import annotations

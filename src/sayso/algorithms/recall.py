@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from sayso.algorithms.base import LearnerState
+from sayso.algorithms.base import LearnerState, Skipped, Update
+from sayso.algorithms.grading import Graded
 from sayso.data.replay import Drawn, Replay, ReplayOptions
+from sayso.metrics import Mean, merge
 from sayso.seeds import derive
 from sayso.types import Episode
 
@@ -67,6 +69,18 @@ class Memory:
         """Undo ``with_state``."""
         if self.replay.options.capacity:
             self.replay.load_tensors(dict(tensors), num_seen=int(values["replay_num_seen"]))
+
+
+def summed_up(
+    kept: Graded, parts: Sequence[Mapping[str, Mean]], *, skipped: Sequence[Skipped]
+) -> Update:
+    """The update that steps with these metrics make."""
+    metrics, warnings = merge([kept.metrics, *parts]), kept.warnings
+    if "optim/lr" in metrics and not metrics["optim/lr"].value:
+        warnings += ("The learning rate is 0: its schedule has ended, nothing more is learnt.",)
+    return Update(
+        metrics=metrics, num_optimiser_steps=len(parts), skipped=tuple(skipped), warnings=warnings
+    )
 
 
 def check_updates(updates_per_step: int) -> None:
