@@ -15,10 +15,13 @@ from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.ppo import PPOOptions
+from sayso.algorithms.q_sharp import QSharpOptions
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.algorithms.reinforce import ReinforceOptions
 from sayso.algorithms.reinforce_pp import ReinforcePPOptions
 from sayso.algorithms.rloo import RLOOOptions
+from sayso.algorithms.soft_q import SoftQOptions
+from sayso.data.replay import ReplayOptions
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions, TinyOptions
@@ -46,6 +49,19 @@ VARIANTS: dict[str, Callable[..., Any]] = {
 }
 GROUP_METHODS = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo")
 CRITICS = ("a2c", "ppo")
+NO_MEMORY = ReplayOptions(capacity=0)
+SOFT: dict[str, Callable[..., Any]] = {
+    "soft_pcl": lambda **more: SoftQOptions(mode="pcl", **{"replay": NO_MEMORY, **more}),
+    "soft_trajectory": lambda **more: SoftQOptions(
+        mode="trajectory", **{"replay": NO_MEMORY, **more}
+    ),
+    "soft_td": lambda **more: SoftQOptions(mode="td", **{"replay": NO_MEMORY, **more}),
+    "q_sharp": lambda **more: QSharpOptions(
+        **{"returns": "histogram", "low": -1.0, "high": 3.0, "bins": 9, "replay": NO_MEMORY, **more}
+    ),
+}
+"""The KL-regularised family; without memory unless told, so that an update is one batch."""
+SOFT_MODES = ("soft_pcl", "soft_trajectory", "soft_td")
 
 
 def tiny_lm(
@@ -75,7 +91,7 @@ def learner(
     """A learner by the name of its variant."""
     lm = lm or tiny_lm()
     sampling = sampling or SamplingOptions(max_new_tokens=3)
-    record = VARIANTS[name](**options)
+    record = (VARIANTS | SOFT)[name](**options)
     return ALGORITHMS[record.type](
         lm, make_engine(lm, sampling), record, sampling=sampling,
         optim=optim or OptimOptions(lr=1e-2), kl=kl or KLOptions(), seed=0,
@@ -153,7 +169,7 @@ def perturb(lm: LanguageModel, *, seed: int = 6, scale: float = 0.1) -> None:
     """Move the policy away from where it is."""
     with seeded(seed), torch.no_grad():
         for name, parameter in lm.trainable().items():
-            if not name.startswith("value_head."):
+            if not name.startswith(("value_head.", "q_heads.")):
                 parameter.add_(torch.randn(parameter.shape, dtype=parameter.dtype), alpha=scale)
 
 

@@ -44,10 +44,16 @@ if TYPE_CHECKING:
         MCReturns as MCReturns,
     )
     from sayso.app.facade import (
+        QSharp as QSharp,
+    )
+    from sayso.app.facade import (
         Reinforce as Reinforce,
     )
     from sayso.app.facade import (
         ReinforcePP as ReinforcePP,
+    )
+    from sayso.app.facade import (
+        SoftQ as SoftQ,
     )
     from sayso.app.facade import (
         TokenDQN as TokenDQN,
@@ -81,6 +87,8 @@ _HOMES = {
     "RLOO": "app.facade",
     "Reinforce": "app.facade",
     "ReinforcePP": "app.facade",
+    "SoftQ": "app.facade",
+    "QSharp": "app.facade",
     "evaluate": "app.facade",
     "Callback": "training.callbacks",
     "StopOnReward": "training.callbacks",

@@ -15,6 +15,7 @@ import pytest
 import torch
 from learner_cases import (
     END,
+    SOFT_MODES,
     flat,
     gradient_of,
     learner,
@@ -197,6 +198,125 @@ def test_kl_in_the_loss_has_the_same_expected_gradient_on_samples_of_an_older_po
 
     assert expected(newer).norm() > 1e-3
     assert relative_error(expected(older), expected(newer)) < 1e-8
+
+
+def hidden_of(lm: LanguageModel, prefixes: Sequence[str]) -> Tensor:
+    """State of each context, by plain forwards."""
+    rows = []
+    for prefix in prefixes:
+        ids = torch.tensor([[END, *("ab".index(letter) for letter in prefix)]])
+        rows.append(lm.network(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1])
+    return torch.stack(rows).detach()
+
+
+def teach(made: Any, values: dict[str, float]) -> None:
+    """Let the critic, and the target of one that has it, say exactly these values."""
+    hidden = hidden_of(made.lm, list(values))
+    with_one = torch.cat([hidden, torch.ones(len(hidden), 1).double()], dim=1)
+    wanted = torch.tensor(list(values.values()), dtype=torch.float64)
+    solved = torch.linalg.lstsq(with_one, wanted[:, None], driver="gelsd").solution[:, 0]
+    for head in (made.lm.value_head, made.target):
+        if head is not None:
+            head.project.weight.data.copy_(solved[None, :-1])
+            head.project.bias.data.copy_(solved[-1:])
+    torch.testing.assert_close(made.lm.values(hidden), wanted, rtol=0, atol=1e-10)
+
+
+def log_ratios(made: Any) -> dict[str, list[float]]:
+    """Log-ratio of policy and reference at each token of every sentence."""
+    found = {}
+    with torch.no_grad():
+        for y, ids in IDS.items():
+            own = plain_logprobs(made.lm, ids)
+            reference = made.lm._frozen_copy(input_ids=torch.tensor([ids])).logits[0, :-1]
+            ref = reference.log_softmax(-1).gather(-1, torch.tensor(ids[1:])[:, None])[:, 0]
+            found[y] = (own - ref).tolist()
+    return found
+
+
+def moved_soft(name: str, **options: Any) -> tuple[Any, dict[str, float]]:
+    """A learner whose policy has left its reference, and the reference's log-probabilities."""
+    made = learner(name, **options)
+    with torch.no_grad():
+        ref = {y: float(p) for y, p in logprobs(made.lm).items()}
+    perturb(made.lm)
+    return made, ref
+
+
+@pytest.mark.parametrize("name", ["soft_pcl", "soft_trajectory"])
+@pytest.mark.parametrize("beta", [0.1, 0.5])
+def test_residuals_to_the_end_give_the_exact_gradient_of_return_minus_kl_whatever_the_critic_says(
+    name: str, beta: float
+) -> None:
+    made, ref = moved_soft(name, beta=beta, alpha=0.0, value_coef=0.0)
+    randomise_critic(made.lm)
+    exact = exact_gradient(made.lm, ref=ref, beta=beta)
+    assert relative_error(exact, exact_gradient(made.lm)) > 0.01  # KL is felt
+    assert relative_error(expected_gradient(made), exact) < 1e-8
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5])
+def test_one_step_residuals_give_the_exact_gradient_with_the_policys_own_soft_values(
+    beta: float,
+) -> None:
+    made, ref = moved_soft("soft_td", beta=beta, alpha=0.0, value_coef=0.0)
+    exact = exact_gradient(made.lm, ref=ref, beta=beta)
+    assert relative_error(expected_gradient(made), exact) > 0.01  # a critic that says 0
+    with torch.no_grad():
+        chances = {y: plain_logprobs(made.lm, ids).exp().tolist() for y, ids in IDS.items()}
+    ratios, values = log_ratios(made), dict[str, float]()
+    for prefix in ("aa", "ab", "ba", "bb", "a", "b", ""):
+        after = {prefix + x: next(y for y in IDS if y.startswith(prefix + x)) for x in "abE"}
+        values[prefix] = sum(
+            chances[y][len(prefix)]
+            * ((values[start] if start in values else REWARDS[start])
+               - beta * ratios[y][len(prefix)])
+            for start, y in after.items()
+        )  # fmt: skip
+    teach(made, values)
+    assert relative_error(expected_gradient(made), exact) < 1e-8
+
+
+@pytest.mark.parametrize("name", SOFT_MODES)
+def test_t6_a_transformer_that_is_optimal_for_its_rewards_has_no_gradient_on_any_sentence(
+    name: str,
+) -> None:
+    """Whoever said it: every sentence alone. And every perturbation is felt."""
+    beta, at_start = 0.3, 0.4
+    made, _ = moved_soft(name, beta=beta, alpha=0.0)
+    ratios, values = log_ratios(made), {"": at_start}
+    for y, numbers in ratios.items():
+        for place in range(1, len(y)):
+            values[y[:place]] = at_start + beta * sum(numbers[:place])
+    rewards = {y: at_start + beta * sum(numbers) for y, numbers in ratios.items()}
+    teach(made, values)
+    for y in REWARDS:
+        right = sentence(made.lm, y, reward=rewards[y])
+        assert flat(gradient_of(made, [right])).abs().max() < 1e-9
+        wrong = sentence(made.lm, y, reward=rewards[y] + 0.01)
+        assert flat(gradient_of(made, [wrong])).abs().max() > 1e-4
+    longest = [sentence(made.lm, y, reward=rewards[y]) for y in ("aaa", "bab")]
+    teach(made, values | {"a": values["a"] + 0.01, "b": values["b"] + 0.01})
+    assert flat(gradient_of(made, longest)).abs().max() > 1e-4
+    teach(made, values)
+    perturb(made.lm, seed=9, scale=0.01)
+    assert flat(gradient_of(made, longest)).abs().max() > 1e-4
+
+
+def test_the_further_kl_pulls_every_token_of_the_batch_to_the_reference() -> None:
+    found = []
+    for alpha in (0.0, 0.3):
+        made, _ = moved_soft("soft_pcl", alpha=alpha, value_coef=0.0)
+        batch = [sentence(made.lm, y, sample=i) for i, y in enumerate(("E", "aab", "bbE"))]
+        found.append(flat(gradient_of(made, batch), policy_only=True))
+    total = torch.zeros((), dtype=torch.float64)
+    for y in ("E", "aab", "bbE"):
+        own = plain_logprobs(made.lm, IDS[y])
+        ref = own.detach() - torch.tensor(log_ratios(made)[y], dtype=torch.float64)
+        total = total + 0.3 * (own - ref).square().sum() / (2 * 3)
+    named = {n: p for n, p in made.lm.network.named_parameters() if p.requires_grad}
+    pull = torch.autograd.grad(total, list(named.values()))
+    assert relative_error(found[1] - found[0], flat(dict(zip(named, pull, strict=True)))) < 1e-8
 
 
 def coefficients(made: Any, batch: Sequence[str], reward: dict[str, float] | None = None,

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from sayso.losses.entropy import entropy_bonus
 from sayso.losses.kl import kl_loss
-from sayso.losses.loss import Loss
+from sayso.losses.loss import Loss, where_action
 from sayso.losses.policy_gradient import (
     cispo,
     clipped_surrogate,
     reinforce,
     sequence_clipped_surrogate,
 )
+from sayso.losses.soft_q import soft_bellman, soft_trajectory
 from sayso.losses.value import value_loss
 from sayso.metrics import merge
 
@@ -47,6 +48,13 @@ class Row:
         return Row(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
+def per_sequence(r: Row, values: Tensor) -> Tensor:
+    """One number per sequence, from its action tokens."""
+    _, place = r.sequence.unique(return_inverse=True)
+    live = where_action(values.detach(), r.is_action)
+    return live.new_zeros(int(place.max()) + 1).index_add(0, place, live)
+
+
 LossOf = Callable[[Row, float], Loss]
 LOSSES: dict[str, LossOf] = {
     "reinforce": lambda r, n: reinforce(
@@ -68,7 +76,7 @@ LOSSES: dict[str, LossOf] = {
         r.value, r.target, r.is_action, num_actions_in_step=n, value_sampled=r.before, clip=0.2
     ),
     "value_unclipped": lambda r, n: value_loss(
-        r.value, r.target, r.is_action, num_actions_in_step=n
+        r.value, r.target, r.is_action, num_actions_in_step=n, weight=r.weight
     ),
     "kl_k2": lambda r, n: kl_loss(
         r.logprob, r.ref, r.is_action, estimator="k2", num_actions_in_step=n, weight=r.weight
@@ -77,6 +85,19 @@ LOSSES: dict[str, LossOf] = {
         r.logprob, r.ref, r.is_action, estimator="k3", num_actions_in_step=n, weight=r.weight
     ),
     "entropy": lambda r, n: entropy_bonus(r.entropy, r.is_action, num_actions_in_step=n),
+    "soft_bellman": lambda r, n: soft_bellman(
+        r.logprob, r.ref, r.value.detach(), r.target, r.is_action, beta=0.3, num_in_step=n,
+        weight=r.weight,
+    ),
+    "soft_bellman_value": lambda r, n: soft_bellman(
+        r.logprob.detach(), r.ref, r.value, r.target, r.is_action, beta=0.3, num_in_step=n,
+        weight=r.weight,
+    ),
+    "soft_trajectory": lambda r, n: soft_trajectory(
+        r.logprob, r.ref, per_sequence(r, r.value), per_sequence(r, r.target), r.is_action,
+        sequence=r.sequence.unique(return_inverse=True)[1], beta=0.3, num_in_step=n,
+        weight=per_sequence(r, r.weight),
+    ),
 }  # fmt: skip
 PPO_INPUTS = ("logprob", "sampled", "advantage", "weight")
 INPUTS: dict[str, tuple[str, ...]] = {
@@ -85,10 +106,13 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "sequence_clipped_surrogate": PPO_INPUTS,
     "cispo": PPO_INPUTS,
     "value": ("value", "target", "before"),
-    "value_unclipped": ("value", "target"),
+    "value_unclipped": ("value", "target", "weight"),
     "kl_k2": ("logprob", "ref", "weight"),
     "kl_k3": ("logprob", "ref", "weight"),
     "entropy": ("entropy",),
+    "soft_bellman": ("logprob", "ref", "value", "target", "weight"),
+    "soft_bellman_value": ("value", "ref", "logprob", "target", "weight"),
+    "soft_trajectory": ("logprob", "ref", "value", "target", "weight"),
 }
 """What each loss reads. The first is what it trains; the others carry no gradient."""
 every_loss = pytest.mark.parametrize("name", LOSSES)

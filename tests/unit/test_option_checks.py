@@ -19,6 +19,7 @@ from sayso.errors import ConfigError, OptionValueError, UnusedOptionError
 ENTROPY = ["grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo"]
 CLIPPED = ["grpo", "reinforce_pp", "ppo"]
 CRITIC = ["a2c", "ppo"]
+SOFT = ["soft_q", "q_sharp"]
 
 
 def config(**sections: Any) -> RunConfig:
@@ -36,6 +37,22 @@ def config(**sections: Any) -> RunConfig:
         *[(name, {"clip_high": -3.0}, "clip_high must be positive") for name in CLIPPED],
         *[(name, {"critic_lr": 0.0}, "critic_lr must be positive") for name in CRITIC],
         *[(name, {"value_coef": -0.5}, "value_coef must be at least 0") for name in CRITIC],
+        *[(name, {"beta": 0.0}, "beta must be positive") for name in SOFT],
+        *[(name, {"updates_per_step": 5}, "updates_per_step must be 1 to 4") for name in SOFT],
+        *[(name, {"updates_per_step": 0}, "updates_per_step must be 1 to 4") for name in SOFT],
+        *[(name, {"critic_lr": 0.0}, "critic_lr must be positive") for name in SOFT],
+        *[(name, {"group_size": 0}, "group_size") for name in SOFT],
+        ("soft_q", {"alpha": -0.1}, "alpha must be at least 0"),
+        ("soft_q", {"value_coef": -0.5}, "value_coef must be at least 0"),
+        ("soft_q", {"gamma_turn": 0.9}, "gamma_turn has no place in mode 'pcl'.*use mode 'td'"),
+        ("soft_q", {"mode": "trajectory", "target_rate": 0.5}, "target_rate has no place"),
+        ("soft_q", {"mode": "td", "gamma_turn": 1.5}, r"gamma_turn must be in \[0, 1\]"),
+        ("soft_q", {"mode": "td", "target_rate": 0.0}, "target_rate must be positive"),
+        ("q_sharp", {"bins": 5}, "bins has no effect with returns = 'success'"),
+        ("q_sharp", {"returns": "histogram", "bins": 1}, "bins must be at least 2"),
+        ("q_sharp", {"returns": "histogram", "low": 1.0}, "low must be below high"),
+        ("q_sharp", {"num_weighed": 0}, "num_weighed must be positive"),
+        ("q_sharp", {"replay": {"sampling": "success"}}, "replay.sampling must be 'uniform'"),
         ("grpo", {"resample_rounds": -1}, "resample_rounds must be at least 0"),
         ("ppo", {"epochs": 1, "target_kl": 0.1}, "target_kl has no effect"),
         ("ppo", {"epochs": 1, "value_clip": 0.1}, "value_clip has no effect"),
@@ -83,6 +100,11 @@ def test_a_seed_is_in_the_range_that_everything_random_takes(seed: int) -> None:
             {"train": {"failure_budget": 0.5}, "env": {"id": "x", "strict": True}},
             r"train\.failure_budget.*env\.strict",
         ),
+        *[
+            ({"algorithm": {"type": name}, "kl": {"coef": 0.1}}, r"kl\.coef.*algorithm\.beta")
+            for name in SOFT
+        ],
+        ({"algorithm": {"type": "q_sharp"}, "optim": {"lr": 0.1}}, r"optim\.lr.*critic_lr"),
         *[
             ({"algorithm": {"type": name, "epochs": 1, clip: 0.1}}, rf"{clip}.*epochs or .*above 1")
             for name in CLIPPED
@@ -188,3 +210,10 @@ def test_a_section_with_several_values_out_of_range_tells_of_each() -> None:
         load_config(table, source="run.toml")
     for name in ("optim.lr", "optim.beta1", "optim.warmup_steps"):
         assert str(caught.value).count(name) == 1
+
+
+def test_soft_q_refuses_filters_under_which_its_divergence_is_infinite() -> None:
+    sections = {"algorithm": {"type": "soft_q"}, "sampling": {"top_k": 5}}
+    with pytest.raises(OptionValueError, match=r"sampling\.top_k"):
+        refuse_unused(config(**sections))
+    refuse_unused(config(algorithm={"type": "q_sharp"}, sampling={"top_k": 5}))

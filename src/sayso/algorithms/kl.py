@@ -65,6 +65,16 @@ class KLOptions:
             )
 
 
+def refuse_kl(kl: KLOptions, *, algorithm: str) -> None:
+    """Refuse a second distance to the reference beside an algorithm's own.
+
+    Raises:
+        ValueError: If one is set.
+    """
+    if kl.coef > 0:
+        raise ValueError(f"kl.coef must be 0, got {kl.coef}: {algorithm} has its own KL, beta")
+
+
 class KLController:
     """The weight β, fixed or adaptive.
 

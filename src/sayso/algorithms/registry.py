@@ -12,9 +12,11 @@ from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.ilql import ILQL
 from sayso.algorithms.mc_returns import MCReturns
 from sayso.algorithms.ppo import PPO
+from sayso.algorithms.q_sharp import QSharp
 from sayso.algorithms.reinforce import Reinforce
 from sayso.algorithms.reinforce_pp import ReinforcePP
 from sayso.algorithms.rloo import RLOO
+from sayso.algorithms.soft_q import SoftQ
 from sayso.algorithms.token_dqn import TokenDQN
 
 ALGORITHMS: dict[str, Any] = {
@@ -30,6 +32,8 @@ ALGORITHMS: dict[str, Any] = {
     "mc_returns": MCReturns,
     "ilql": ILQL,
     "token_dqn": TokenDQN,
+    "soft_q": SoftQ,
+    "q_sharp": QSharp,
 }
 ON_POLICY = frozenset({"grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo"})
 """They learn from what their own policy has just sampled, never from a stored data set."""

@@ -56,6 +56,7 @@ def score_row(
         distribution=distribution,
         want_entropy=want_entropy,
         want_value=want_value,
+        final=row.final_source,
     )
 
 

@@ -52,9 +52,15 @@ class TokenStates:
             value: Of the states of decisions.
             final_value: Of the states in which episodes were cut off.
         """
-        both = torch.cat([value, final_value])
-        found = both[self.following.clamp(min=0)]
-        return torch.where(self.is_end, torch.zeros_like(found), found)
+        return value_after(self.following, value, final_value)
+
+
+def value_after(
+    following: Int[Tensor, " n"], value: Float[Tensor, " n"], final_value: Float[Tensor, " f"]
+) -> Float[Tensor, " n"]:
+    """See ``TokenStates.after``."""
+    found = torch.cat([value, final_value])[following.clamp(min=0)]
+    return torch.where(following < 0, torch.zeros_like(found), found)
 
 
 def token_states(core: Core, row: PackedRow, episodes: Batch) -> TokenStates:
@@ -71,11 +77,11 @@ def token_states(core: Core, row: PackedRow, episodes: Batch) -> TokenStates:
     return TokenStates(
         hidden=states[: len(row.source)],
         final=states[len(row.source) :],
-        following=_following(row, episodes),
+        following=following(row, episodes),
     )
 
 
-def _following(row: PackedRow, batch: Batch) -> Int[Tensor, " n"]:
+def following(row: PackedRow, batch: Batch) -> Int[Tensor, " n"]:
     """See ``TokenStates.following``."""
     num = len(row.target)
     final_of = {episode: num + place for place, episode in enumerate(row.final_episode)}

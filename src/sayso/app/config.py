@@ -16,9 +16,11 @@ from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.mc_returns import MCReturnsOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.ppo import PPOOptions
+from sayso.algorithms.q_sharp import QSharpOptions
 from sayso.algorithms.reinforce import ReinforceOptions
 from sayso.algorithms.reinforce_pp import ReinforcePPOptions
 from sayso.algorithms.rloo import RLOOOptions
+from sayso.algorithms.soft_q import SoftQOptions
 from sayso.algorithms.token_dqn import TokenDQNOptions
 from sayso.config.load import build_into, override
 from sayso.config.problems import Problems
@@ -87,6 +89,8 @@ AlgorithmOptions = (
     | BCOptions
     | FilteredBCOptions
     | AWROptions
+    | SoftQOptions
+    | QSharpOptions
 )
 
 
@@ -121,6 +125,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:  # what a TOML file can hold and every generator takes
             raise ValueError(f"seed must be in [0, 2**63), got {self.seed}")
+
+
+def has_reference(config: RunConfig) -> bool:
+    """Whether training measures the distance from the model as it was before."""
+    return config.kl.coef > 0 or config.algorithm.type == "soft_q"
 
 
 SECTIONS = ("model", "env", "sampling", "algorithm", "optim", "kl", "train", "data")

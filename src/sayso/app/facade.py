@@ -356,23 +356,19 @@ class TokenDQN(Agent):
     algorithm = "token_dqn"
 
 
-AGENTS: dict[str, type[Agent]] = {
-    agent.algorithm: agent
-    for agent in (
-        GRPO,
-        RLOO,
-        Reinforce,
-        ReinforcePP,
-        A2C,
-        PPO,
-        BC,
-        FilteredBC,
-        AWR,
-        MCReturns,
-        ILQL,
-        TokenDQN,
-    )
-}
+class SoftQ(Agent):
+    """Soft Q-learning: the KL-regularised optimum, from old episodes as well as from new ones."""
+
+    algorithm = "soft_q"
+
+
+class QSharp(Agent):
+    """Q#: the model unchanged, steered by what it would earn itself."""
+
+    algorithm = "q_sharp"
+
+
+AGENTS: dict[str, type[Agent]] = {agent.algorithm: agent for agent in Agent.__subclasses__()}
 
 
 def _source(env: Any, *, has_data: bool) -> EnvSource:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sayso.algorithms.registry import OFFLINE_ONLY, ON_POLICY, WITHOUT_KL
-from sayso.app.config import RunConfig
+from sayso.app.config import RunConfig, has_reference
 from sayso.envs.nothing import NO_ENV
 from sayso.errors import OptionValueError, UnusedOptionError
 
@@ -27,6 +27,7 @@ def refuse_unused(config: RunConfig) -> None:
     _refuse_unused_clips(config)
     _refuse_data(config)
     refuse_unused_by_values(config)
+    _refuse_beside_own_kl(config)
     if not config.train.eval_every:
         refuse_changed(
             config.train, "train", ("eval_episodes", "eval_split"),
@@ -108,16 +109,35 @@ def _refuse_unused_clips(config: RunConfig) -> None:
         )  # fmt: skip
 
 
+def _refuse_beside_own_kl(config: RunConfig) -> None:
+    """What two algorithms decide themselves: the KL, and, where only a head learns, its rate."""
+    if not getattr(config.algorithm, "uses_kl", True):
+        refuse_changed(
+            config.kl, "kl", ("coef",),
+            reason=f"with {config.algorithm.type}, which has a KL of its own",
+            fix="Set algorithm.beta",
+        )  # fmt: skip
+    if config.algorithm.type == "q_sharp":
+        refuse_changed(
+            config.optim, "optim", ("lr",),
+            reason="with q_sharp, which trains nothing but its head",
+            fix="Set algorithm.critic_lr",
+        )  # fmt: skip
+
+
 def _refuse_infinite_kl(config: RunConfig) -> None:
     """A reference that filters has probability 0 for what the policy may say, and KL no value."""
     sampling, plain = config.sampling, {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
     filters = [name for name, off in plain.items() if getattr(sampling, name) != off]
-    if config.kl.coef > 0 and filters:
+    if has_reference(config) and filters:
+        is_own = config.kl.coef == 0
+        why = "soft_q has a reference" if is_own else "kl.coef is above 0"
+        instead = "" if is_own else ", or kl.coef = 0"
         raise OptionValueError(
             where=", ".join(f"sampling.{name}" for name in filters),
-            problem="cuts tokens off, and kl.coef is above 0: the divergence from a reference that "
+            problem=f"cuts tokens off, and {why}: the divergence from a reference that "
             "cuts off others is infinite.",
-            fix=f"Set {', '.join(f'sampling.{n} = {plain[n]}' for n in filters)}, or kl.coef = 0.",
+            fix=f"Set {', '.join(f'sampling.{n} = {plain[n]}' for n in filters)}{instead}.",
         )
 
 

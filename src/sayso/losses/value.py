@@ -17,6 +17,7 @@ def value_loss(
     num_actions_in_step: float,
     value_sampled: Float[Tensor, " n"] | None = None,
     clip: float | None = None,
+    weight: Float[Tensor, " n"] | None = None,
 ) -> Loss:
     r"""Half the squared error of the critic, pessimistically clipped on request.
 
@@ -33,6 +34,7 @@ def value_loss(
         num_actions_in_step: N: action tokens of the whole optimiser step.
         value_sampled: What the critic said when the advantages were computed. Needed with ``clip``.
         clip: c, in reward units. Positive. None for no clipping.
+        weight: Factor per token, no gradient. Default 1.
 
     Returns:
         The loss, with metrics ``value/squared_error`` (unclipped, without the half),
@@ -67,4 +69,6 @@ def value_loss(
         held = (before + (live - before).clamp(-clip, clip) - wanted).square()
         metrics["value/clipped_frac"] = mean_over(held > error, is_action)
         error = torch.maximum(error, held)
+    if weight is not None:
+        error = error * where_action(weight.detach(), is_action)
     return Loss(error.sum() / (2 * num_actions_in_step), metrics)

@@ -1,11 +1,12 @@
 """Log-probabilities, entropies and values of chosen tokens of a packed row, in one forward.
 
-Dimensions: t = positions of the row, n = chosen tokens, d = width, v = vocabulary.
+Dimensions: t = positions of the row, n = chosen tokens, f = truncated episodes, d = width,
+v = vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,6 +30,8 @@ class Scores:
         logprob: Log-probability (nats) under the sampling distribution.
         entropy: Entropy (nats) of that distribution, if asked for.
         value: Value of the context before the token, if asked for.
+        state: Hidden states that the tokens were chosen in.
+        final_state: Hidden states in which episodes were cut off, if asked for.
         num_outside_support: Tokens that a filter (top-k, top-p, min-p) would no longer let
             through. Rounding at its edge does that; their log-probability is then taken over the
             filtered set and the token itself.
@@ -37,6 +40,8 @@ class Scores:
     logprob: Float[Tensor, " n"]
     entropy: Float[Tensor, " n"] | None = None
     value: Float[Tensor, " n"] | None = None
+    state: Float[Tensor, "n d"] | None = None
+    final_state: Float[Tensor, "f d"] | None = None
     num_outside_support: int = 0
 
     def value_or_raise(self) -> Float[Tensor, " n"]:
@@ -61,6 +66,7 @@ def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
     distribution: Distribution,
     want_entropy: bool = False,
     want_value: bool = False,
+    final: Int[Tensor, " f"] | None = None,
 ) -> Scores:
     """Score tokens of a row; the head runs on the n chosen positions only.
 
@@ -74,15 +80,18 @@ def score(  # noqa: PLR0913  # one row in five tensors, and what is wanted of it
         distribution: The one it was sampled from; not applied to values.
         want_entropy: Fill ``Scores.entropy``.
         want_value: Fill ``Scores.value``.
+        final: Where in the row episodes were cut off; fills ``Scores.final_state``.
 
     Tests:
         tests/unit/test_scoring.py: against the plain forward of four architectures.
     """
     # Not [source]: where attempts share a token, threads would add up its gradient in any order.
-    hidden = _hidden(lm, ids, position, visible).index_select(0, source)
-    return score_states(
-        lm, hidden, target, distribution, want_entropy=want_entropy, want_value=want_value
-    )
+    row = _hidden(lm, ids, position, visible)
+    scores = score_states(
+        lm, row.index_select(0, source), target, distribution,
+        want_entropy=want_entropy, want_value=want_value,
+    )  # fmt: skip
+    return scores if final is None else replace(scores, final_state=row.index_select(0, final))
 
 
 def score_states(
@@ -109,6 +118,7 @@ def score_states(
         return Scores(
             logprob=head_logprobs(hidden, weight, target, temperature=distribution.temperature),
             value=lm.values(hidden) if want_value else None,
+            state=hidden,
         )
     logprobs, entropies, outside = [], [], 0
     for start in range(0, max(len(target), 1), HEAD_CHUNK):
@@ -126,6 +136,7 @@ def score_states(
         logprob=torch.cat(logprobs),
         entropy=torch.cat(entropies) if want_entropy else None,
         value=lm.values(hidden) if want_value else None,
+        state=hidden,
         num_outside_support=outside,
     )
 

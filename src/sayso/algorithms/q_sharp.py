@@ -1,0 +1,318 @@
+"""Q#: the reference policy, steered by what it would earn itself.
+
+Dimensions: n = action tokens of a packed row, f = truncated episodes of it, v = vocabulary,
+k = tokens that are weighed, m = outcomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sayso.algorithms.base import Fatal, LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.checks import check_plan, check_positive, is_changed
+from sayso.algorithms.core import Core
+from sayso.algorithms.grading import graded, token_rewards
+from sayso.algorithms.kl import KLOptions, refuse_kl
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.recall import Memory, check_updates, summed_up
+from sayso.algorithms.token_states import TokenStates, token_states
+from sayso.data.batch import Batch, PackedRow
+from sayso.data.replay import ReplayOptions
+from sayso.errors import OptionValueError
+from sayso.losses.histogram import histogram_loss, two_hot
+from sayso.metrics import Mean, merge
+from sayso.models.distribution import token_logprobs
+from sayso.models.lm import LanguageModel
+from sayso.models.q_heads import FULL_UP_TO
+from sayso.models.return_head import return_head
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.sampling.make import guided_engine
+from sayso.types import Episode
+
+NUM_WEIGHED = 32
+"""Tokens weighed in a large vocabulary, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QSharpOptions:
+    """Options of ``QSharp``; written in a run file under ``[algorithm]``.
+
+    Attributes:
+        returns: ``"success"``: every return is 0 or 1; ``"histogram"``: any in [low, high].
+        beta: Weight of the KL to the reference, in reward units per nat. It decides how the policy
+            acts and nothing that is learnt.
+        low: Least return from any token on, with ``"histogram"``.
+        high: Greatest, likewise.
+        bins: Outcomes from ``low`` to ``high``, likewise. Their distance should be below β.
+        num_weighed: Tokens weighed at each decision, the likeliest under the reference; no other
+            is ever said. Unset: all of a vocabulary of up to 1024, else 32.
+        tasks_per_step: Different tasks per update.
+        group_size: Attempts at each; 1 is fine, nothing is compared.
+        updates_per_step: Optimiser steps per update, 1 to 4, each on as many episodes as were
+            collected.
+        critic_lr: Learning rate of the head, the only thing that learns.
+        replay: What is remembered; with capacity 0 only the episodes given are learnt from. Drawn
+            uniformly: any other way would change how likely returns seem.
+    """
+
+    type: Literal["q_sharp"] = "q_sharp"
+    returns: Literal["success", "histogram"] = "success"
+    beta: float = 0.1
+    low: float = 0.0
+    high: float = 1.0
+    bins: int = 51
+    num_weighed: int | None = None
+    tasks_per_step: int = 64
+    group_size: int = 1
+    updates_per_step: int = 4
+    critic_lr: float = 1e-3
+    replay: ReplayOptions = field(default_factory=ReplayOptions)
+
+    uses_kl: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_plan(self.tasks_per_step, self.group_size)
+        check_updates(self.updates_per_step)
+        check_positive(beta=self.beta, critic_lr=self.critic_lr, num_weighed=self.num_weighed)
+        if not -float("inf") < self.low < self.high < float("inf"):
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        if self.bins < 2:
+            raise ValueError(f"bins must be at least 2, got {self.bins}")
+        if self.replay.sampling != "uniform":
+            raise ValueError(
+                f"replay.sampling must be 'uniform', got {self.replay.sampling!r}: the head learns "
+                "how likely each return is, and any other draw changes that"
+            )
+        changed = [n for n in ("low", "high", "bins") if is_changed(self, n)]
+        if self.returns == "success" and changed:
+            raise ValueError(
+                f"{changed[0]} has no effect with returns = 'success', got "
+                f"{getattr(self, changed[0])}: use 'histogram', or leave it out"
+            )
+
+    def outcomes(self) -> list[float]:
+        """The returns that are told apart."""
+        if self.returns == "success":
+            return [0.0, 1.0]
+        width = (self.high - self.low) / (self.bins - 1)
+        return [self.low + width * place for place in range(self.bins)]
+
+
+class QSharp:
+    r"""Q#: KL-regularised optimal decoding from the returns of the reference policy.
+
+    The model is never changed. A head learns how likely each return R is, from each token on, if
+    the reference goes on from there; that needs no bootstrapping and no target. The policy is
+
+    .. math:: \pi(a|h) \propto \pi_{ref}(a|h) \sum_m p_m(h,a)\, e^{R_m/\beta}
+
+    which is :math:`\pi_{ref} e^{Q^*/\beta}` where transitions are deterministic. With returns of 0
+    and 1 the sum is :math:`1 + p\,(e^{1/\beta} - 1)`, p the probability of success.
+
+    ``sampler()`` is the reference itself, so that every episode, remembered or stored, is a fair
+    sample of what is learnt; ``policy()`` is the steered one, and its β may be changed at any time.
+    The reference is the model under the run's sampling options: temperature and filters come before
+    the steering. A cut-off episode has the head's own prediction for its last context behind it.
+
+    The head has a value per token, read before the token: one pass of the network per decision. A
+    value read after the token would need one pass for each token that is weighed. In a vocabulary
+    of more than 1024 tokens it is of low rank and weighs the likeliest tokens only.
+
+    When to use it: the model itself must not change, or is to be steered differently from run to
+    run; rewards at the end. It falls short where the reference hardly ever succeeds. Where the
+    environment itself is random it is too hopeful, as every log-mean-exp is.
+
+    Source:
+        arXiv:2502.20548 (Q#). Differs in that data come from the reference alone; the paper also
+        continues prefixes of the policy by the reference.
+
+    Tests:
+        tests/math/test_soft.py, tests/contract/test_soft.py, tests/learning/test_soft.py
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: QSharpOptions,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        seed: int,
+    ) -> None:
+        refuse_kl(kl, algorithm="q_sharp")
+        if sampling.precision != "exact":
+            raise OptionValueError(
+                where="sampling.precision",
+                problem=f"got {sampling.precision!r}, whose samples are of another reference.",
+                fix='Use "exact".',
+            )
+        self.lm, self.options = lm, options
+        lm.freeze_network()
+        outcomes = options.outcomes()
+        self.head = return_head(lm, num_outcomes=len(outcomes), seed=seed)
+        self.outcomes = torch.tensor(outcomes, dtype=self.head.bias.dtype, device=lm.device)
+        self.core = Core(
+            lm, engine, sampling=sampling, optim=optim, kl=kl, critic_lr=options.critic_lr,
+            q_heads=self.head,
+        )  # fmt: skip
+        self.steered = self._engine(options.beta)
+        self.memory = Memory(options.replay)
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step, group_size=options.group_size
+        )
+
+    def sampler(self) -> Policy:
+        """The reference: what is learnt is what it earns."""
+        return self.core.sampler()
+
+    def policy(self) -> Policy:
+        """The reference, steered."""
+        return self.core.acting(self.steered)
+
+    def acting_as(self, *, beta: float | None = None, greedy: bool = False) -> Policy:
+        """The policy at another β, or always at its likeliest token.
+
+        Args:
+            beta: Unset: the one of the options.
+            greedy: Take the likeliest token.
+        """
+        return self.core.acting(
+            self._engine(self.options.beta if beta is None else beta, greedy=greedy)
+        )
+
+    def _engine(self, beta: float, *, greedy: bool = False) -> Engine:
+        """Filters come before the steering; the temperature stays with the engine."""
+        sampling = replace(self.core.sampling, top_k=1 if greedy else 0, top_p=1.0, min_p=0.0)
+        return guided_engine(self.lm, sampling, lambda *both: self.guide(*both, beta=beta))
+
+    @torch.no_grad()
+    def guide(
+        self, hidden: Float[Tensor, "n d"], logits: Float[Tensor, "n v"], *, beta: float
+    ) -> Float[Tensor, "n v"]:
+        """Logits of the steered policy, times the temperature that the engine divides by."""
+        distribution = self.core.distribution
+        reference = token_logprobs(logits, distribution)
+        num = self._num_weighed()
+        if num == logits.shape[-1]:
+            steered = reference + self._gain(self.head(hidden), beta).to(reference)
+        else:
+            likely, ids = reference.topk(num, dim=-1)
+            gain = self._gain(self.head.of(hidden, ids), beta).to(reference)
+            steered = torch.full_like(reference, -torch.inf).scatter(-1, ids, likely + gain)
+        return steered * distribution.temperature
+
+    def _num_weighed(self) -> int:
+        unset = self.lm.vocabulary if self.lm.vocabulary <= FULL_UP_TO else NUM_WEIGHED
+        return min(self.options.num_weighed or unset, self.lm.vocabulary)
+
+    def _gain(self, logits: Float[Tensor, "n k m"], beta: float) -> Float[Tensor, "n k"]:
+        """Soft Q over β: the logarithm of the mean of exp(R / β)."""
+        chance = logits.log_softmax(-1)
+        return torch.logsumexp(chance + self.outcomes / beta, dim=-1)
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Remember, draw, step."""
+        kept, version = graded(episodes), self.core.version
+        fatal = self._unforeseen(kept.episodes)
+        if fatal is not None:
+            return Update(metrics=kept.metrics, num_optimiser_steps=0, fatal=fatal)
+        self.memory.add(kept.episodes)
+        parts, skipped = list[dict[str, Mean]](), list[Skipped]()
+        for step in range(self.options.updates_per_step if kept.episodes else 0):
+            drawn = self.memory.draw(kept.episodes, seed=seed, step=step, version=version)
+            metrics, skip = self._step(self.core.pack(drawn.episodes))
+            if skip is not None:
+                skipped.append(skip)
+                break
+            parts.append(metrics)
+        self.steered.sync()
+        return summed_up(kept, parts, skipped=skipped)
+
+    def _step(self, batch: Batch) -> tuple[dict[str, Mean], Skipped | None]:
+        """One optimiser step of the head."""
+        optimiser, parts = self.core.optimiser, list[dict[str, Mean]]()
+        optimiser.zero_grad()
+        for row in batch.rows:
+            with torch.no_grad():
+                states = token_states(self.core, row, batch)
+                target = self._target(row, batch, states)
+            logits = self.head.of(states.hidden, row.target[:, None])[:, 0]
+            loss = histogram_loss(
+                logits, target, row.is_action, num_actions_in_step=batch.num_actions
+            )
+            if not bool(torch.isfinite(loss.value)):
+                optimiser.zero_grad()
+                return {}, Skipped(reason=f"the loss of the head is {loss.value.item()}")
+            loss.value.backward()  # type: ignore[no-untyped-call]
+            mean = logits.detach().softmax(-1) @ self.outcomes
+            wanted = target @ self.outcomes
+            parts.append(dict(loss.metrics) | {
+                "critic/predicted_return": Mean(float(mean.sum()), len(mean)),
+                "critic/observed_return": Mean(float(wanted.sum()), len(wanted)),
+            })  # fmt: skip
+        metrics, skipped = optimiser.step()
+        return merge(parts) | metrics, skipped
+
+    def _target(self, row: PackedRow, batch: Batch, states: TokenStates) -> Float[Tensor, "n m"]:
+        """Distribution of what is earned from each token on."""
+        outcomes = self.outcomes
+        to_go = torch.cat([_to_go(batch.episodes[e]) for e in row.episodes]).to(outcomes)
+        target = two_hot(to_go, outcomes)
+        behind = self._of_reference(states.final)
+        for chances, episode in zip(behind, row.final_episode, strict=True):
+            is_cut = row.episode == episode
+            earned = to_go[is_cut]
+            sums = (earned[:, None] + outcomes).flatten()
+            spread = two_hot(sums, outcomes).view(len(earned), len(outcomes), len(outcomes))
+            target[is_cut] = torch.einsum("m,nmo->no", chances, spread)
+        return target
+
+    def _of_reference(self, hidden: Float[Tensor, "f d"]) -> Float[Tensor, "f m"]:
+        """Predicted distribution of what the reference earns from a context on."""
+        reference = token_logprobs(self.lm.logits(hidden), self.core.distribution)
+        likely, ids = reference.topk(self._num_weighed(), dim=-1)
+        chance = self.head.of(hidden, ids).softmax(-1)
+        return torch.einsum("fk,fkm->fm", likely.softmax(-1).to(chance), chance)
+
+    def _unforeseen(self, episodes: Sequence[Episode]) -> Fatal | None:
+        """A return that the head has no outcome for: nothing learnt from it would be right."""
+        for episode in episodes:
+            to_go = _to_go(episode)
+            low, high = float(to_go.min()), float(to_go.max())
+            where = f"task {episode.task.id} earned"
+            if self.options.returns == "success":
+                odd = [r for r in to_go.tolist() if r not in (0.0, 1.0)]
+                if odd:
+                    return Fatal(
+                        problem=f"{where} {odd[0]:g} from a token on, which is neither 0 nor 1.",
+                        fix="Set algorithm.returns = 'histogram', with low and high.",
+                    )
+            elif low < self.options.low or high > self.options.high:
+                return Fatal(
+                    problem=f"{where} from {low:g} to {high:g}, outside of [{self.options.low:g}, "
+                    f"{self.options.high:g}].",
+                    fix="Lower algorithm.low or raise algorithm.high.",
+                )
+        return None
+
+    def state(self) -> LearnerState:
+        """Head, optimiser, memory."""
+        return self.memory.with_state(self.core.state())
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        self.memory.load(state.tensors, self.core.load_state(state))
+        self.steered.sync()
+
+
+def _to_go(episode: Episode) -> Tensor:
+    """What is earned from each token of an episode on, not counting what lies behind a cut-off."""
+    return torch.from_numpy(token_rewards(episode)[::-1].cumsum()[::-1].copy())

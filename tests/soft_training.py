@@ -1,0 +1,125 @@
+"""Train SoftQ and Q# on TinyLang, online and from logged episodes; truth by enumeration.
+
+``python tests/soft_training.py`` prints the table of all modes, ten seeds each.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from learner_cases import END, NO_MEMORY, learner
+from tinylang_training import BATCH, described, policy_table, reference_lm
+
+import sayso.envs
+from sayso.algorithms.optim import OptimOptions
+from sayso.data.replay import ReplayOptions
+from sayso.envs.registry import source
+from sayso.envs.tinylang_math import prefixes, reference, sequences
+from sayso.models.distribution import Distribution, token_logprobs
+from sayso.rollout.collect import collect
+from sayso.rollout.limits import RolloutLimits
+from sayso.sampling.base import SamplingOptions
+from sayso.seeds import derive, generator
+from sayso.types import Episode
+
+NUM_LOGGED = 4_000
+OFFLINE_BATCH = 128
+Q_SHARP: dict[str, Any] = {"low": 0.0, "high": 1.0, "bins": 21}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "soft_pcl": {"lr": 3e-3, "critic_lr": 3e-2, "alpha": 0.0},
+    "soft_trajectory": {"lr": 3e-3, "critic_lr": 3e-2, "alpha": 0.0},
+    "soft_td": {"lr": 3e-3, "critic_lr": 3e-2, "alpha": 0.0},
+    "q_sharp": {"critic_lr": 3e-2, **Q_SHARP},
+}
+ONLINE_STEPS = {0.5: 150, 0.1: 300}
+OFFLINE_STEPS = 1_000
+
+
+def made(name: str, beta: float, **changes: Any) -> Any:
+    """A learner whose reference is the fixture's."""
+    torch.set_num_threads(1)
+    options = {"tasks_per_step": 1, "group_size": BATCH, **SETTINGS[name], **changes}
+    optim = OptimOptions(lr=options.pop("lr", 1e-5), **options.pop("optim", {}))
+    return learner(
+        name, reference_lm(), optim=optim, sampling=SamplingOptions(max_new_tokens=3), beta=beta,
+        **options,
+    )  # fmt: skip
+
+
+def table_of(made: Any) -> dict[str, list[float]]:
+    """What ``policy()`` is, exactly: the model, or the model steered."""
+    if not hasattr(made, "guide"):
+        return policy_table(made.lm)
+    rows = []
+    with torch.no_grad():
+        for prefix in prefixes():
+            ids = torch.tensor([[END, *("ab".index(letter) for letter in prefix)]])
+            hidden = made.lm.network(input_ids=ids, output_hidden_states=True).hidden_states[-1]
+            last = hidden[0, -1:]
+            steered = made.guide(last, made.lm.logits(last), beta=made.options.beta)
+            rows.append(token_logprobs(steered.double(), Distribution())[0].exp().tolist())
+    return dict(zip(prefixes(), rows, strict=True))
+
+
+def greedy_in_q(table: dict[str, list[float]]) -> str:
+    """The sentence of the greatest soft Q at each step: log π - log ref, up to V and β."""
+    says = ""
+    while says not in sequences():
+        gains = [math.log(p / r) for p, r in zip(table[says], reference()[says], strict=True)]
+        says += "abE"[gains.index(max(gains))]
+    return says
+
+
+def played(made: Any, count: int, *, seed: int, step: int = 0) -> list[Episode]:
+    """Episodes by the learner's sampler."""
+    words = source("sayso/TinyLang-v0")
+    return collect(
+        made.sampler(), words.open().tasks("train"), words, group_size=count, seed=seed,
+        path=("rollout", step), limits=RolloutLimits(),
+    )  # fmt: skip
+
+
+def train_online(name: str, *, beta: float, seed: int, **changes: Any) -> dict[str, list[float]]:
+    """Collect, remember, learn from what is drawn; repeat."""
+    steps = changes.pop("steps", ONLINE_STEPS[beta])
+    changes = {"replay": ReplayOptions(capacity=1_000), **changes}
+    one = made(name, beta, **changes)
+    for step in range(steps):
+        episodes = played(one, BATCH, seed=seed, step=step)
+        update = one.update(episodes, seed=derive(seed, "update", step))
+        assert update.fatal is None
+        assert not update.skipped
+    return table_of(one)
+
+
+def train_offline(name: str, *, beta: float, seed: int, **changes: Any) -> dict[str, list[float]]:
+    """From episodes of the reference alone, drawn by somebody else: no memory of its own."""
+    steps = changes.pop("steps", OFFLINE_STEPS)
+    one = made(name, beta, replay=NO_MEMORY, **{"updates_per_step": 1, **changes})
+    logged = played(one, NUM_LOGGED, seed=seed)
+    for step in range(steps):
+        places = generator(seed, "data", step).integers(len(logged), size=OFFLINE_BATCH)
+        update = one.update([logged[i] for i in np.asarray(places)], seed=step)
+        assert not update.skipped
+    return table_of(one)
+
+
+if __name__ == "__main__":
+    assert sayso.envs
+    names = sys.argv[1].split(",") if len(sys.argv) > 1 else list(SETTINGS)
+    seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 10
+    ways = sys.argv[3].split(",") if len(sys.argv) > 3 else ["online", "offline"]
+    for name in names:
+        for beta in (0.5, 0.1):
+            for way in ways:
+                train = train_online if way == "online" else train_offline
+                tables = [train(name, beta=beta, seed=seed) for seed in range(seeds)]
+                runs = [described(table, beta) for table in tables]
+                shares = [run.objective / run.optimum for run in runs]
+                print(f"{name} beta {beta} {way}: J - beta KL {min(shares):.4f} to "
+                      f"{max(shares):.4f} of the optimum; greatest Q says "
+                      f"{' '.join(greedy_in_q(table) for table in tables)}", flush=True)  # fmt: skip
