@@ -46,13 +46,12 @@ def _one_thread() -> None:
 
 def stored(episodes: list[Episode]) -> list[Episode]:
     """As a data set holds them: who acted is not known, nor with what probability."""
-    unknown = [
+    return [
         replace(e, policy_version=STORED, turns=tuple(
             replace(turn, action_logprobs=(UNKNOWN,) * len(turn.action_ids)) for turn in e.turns
         ))
         for e in episodes
     ]  # fmt: skip
-    return unknown
 
 
 def made_with(name: str, **more: Any) -> tuple[Any, list[Episode]]:
@@ -239,7 +238,7 @@ def test_filtered_bc_selects_the_best_of_a_data_set_over_all_or_by_task() -> Non
 
 
 def test_filtered_bc_refuses_options_of_a_memory_that_it_does_not_use() -> None:
-    with pytest.raises(ValueError, match="replay.sampling has no effect"):
+    with pytest.raises(ValueError, match=r"replay\.sampling has no effect"):
         FilteredBCOptions(replay=ReplayOptions(sampling="success"))
 
 

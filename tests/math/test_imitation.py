@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from learner_cases import END, gradient_of, learner, mixed_batch, perturb, plain_logprobs, tiny_lm
+from learner_cases import (
+    END,
+    gradient_of,
+    learner,
+    mixed_batch,
+    perturb,
+    plain_logprobs,
+    tiny_lm,
+    written,
+)
 from tinylang_training import policy_table, reference_lm
 from torch import Tensor
 
@@ -129,9 +138,8 @@ def plain_loss(name: str, made: Any, episodes: list[Episode]) -> Tensor:
             place += len(turn.action_ids)
         said = torch.cat(mine)
         follows = value[-1].item() if episode.end is EndReason.TRUNCATED else 0.0
-        returns, rewards = [], token_rewards(episode)
-        for t in range(len(rewards)):
-            returns.append(float(rewards[t:].sum()) + follows)
+        rewards = token_rewards(episode)
+        returns = [float(rewards[t:].sum()) + follows for t in range(len(rewards))]
         target = torch.tensor(returns, dtype=torch.float64)
         weight = ((target - said.detach()) / made.options.beta).exp().clamp(max=20)
         total = total - (weight * logprob).sum() + 0.5 * 0.5 * (said - target).square().sum()
@@ -227,8 +235,6 @@ def test_awr_with_small_steps_weighs_by_what_is_left_to_come() -> None:
     lm = tiny_lm()
     made = learner("awr", lm, max_weight=1e9)
     turns = [([END], [0], 2.0), ([1], [1], 1.0)]
-    from learner_cases import written
-
     update = made.update([written(lm, turns)], seed=0)
     expected = np.mean([np.exp(3.0), np.exp(1.0)])  # the value head starts at 0
     assert update.metrics["imitation/weight"].value == pytest.approx(expected)
