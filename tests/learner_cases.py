@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from sayso.algorithms.a2c import A2COptions
+from sayso.algorithms.awr import AWROptions
 from sayso.algorithms.base import Skipped, Update
+from sayso.algorithms.bc import BCOptions
+from sayso.algorithms.filtered_bc import FilteredBCOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
@@ -47,6 +50,14 @@ VARIANTS: dict[str, Callable[..., Any]] = {
     "a2c": A2COptions,
     "ppo": PPOOptions,
 }
+IMITATORS: dict[str, Callable[..., Any]] = {
+    "bc": BCOptions,
+    "bc_episode": lambda **more: BCOptions(per="episode", **more),
+    "filtered_bc": lambda **more: FilteredBCOptions(replay=ReplayOptions(capacity=0), **more),
+    "filtered_bc_online": FilteredBCOptions,
+    "awr": AWROptions,
+}
+"""They learn from what others did; no ratio, no KL, no entropy bonus."""
 GROUP_METHODS = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo")
 CRITICS = ("a2c", "ppo")
 NO_MEMORY = ReplayOptions(capacity=0)
@@ -91,7 +102,7 @@ def learner(
     """A learner by the name of its variant."""
     lm = lm or tiny_lm()
     sampling = sampling or SamplingOptions(max_new_tokens=3)
-    record = (VARIANTS | SOFT)[name](**options)
+    record = (VARIANTS | SOFT | IMITATORS)[name](**options)
     return ALGORITHMS[record.type](
         lm, make_engine(lm, sampling), record, sampling=sampling,
         optim=optim or OptimOptions(lr=1e-2), kl=kl or KLOptions(), seed=0,

@@ -14,12 +14,15 @@ import torch
 from learner_cases import mixed_batch, perturb, randomise_critic, tiny_lm, weights
 
 from sayso.algorithms.a2c import A2COptions
+from sayso.algorithms.awr import AWROptions
+from sayso.algorithms.bc import BCOptions
+from sayso.algorithms.filtered_bc import FilteredBCOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.ppo import PPOOptions
 from sayso.algorithms.q_sharp import QSharpOptions
-from sayso.algorithms.registry import ALGORITHMS
+from sayso.algorithms.registry import ALGORITHMS, WITHOUT_KL
 from sayso.algorithms.reinforce import ReinforceOptions
 from sayso.algorithms.reinforce_pp import ReinforcePPOptions
 from sayso.algorithms.rloo import RLOOOptions
@@ -100,8 +103,33 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
         "num_weighed": (HISTOGRAM, [None, 1, 2]),
         "replay": (HISTOGRAM, MEMORIES),
     },
+    BCOptions: {"per": ({}, ["token", "episode"])},
+    FilteredBCOptions: {
+        "tasks_per_step": ({}, [2, 3]),
+        "group_size": ({}, [2, 3]),
+        "top": ({}, [0.1, 0.5, 1.0]),
+        "among": ({"top": 0.5}, ["all", "task"]),
+        "updates_per_step": ({}, [1, 2]),
+        "draws": ({"top": 1.0}, [1, 3, 64]),
+        "replay": ({"top": 1.0}, [
+            ReplayOptions(capacity=1000), ReplayOptions(capacity=4), ReplayOptions(capacity=0),
+            ReplayOptions(capacity=1000, max_age=1),
+        ]),
+    },
+    AWROptions: {
+        "beta": ({}, [1.0, 0.1]),
+        "max_weight": ({"beta": 0.1}, [20.0, 1.5]),
+        "gamma_token": ({}, [1.0, 0.9]),
+        "gamma_turn": ({}, [1.0, 0.9]),
+        "value_coef": ({}, [0.0, 0.5, 1.0]),
+        "critic_lr": ({}, [1e-3, 1e-2]),
+    },
 }  # fmt: skip
-NO_KL = {record for record in ALGORITHM_TABLES if not getattr(record, "uses_kl", True)}
+NO_KL = {
+    record
+    for record in ALGORITHM_TABLES
+    if not getattr(record, "uses_kl", True) or record().type in WITHOUT_KL
+}
 """Algorithms with a divergence of their own, which refuse another beside it."""
 OPTIM_TABLE: dict[str, Case] = {
     "lr": ({}, [1e-3, 1e-2]),

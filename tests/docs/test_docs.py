@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,7 @@ from typer.main import get_command
 
 from sayso import errors
 from sayso.cli import options, train
-from sayso.cli.main import app
+from sayso.cli.main import app, call
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,6 +118,27 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert len((tmp_path / "runs/tracked/metrics.jsonl").read_text().splitlines()) == 2
 
 
+def test_the_page_on_data_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files, its commands and its Python, as written but for fewer episodes."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    for name, text in re.findall(r"`(\w+\.(?:jsonl|csv))`:\n\n```\n(.*?)```", page, re.DOTALL):
+        (tmp_path / name).write_text(text)
+    assert len(list(tmp_path.iterdir())) == 4
+    (block,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    commands = [line.partition("#")[0].split() for line in block.splitlines()]
+    assert len(commands) == 4
+    for words in commands:
+        assert words[0] == "sayso"
+        few = ["--set", "train.total_episodes=64"] if words[1] == "train" else []
+        assert call(partial(app, [*words[1:], *few])) == 0, words
+    namespace: dict[str, object] = {"__name__": "data_page"}
+    blocks = python_blocks("docs/data.md")
+    assert len(blocks) == 3
+    for number, code in enumerate(blocks):
+        exec(compile(code, f"data.md block {number}", "exec"), namespace)  # noqa: S102
+
+
 @pytest.mark.smollm2
 def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As written, but with two steps of 8 episodes: the code is what is tested here."""
@@ -170,6 +192,7 @@ COMMANDS = {
     "chat": ["--checkpoint", "--seed", "--max-new-tokens"],
     "list": ["--json"],
     "doctor": ["--set", "--json"],
+    "demos": ["--out", "--player", "--num", "--split", "--seed", "--set", "--json"],
     "export": ["--checkpoint"],
     "digest": ["--json"],
     "bench": [

@@ -1,4 +1,4 @@
-"""Small whole runs for kill and resume tests: three algorithms, single-turn and multi-turn."""
+"""Small whole runs for kill and resume tests: single-turn, multi-turn, remembered, stored."""
 
 from __future__ import annotations
 
@@ -70,7 +70,21 @@ SCENARIOS: dict[str, dict[str, Any]] = {
             "type": "ppo", "tasks_per_step": 3, "group_size": 2, "epochs": 2, "minibatches": 2,
         },
     },
+    "filtered_bc": {
+        **TINYLANG,
+        "algorithm": {
+            "type": "filtered_bc", "tasks_per_step": 1, "group_size": 8, "top": 0.3, "draws": 4,
+            "replay": {"capacity": 12},
+        },
+    },
+    "awr_stored": {
+        **TINYLANG,
+        "algorithm": {"type": "awr", "beta": 0.5},
+        "data": {"path": str(Path(__file__).with_name("words.jsonl")), "batch_episodes": 8},
+    },
 }  # fmt: skip
+STORED = ("awr_stored",)
+"""They play only to be measured and log no episode."""
 
 
 def run_training(

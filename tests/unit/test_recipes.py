@@ -92,3 +92,21 @@ def test_a_single_contradiction_keeps_its_own_code() -> None:
 def test_what_only_follows_from_a_wrong_value_is_not_told() -> None:
     with pytest.raises(OptionValueError, match=r"train\.eval_every: got 'often'"):
         recipes.config("tinylang", ["train.eval_every=often"])
+
+
+def test_another_algorithm_leaves_the_recipes_own_options_behind_that_it_does_not_have() -> None:
+    found = recipes.config("tinylang", ["algorithm.type=reinforce"]).algorithm
+    assert (found.type, found.tasks_per_step, found.group_size) == ("reinforce", 1, 32)
+    ppo = recipes.config("maze", ["algorithm.type=a2c"]).algorithm
+    assert (ppo.type, ppo.gamma_turn, ppo.critic_lr) == ("a2c", 0.97, 1e-2)
+    with pytest.raises(ConfigError, match=r"algorithm\.epochs: no such option"):
+        recipes.config("maze", ["algorithm.type=a2c", "algorithm.epochs=2"])
+
+
+@pytest.mark.parametrize("kind", ["bc", "filtered_bc", "awr"])
+@pytest.mark.parametrize("recipe", ["maze", "tinylang"])
+def test_stored_episodes_leave_behind_how_the_recipe_plays(recipe: str, kind: str) -> None:
+    settings = [f"algorithm.type={kind}", "data.path=x.jsonl"]
+    refuse_unused(recipes.config(recipe, settings))
+    with pytest.raises(ConfigError, match=r"algorithm\.group_size: (no such|has no effect)"):
+        recipes.config(recipe, [*settings, "algorithm.group_size=5"])

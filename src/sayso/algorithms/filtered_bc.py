@@ -50,7 +50,7 @@ class FilteredBCOptions:
     among: Literal["all", "task"] = "all"
     updates_per_step: int = 1
     draws: int = 64
-    replay: ReplayOptions = field(default_factory=lambda: ReplayOptions(capacity=1_000))
+    replay: ReplayOptions = field(default_factory=ReplayOptions)
 
     online: ClassVar[tuple[str, ...]] = ("updates_per_step", "draws")
 

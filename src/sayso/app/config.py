@@ -198,6 +198,15 @@ def _without(table: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def options_of(algorithm: object) -> type[Any] | None:
+    """The record of an algorithm's options by its name; ``None`` if there is none."""
+    for record in AlgorithmOptions.__args__:
+        if any(f.name == "type" and f.default == algorithm for f in fields(record)):
+            found: type[Any] = record
+            return found
+    return None
+
+
 def option_names(record: type[Any]) -> list[str]:
     """Field names of an options record."""
     return [f.name for f in fields(record)] if is_dataclass(record) else []

@@ -16,14 +16,14 @@ from sayso.app.assemble import (
     build_lm,
     config_of,
     create_run,
-    env_source,
     open_or_create_run,
     require_playable,
     rollout_limits,
 )
 from sayso.app.cards import card, reward_in_words
-from sayso.app.config import EnvOptions, RunConfig, load_config
+from sayso.app.config import RunConfig, load_config
 from sayso.app.extend import remember
+from sayso.app.given import callbacks_given, data_given, source_given
 from sayso.app.naming import place, refuse_unknown
 from sayso.app.origin import (
     Origin,
@@ -42,7 +42,6 @@ from sayso.app.stored import build_data
 from sayso.app.sweep import Decode, policy_as
 from sayso.config.load import to_table
 from sayso.data.datasets import DataSet
-from sayso.data.options import IN_PYTHON
 from sayso.envs.base import Observation
 from sayso.envs.nothing import NO_ENV
 from sayso.envs.registry import EnvSource, source
@@ -56,7 +55,7 @@ from sayso.runs.interrupt import Interrupted
 from sayso.runs.run import Run
 from sayso.sampling.base import Request
 from sayso.seeds import derive
-from sayso.training.callbacks import Callback, StepReport, TrainingContext
+from sayso.training.callbacks import Callback
 from sayso.training.loop import TrainResult, train
 from sayso.training.options import TrainOptions
 
@@ -83,7 +82,7 @@ class Agent:
     def __init__(
         self, model: Any, env: Any = None, *, seed: int = 0, data: Any = None, **options: Any
     ) -> None:
-        self.source: EnvSource = _source(env, has_data=data is not None)
+        self.source: EnvSource = source_given(env, has_data=data is not None)
         self.source.open()  # what is no environment of text shows before a model is loaded
         pair = None if isinstance(model, str | Path) else pair_of(model)
         name = str(model) if isinstance(model, str | Path) else None
@@ -94,7 +93,7 @@ class Agent:
             "env": {"id": named_env or self.source.id},
             "algorithm": {"type": self.algorithm},
         }
-        given, in_python = _data_given(data)
+        given, in_python = data_given(data)
         for key, value in (given | options).items():
             place(table, key, value, algorithm=self.algorithm)
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
@@ -136,7 +135,7 @@ class Agent:
             Itself.
         """
         config = self._train_config({"total_episodes": total_episodes, **train_options})
-        callbacks = _callbacks(callback)
+        callbacks = callbacks_given(callback)
         require_playable(config, self.source)
         self.data = self.data or build_data(config, self.lm)
         config, opened = self._open_run(config, None if run is None else Path(run))
@@ -275,7 +274,7 @@ class Agent:
         agent.config, agent.origin, agent.lm = saved_lm(config, origin, target)
         agent.data = None
         if data is not None:
-            given, in_python = _data_given(data)
+            given, in_python = data_given(data)
             options = dataclasses.replace(agent.config.data, **given["data"])
             agent.config = dataclasses.replace(agent.config, data=options)
             agent.data = build_data(agent.config, agent.lm, in_python)
@@ -369,55 +368,6 @@ class QSharp(Agent):
 
 
 AGENTS: dict[str, type[Agent]] = {agent.algorithm: agent for agent in Agent.__subclasses__()}
-
-
-def _source(env: Any, *, has_data: bool) -> EnvSource:
-    """How to open what the user passed; nothing is something where there is data."""
-    if env is None and not has_data:
-        raise OptionValueError(
-            where="env", problem="is missing.",
-            fix="Pass an environment; only with data=... can it be left out.",
-        )  # fmt: skip
-    if env is None:
-        return env_source(EnvOptions(id=NO_ENV))
-    return env if isinstance(env, EnvSource) else source(env)
-
-
-def _data_given(data: Any) -> tuple[dict[str, Any], Any]:
-    """The section of the configuration that ``data=`` stands for, and the records themselves."""
-    if data is None:
-        return {}, None
-    if isinstance(data, str | Path):
-        return {"data": {"path": str(data)}}, None
-    if isinstance(data, Mapping) and "path" in data:  # the whole section, as for any other
-        return {"data": dict(data)}, None
-    return {"data": {"path": IN_PYTHON}}, data
-
-
-class _FunctionCallback(Callback):
-    def __init__(self, function: Callable[..., bool | None]) -> None:
-        self.function = function
-
-    def on_step(self, context: TrainingContext, report: StepReport) -> bool | None:
-        return self.function(context, report)
-
-
-def _callbacks(callback: Any) -> list[Callback]:
-    if callback is None:
-        return []
-    if isinstance(callback, Callback):
-        return [callback]
-    if callable(callback) and not isinstance(callback, type):
-        return [_FunctionCallback(callback)]
-    several = callback if isinstance(callback, list | tuple) else [callback]
-    for each in several:
-        if not isinstance(each, Callback):
-            raise OptionValueError(
-                where="learn, callback",
-                problem=f"got {each!r}, which is no sayso.Callback.",
-                fix="Pass a Callback, a list of them, or one function of (context, report).",
-            )
-    return list(several)
 
 
 def evaluate(

@@ -13,6 +13,8 @@ from sayso.errors import OptionValueError, UnusedOptionError
 
 ONLINE = ("tasks_per_step", "group_size", "replay")
 """Options of algorithms that say how to play, or what to remember of it."""
+UNPLAYED = ("split", "failure_budget", "log_episodes")
+"""Options of training that mean nothing where it plays nothing."""
 
 
 def refuse_unused(config: RunConfig) -> None:
@@ -176,7 +178,7 @@ def _refuse_data(config: RunConfig) -> None:
         fix="Set data.batch_episodes",
     )  # fmt: skip
     refuse_changed(
-        config.train, "train", ("split", "failure_budget", "log_episodes"),
+        config.train, "train", UNPLAYED,
         reason="with data.path, where training plays nothing", fix="Unset data.path",
     )  # fmt: skip
     if config.env.id == NO_ENV and config.train.eval_every:

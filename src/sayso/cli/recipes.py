@@ -94,4 +94,25 @@ def _without_moot(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         if wanted[key] != own.get(key) and only_if in (None, wanted[key]):
             for name in moot:
                 own.pop(name, None)
+    _drop_foreign(kept, changes)
     return kept
+
+
+def _drop_foreign(kept: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Leave out what another algorithm has no such option for, and how to play where none does."""
+    from sayso.app.config import option_names, options_of
+    from sayso.app.refusals import ONLINE, UNPLAYED
+
+    own, wanted, data = kept.get("algorithm"), changes.get("algorithm"), changes.get("data")
+    if not isinstance(own, dict):
+        return
+    kind = wanted.get("type") if isinstance(wanted, Mapping) else None
+    record = options_of(kind if isinstance(kind, str) else own.get("type"))
+    if record is None:  # told where all options are checked
+        return
+    unplayed = isinstance(data, Mapping) and data.get("path", "none") != "none"
+    online = (*ONLINE, *getattr(record, "online", ())) if unplayed else ()
+    for name in [n for n in own if n in online or n not in option_names(record)]:
+        own.pop(name)
+    for name in UNPLAYED if unplayed and isinstance(kept.get("train"), dict) else ():
+        kept["train"].pop(name, None)

@@ -298,12 +298,16 @@ def _refuse(constant: str) -> float:
 
 
 def _read_python(reading: _Reading, given: Any) -> None:
-    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+    try:
+        items = iter(() if isinstance(given, Mapping) else given)
+    except TypeError:
+        items = None
+    if items is None or isinstance(given, Mapping):
         raise DataError(
             where="data", problem=f"got {type(given).__name__}, no sequence of records.",
             fix="Pass a path, or a list of mappings, episodes or games.",
         )  # fmt: skip
-    for number, item in enumerate(given):
+    for number, item in enumerate(items):
         where, num_before = f"data, item {number}", len(reading.episodes)
         if isinstance(item, Episode):
             reading.take(where, lambda item=item: reading.encoder.recorded(item))  # type: ignore[misc]
