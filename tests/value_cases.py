@@ -34,13 +34,14 @@ def value_learner(
     *,
     optim: OptimOptions | None = None,
     sampling: SamplingOptions | None = None,
+    seed: int = 0,
     **options: Any,
 ) -> Any:
     """A learner of token values by name."""
     lm = lm or tiny_lm()
     return ALGORITHMS[name](
         lm, None, RECORDS[name](**options), sampling=sampling or SamplingOptions(max_new_tokens=3),
-        optim=optim or OptimOptions(lr=1e-2), kl=KLOptions(), seed=0,
+        optim=optim or OptimOptions(lr=1e-2), kl=KLOptions(), seed=seed,
     )  # fmt: skip
 
 
