@@ -10,7 +10,7 @@ from learner_cases import END
 from tinylang_training import Trained, described, reference_lm
 from value_cases import NO_MEMORY, settle, settling, spoken, value_learner
 
-from sayso.algorithms.acting import ActingOptions
+from sayso.algorithms.acting import ActingOptions, steering
 from sayso.algorithms.optim import OptimOptions
 from sayso.credit.backups import Action
 from sayso.data.replay import Drawn
@@ -87,6 +87,8 @@ def greedy_sentence(made: Any, *, beta: float = 1000.0) -> str:
 def steered_table(made: Any) -> dict[str, list[float]]:
     """The policy that is evaluated, as a table: what it is, exactly."""
     guide, rows = made.guide, {}
+    if made.options.type != "token_dqn":  # β is chosen afterwards: what explores need not be greedy
+        guide = steering(made.heads.advantage, ActingOptions(beta=64.0))
     for prefix in prefixes():
         ids = torch.tensor([[END, *("ab".index(letter) for letter in prefix)]])
         output = made.lm.network(input_ids=ids, output_hidden_states=True)
@@ -97,7 +99,7 @@ def steered_table(made: Any) -> dict[str, list[float]]:
 
 
 ONLINE: dict[str, dict[str, Any]] = {
-    "ilql": {"tau": 0.99},
+    "ilql": {"tau": 0.99, "train_lm": False, "acting": ActingOptions(beta=4.0)},
     "token_dqn": {},
 }
 """What learns from the environment, and options other than the common ones."""
