@@ -24,7 +24,7 @@ from sayso.data.replay import Drawn
 from sayso.envs.tinylang_math import sequences
 
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str, int]] = {
-    "returns": ("mc_returns", {}, {"backup": "sarsa"}, "aE", 300),
+    "returns": ("mc_returns", {}, {"backup": "sarsa"}, "aE", 900),
     "sarsa": ("ilql", {"backup": "sarsa"}, {"backup": "sarsa"}, "aE", 900),
     "tau 0.5": ("ilql", {"tau": 0.5}, {"backup": "expectile", "tau": 0.5}, "aE", 900),
     "tau 0.7": ("ilql", {"tau": 0.7}, {"backup": "expectile", "tau": 0.7}, "abE", 900),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sayso.app.assemble import build_learner
 from sayso.app.config import load_config
 from sayso.app.refusals import refuse_unused
 from sayso.app.schedule import num_optimiser_steps
+from sayso.cli.main import app, call
 from sayso.envs.registry import source
 from sayso.errors import ConfigError, OptionValueError, UnusedOptionError
 from sayso.models.load import load
@@ -55,7 +57,7 @@ def test_a_saved_agent_acts_with_its_values_and_the_directory_alone_is_the_model
     assert all(torch.equal(heads[0][n], heads[1][n]) for n in heads[0])
     # Without its values the directory is what β = 0 is.
     alone = load(str(tmp_path / "saved"), ModelOptions())
-    plain = {n: p for n, p in alone.network.named_parameters()}
+    plain = dict(alone.network.named_parameters())
     assert all(torch.equal(plain[n], p) for n, p in agent.lm.network.named_parameters())
     zero = again.evaluate(split="train", num_episodes=20, beta=0.0)
     assert zero.returns != measured[0].returns
@@ -82,13 +84,9 @@ def test_deterministic_prediction_is_steered(tmp_path: Path) -> None:
 
 
 def told(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> tuple[int, str, str]:
-    from sayso.cli.main import main
-
-    code = 0
-    try:
-        main(arguments)
-    except SystemExit as stopped:
-        code = int(stopped.code or 0)
+    """Exit code and output of a command, in this process."""
+    command = functools.partial(app, arguments)
+    code = call(command)
     shown = capsys.readouterr()
     return code, shown.out, shown.err
 
