@@ -11,6 +11,7 @@ from learner_cases import END, tiny_lm, written
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.registry import ALGORITHMS
+from sayso.algorithms.token_states import token_states
 from sayso.algorithms.value_steps import _step
 from sayso.app.config import AlgorithmOptions
 from sayso.credit.backups import Action, Values, value_iteration
@@ -34,13 +35,14 @@ def value_learner(
     *,
     optim: OptimOptions | None = None,
     sampling: SamplingOptions | None = None,
+    seed: int = 0,
     **options: Any,
 ) -> Any:
     """A learner of token values by name."""
     lm = lm or tiny_lm()
     return ALGORITHMS[name](
         lm, None, RECORDS[name](**options), sampling=sampling or SamplingOptions(max_new_tokens=3),
-        optim=optim or OptimOptions(lr=1e-2), kl=KLOptions(), seed=0,
+        optim=optim or OptimOptions(lr=1e-2), kl=KLOptions(), seed=seed,
     )  # fmt: skip
 
 
@@ -109,3 +111,21 @@ def settle(made: Any, drawn: Drawn, num_steps: int) -> None:
 def settling(num_steps: int) -> OptimOptions:
     """A rate that goes to 0, for ``settle``."""
     return OptimOptions(lr=3e-2, schedule="cosine", total_steps=num_steps, max_grad_norm=1e9)
+
+
+def targets_of(made: Any, episodes: list[Episode]) -> list[list[float]]:
+    """What each action token's value is regressed on."""
+    batch = made.core.pack(episodes)
+    per_row = []
+    for row in batch.rows:
+        with torch.no_grad():
+            states = token_states(made.core, row, batch)
+            if made.options.type == "mc_returns":
+                per_row.append(made._returns(batch, row, states))
+            elif made.options.type == "token_dqn":
+                per_row.append(made._targets(batch, row, states))
+            else:
+                value = made.heads.values(states.hidden)
+                least = made.heads.taken_by_target(states.hidden, row.target)
+                per_row.append(made._targets(batch, row, states, value=value, least=least))
+    return [each.tolist() for each in batch.by_episode(per_row)]

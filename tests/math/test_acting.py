@@ -22,6 +22,7 @@ from sayso.sampling.base import Policy, Request, SamplingOptions
 from sayso.sampling.make import make_engine
 
 LEARNERS = ("mc_returns", "ilql")
+"""Whose advantage is ``min_i Q_i - V``; TokenDQN centres its own: ``test_token_dqn``."""
 
 
 def reference_logits() -> torch.Tensor:

@@ -17,6 +17,7 @@ from value_cases import (
     settling,
     states_of,
     table_of,
+    targets_of,
     value_learner,
 )
 
@@ -30,7 +31,7 @@ from sayso.models.heads import ValueHead
 from sayso.models.q_heads import QHead, polyak, target_of
 from sayso.models.seeding import seeded
 from sayso.models.token_values import TokenValues
-from sayso.types import EndReason, Episode
+from sayso.types import EndReason
 
 
 @pytest.fixture(autouse=True)
@@ -180,22 +181,6 @@ def test_t10_the_cross_entropy_of_a_learner_moves_its_fixed_point_as_derived() -
         with torch.no_grad():
             found = made.heads.heads()[0](states_of(lm)[:1])[0]
         assert found.tolist() == pytest.approx([0.456092, 0.662627, 0.275568], abs=1e-3)
-
-
-def targets_of(made: Any, episodes: list[Episode]) -> list[list[float]]:
-    """What each action token's value is regressed on."""
-    batch = made.core.pack(episodes)
-    per_row = []
-    for row in batch.rows:
-        with torch.no_grad():
-            states = token_states(made.core, row, batch)
-            if made.options.type == "mc_returns":
-                per_row.append(made._returns(batch, row, states))
-            else:
-                value = made.heads.values(states.hidden)
-                least = made.heads.taken_by_target(states.hidden, row.target)
-                per_row.append(made._targets(batch, row, states, value=value, least=least))
-    return [each.tolist() for each in batch.by_episode(per_row)]
 
 
 def says_always(made: Any, number: float) -> None:

@@ -63,6 +63,25 @@ def check_clips(clip_low: float | None, clip_high: float | None) -> None:
     check_positive(clip_high=clip_high)
 
 
+def check_used(record: Any, names: tuple[str, ...], *, needs: str) -> None:
+    """Refuse options that were changed and do nothing, because another one is off.
+
+    Args:
+        record: The options.
+        names: Those that then do nothing.
+        needs: The option that must be on: true, or above 0.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    for name in names:
+        if not getattr(record, needs) and is_changed(record, name):
+            off = getattr(record, needs)
+            raise ValueError(
+                f"{name} has no effect with {needs} = {off}, got {getattr(record, name)}"
+            )
+
+
 def is_changed(record: Any, name: str) -> bool:
     """Whether an option differs from its default."""
     (default,) = [f.default for f in fields(record) if f.name == name]

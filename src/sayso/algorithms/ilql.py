@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sayso.algorithms.acting import ActingOptions, refuse_kl, steered_engine, steering
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
-from sayso.algorithms.checks import check_positive, check_weights, is_changed
+from sayso.algorithms.checks import check_positive, check_used, check_weights, is_changed
 from sayso.algorithms.core import Core
 from sayso.algorithms.critic import check_discounts
 from sayso.algorithms.epochs import nothing_to_learn
@@ -104,6 +104,8 @@ class ILQLOptions:
             alpha_cql=self.alpha_cql, cql_tokens=self.cql_tokens, bc_coef=self.bc_coef,
             awac_lambda=self.awac_lambda, head_rank=self.head_rank or 0,
         )  # fmt: skip
+        check_used(self, ("bc_coef", "awac_lambda"), needs="train_lm")
+        check_used(self, ("cql_tokens",), needs="alpha_cql")
         if not 0 < self.tau < 1:
             raise ValueError(f"tau must be in (0, 1), got {self.tau}")
         if not 0 < self.target_rate <= 1:
@@ -160,9 +162,9 @@ class ILQL:
             lm.freeze_network()
         self.heads = TokenValues(lm, num_heads=options.num_heads, rank=options.head_rank, seed=seed)
         self.memory = Replay(options.replay)
-        guide = steering(self.heads.advantage, options.acting)
+        self.guide = steering(self.heads.advantage, options.acting)
         self.core = Core(
-            lm, steered_engine(lm, sampling, guide), sampling=sampling, optim=optim, kl=kl,
+            lm, steered_engine(lm, sampling, self.guide), sampling=sampling, optim=optim, kl=kl,
             critic_lr=options.critic_lr, q_heads=self.heads,
         )  # fmt: skip
         self.plan = RolloutPlan(

@@ -17,7 +17,7 @@ from sayso.algorithms.acting import (
     steering,
 )
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
-from sayso.algorithms.checks import check_positive, check_weights
+from sayso.algorithms.checks import check_positive, check_used, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.critic import check_discounts
 from sayso.algorithms.epochs import nothing_to_learn
@@ -94,6 +94,8 @@ class MCReturnsOptions:
             alpha_cql=self.alpha_cql, cql_tokens=self.cql_tokens, bc_coef=self.bc_coef,
             head_rank=self.head_rank or 0,
         )  # fmt: skip
+        check_used(self, ("bc_coef",), needs="train_lm")
+        check_used(self, ("cql_tokens",), needs="alpha_cql")
 
 
 class MCReturns:
@@ -142,9 +144,9 @@ class MCReturns:
             lm, num_heads=1, rank=options.head_rank, seed=seed, has_targets=False
         )
         self.memory = Replay(options.replay)
-        guide = steering(self.heads.advantage, options.acting)
+        self.guide = steering(self.heads.advantage, options.acting)
         self.core = Core(
-            lm, steered_engine(lm, sampling, guide), sampling=sampling, optim=optim, kl=kl,
+            lm, steered_engine(lm, sampling, self.guide), sampling=sampling, optim=optim, kl=kl,
             critic_lr=options.critic_lr, q_heads=self.heads,
         )  # fmt: skip
         self.plan = RolloutPlan(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sayso.algorithms.acting import ActingOptions, refuse_kl, steered, steered_engine
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
-from sayso.algorithms.checks import check_positive, check_weights
+from sayso.algorithms.checks import check_positive, check_used, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.critic import check_discounts
 from sayso.algorithms.epochs import nothing_to_learn
@@ -126,8 +126,7 @@ class TokenDQNOptions:
         for name in ("epsilon_start", "epsilon_end"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if self.cql_tokens and not self.alpha_cql:
-            raise ValueError(f"cql_tokens has no effect with alpha_cql = 0, got {self.cql_tokens}")
+        check_used(self, ("cql_tokens",), needs="alpha_cql")
 
 
 class TokenDQN:
@@ -178,8 +177,9 @@ class TokenDQN:
         self.num_choices = few if asked is None else asked
         self.heads = ChosenValues(lm, rank=options.head_rank, is_dueling=options.dueling, seed=seed)
         self.memory = Replay(options.replay)
+        self.guide = self._guide(options.acting)
         self.core = Core(
-            lm, steered_engine(lm, sampling, self._guide(options.acting)), sampling=sampling,
+            lm, steered_engine(lm, sampling, self.guide), sampling=sampling,
             optim=optim, kl=kl, critic_lr=options.critic_lr, q_heads=self.heads,
         )  # fmt: skip
         self.explorer = steered_engine(lm, sampling, self._guide(options.acting, is_exploring=True))

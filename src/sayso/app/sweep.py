@@ -56,7 +56,8 @@ def policy_as(
         OptionValueError: If β is asked of an algorithm without values.
     """
     if beta is not None:
-        return _steered(learner).acting_as(_acting(config, beta), greedy=decode == "greedy")
+        acting = _acting(config, beta)
+        return _steered(learner).acting_as(acting, greedy=decode == "greedy")
     if decode == "sampled":
         return learner.policy()
     if isinstance(learner, Steered):
