@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "soft_td": {"lr": 3e-3, "critic_lr": 3e-2, "alpha": 0.0},
     "q_sharp": {"critic_lr": 0.2, **Q_SHARP},
 }
-OFFLINE: dict[str, dict[str, Any]] = dict.fromkeys(SOFT_MODES, {"lr": 1e-2})
+OFFLINE: dict[str, dict[str, Any]] = {name: {"lr": 1e-2} for name in SOFT_MODES}
 ONLINE_STEPS = {0.5: 100, 0.1: 200}
 OFFLINE_STEPS = 400
 
@@ -137,5 +137,5 @@ if __name__ == "__main__":
                 runs = [described(table, beta) for table in tables]
                 shares = [run.objective / run.optimum for run in runs]
                 print(f"{name} beta {beta} {way}: J - beta KL {min(shares):.4f} to "
-                      f"{max(shares):.4f} of the optimum; greatest Q says "
-                      f"{' '.join(greedy_in_q(table) for table in tables)}", flush=True)  # fmt: skip
+                      f"{max(shares):.4f} of the optimum; greatest Q says",
+                      *(greedy_in_q(table) for table in tables), flush=True)  # fmt: skip

@@ -113,8 +113,9 @@ class SoftQ:
         + \frac{c_V}{2\beta} \sum_t (V_t - \hat V_t)^2 + \frac{\alpha}{2} \sum_t x_t^2\Bigr]
 
     with N episodes. In ``td`` and ``pcl`` the two residuals are the same number; each goes through
-    its own part, so that with c_V = 1 the sum is one squared residual, followed through both. V̄ is a slow copy of the head, over the model as it is. A
-    cut-off episode has the value of its last context behind it, one that ended has 0.
+    its own part, so that with c_V = 1 the sum is one squared residual, followed through both. V̄ is
+    a slow copy of the head, over the model as it is. A cut-off episode has the value of its last
+    context behind it, one that ended has 0.
 
     The residuals vanish at one policy only, :math:`\pi_{ref} e^{(Q^* - V^*)/\beta}`, whoever played
     the episodes: there is no importance ratio, and old episodes or a stored data set will do. On
@@ -132,8 +133,8 @@ class SoftQ:
         network of its own, ours a head on the policy's trunk.
 
     Tests:
-        tests/math/test_soft.py, tests/math/test_soft_learners.py, tests/contract/test_soft.py,
-        tests/learning/test_soft.py
+        tests/math/test_soft.py, tests/math/test_enumeration_learners.py,
+        tests/contract/test_soft.py, tests/learning/test_soft.py
     """
 
     def __init__(
