@@ -9,34 +9,34 @@ import math
 import sys
 from typing import Any
 
-import numpy as np
 import torch
-from learner_cases import END, NO_MEMORY, learner
+from learner_cases import END, NO_MEMORY, SOFT_MODES, learner
 from tinylang_training import BATCH, described, policy_table, reference_lm
 
 import sayso.envs
 from sayso.algorithms.optim import OptimOptions
-from sayso.data.replay import ReplayOptions
+from sayso.data.replay import Replay, ReplayOptions
 from sayso.envs.registry import source
 from sayso.envs.tinylang_math import prefixes, reference, sequences
 from sayso.models.distribution import Distribution, token_logprobs
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import SamplingOptions
-from sayso.seeds import derive, generator
+from sayso.seeds import derive
 from sayso.types import Episode
 
 NUM_LOGGED = 4_000
-OFFLINE_BATCH = 128
+OFFLINE_BATCH = 256
 Q_SHARP: dict[str, Any] = {"low": 0.0, "high": 1.0, "bins": 21}
 SETTINGS: dict[str, dict[str, Any]] = {
     "soft_pcl": {"lr": 3e-3, "critic_lr": 3e-2, "alpha": 0.0},
     "soft_trajectory": {"lr": 3e-3, "critic_lr": 3e-2, "alpha": 0.0},
     "soft_td": {"lr": 3e-3, "critic_lr": 3e-2, "alpha": 0.0},
-    "q_sharp": {"critic_lr": 3e-2, **Q_SHARP},
+    "q_sharp": {"critic_lr": 0.2, **Q_SHARP},
 }
-ONLINE_STEPS = {0.5: 150, 0.1: 300}
-OFFLINE_STEPS = 1_000
+OFFLINE: dict[str, dict[str, Any]] = {name: {"lr": 1e-2} for name in SOFT_MODES}
+ONLINE_STEPS = {0.5: 100, 0.1: 200}
+OFFLINE_STEPS = 400
 
 
 def made(name: str, beta: float, **changes: Any) -> Any:
@@ -87,6 +87,9 @@ def train_online(name: str, *, beta: float, seed: int, **changes: Any) -> dict[s
     """Collect, remember, learn from what is drawn; repeat."""
     steps = changes.pop("steps", ONLINE_STEPS[beta])
     changes = {"replay": ReplayOptions(capacity=1_000), **changes}
+    if name == "q_sharp":  # four steps per update; what is remembered never grows old
+        fading = {"schedule": "linear", "total_steps": 4 * steps}
+        changes = {"optim": fading, **changes, "replay": ReplayOptions()}
     one = made(name, beta, **changes)
     for step in range(steps):
         episodes = played(one, BATCH, seed=seed, step=step)
@@ -97,14 +100,27 @@ def train_online(name: str, *, beta: float, seed: int, **changes: Any) -> dict[s
 
 
 def train_offline(name: str, *, beta: float, seed: int, **changes: Any) -> dict[str, list[float]]:
-    """From episodes of the reference alone, drawn by somebody else: no memory of its own."""
+    """From episodes of the reference alone, drawn by somebody else: no memory of its own.
+
+    SoftQ may be handed rare successes more often, and learns of them sooner: its optimum does not
+    depend on how often an episode is drawn. What Q# learns does.
+    """
     steps = changes.pop("steps", OFFLINE_STEPS)
-    one = made(name, beta, replay=NO_MEMORY, **{"updates_per_step": 1, **changes})
-    logged = played(one, NUM_LOGGED, seed=seed)
+    fading = {"schedule": "linear", "total_steps": steps, "micro_batch_tokens": 4096}
+    one = made(
+        name, beta, replay=NO_MEMORY,
+        **{"updates_per_step": 1, "optim": fading, **OFFLINE.get(name, {}), **changes},
+    )  # fmt: skip
+    logged = Replay(
+        ReplayOptions(
+            capacity=NUM_LOGGED, success_quantile=0.97,
+            sampling="uniform" if name == "q_sharp" else "success",
+        )
+    )  # fmt: skip
+    logged.push(played(one, NUM_LOGGED, seed=seed))
     for step in range(steps):
-        places = generator(seed, "data", step).integers(len(logged), size=OFFLINE_BATCH)
-        update = one.update([logged[i] for i in np.asarray(places)], seed=step)
-        assert not update.skipped
+        drawn = logged.draw(OFFLINE_BATCH, seed=derive(seed, "data", step))
+        assert not one.update(drawn.episodes, seed=step).skipped
     return table_of(one)
 
 
@@ -121,5 +137,5 @@ if __name__ == "__main__":
                 runs = [described(table, beta) for table in tables]
                 shares = [run.objective / run.optimum for run in runs]
                 print(f"{name} beta {beta} {way}: J - beta KL {min(shares):.4f} to "
-                      f"{max(shares):.4f} of the optimum; greatest Q says "
-                      f"{' '.join(greedy_in_q(table) for table in tables)}", flush=True)  # fmt: skip
+                      f"{max(shares):.4f} of the optimum; greatest Q says",
+                      *(greedy_in_q(table) for table in tables), flush=True)  # fmt: skip

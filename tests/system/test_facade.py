@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import sayso
+from sayso.algorithms.optim import OptimOptions
 from sayso.app.assemble import require_playable
 from sayso.config.load import load_toml
 from sayso.envs.tinylang import TinyLangEnv
@@ -40,9 +41,16 @@ def weights(model: sayso.Agent) -> dict[str, torch.Tensor]:
     return {n: p.detach().clone() for n, p in model.lm.trainable().items()}
 
 
-@pytest.mark.parametrize("kind", ["GRPO", "RLOO", "Reinforce", "ReinforcePP", "A2C", "PPO"])
+HISTOGRAM = {"returns": "histogram", "optim": {"lr": OptimOptions().lr}}
+KINDS: dict[str, dict[str, Any]] = {
+    "GRPO": {}, "RLOO": {}, "Reinforce": {}, "ReinforcePP": {}, "A2C": {}, "PPO": {}, "SoftQ": {},
+    "QSharp": HISTOGRAM,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_every_algorithm_learns_saves_and_loads(kind: str, tmp_path: Path) -> None:
-    model = getattr(sayso, kind)("tiny", "sayso/TinyLang-v0", **TINY)
+    model = getattr(sayso, kind)("tiny", "sayso/TinyLang-v0", **{**TINY, **KINDS[kind]})
     before = weights(model)
     returned = model.learn(32, run=tmp_path / "run", progress_bar=False)
     assert returned is model
@@ -51,6 +59,54 @@ def test_every_algorithm_learns_saves_and_loads(kind: str, tmp_path: Path) -> No
     loaded = getattr(sayso, kind).load(tmp_path / "saved")
     assert loaded.predict("", deterministic=True) == model.predict("", deterministic=True)
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "saved").config.vocab_size == 3
+
+
+@pytest.mark.parametrize("mode", ["pcl", "td"])
+def test_a_run_with_a_memory_goes_on_where_it_stopped_and_ends_like_an_unbroken_one(
+    mode: str, tmp_path: Path
+) -> None:
+    def made() -> sayso.Agent:
+        return sayso.SoftQ("tiny", "sayso/TinyLang-v0", mode=mode, updates_per_step=2, **TINY)
+
+    made().learn(16, run=tmp_path / "halves", progress_bar=False)
+    again = made()
+    again.learn(32, run=tmp_path / "halves", progress_bar=False)
+    whole = made().learn(32, run=tmp_path / "whole", progress_bar=False)
+    assert whole.learner.memory.replay.num_seen == 32
+    for name, tensor in whole.learner.state().tensors.items():
+        assert torch.equal(again.learner.state().tensors[name], tensor), name
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2}])
+def test_a_loaded_soft_q_is_measured_against_the_model_it_began_as(
+    lora: dict[str, int] | None, tmp_path: Path
+) -> None:
+    more = {} if lora is None else {"lora": lora}
+    model = sayso.SoftQ("tiny", "sayso/TinyLang-v0", **TINY, **more)
+    ids = torch.tensor([[2, 0]])
+
+    def reference(of: sayso.Agent) -> torch.Tensor:
+        with of.lm.reference():
+            position = torch.tensor([[0, 1]])
+            visible = torch.ones(1, 2, 2, dtype=torch.bool).tril()
+            return of.lm.logits(of.lm.hidden(ids, position, visible)[0])
+
+    before = reference(model)
+    model.learn(16, run=tmp_path / "run", progress_bar=False).save(tmp_path / "saved")
+    assert torch.equal(reference(model), before)
+    torch.testing.assert_close(reference(sayso.Agent.load(tmp_path / "saved")), before)
+
+
+def test_a_loaded_q_sharp_acts_as_the_saved_one_and_is_more_than_its_model(tmp_path: Path) -> None:
+    options = {**TINY, **HISTOGRAM, "critic_lr": 0.3, "beta": 0.05}
+    model = sayso.QSharp("tiny", "sayso/TinyLang-v0", **options)
+    model.learn(64, run=tmp_path / "run", progress_bar=False).save(tmp_path / "saved")
+    loaded = sayso.Agent.load(tmp_path / "saved")
+    said = [loaded.predict("", seed=seed) for seed in range(8)]
+    assert said == [model.predict("", seed=seed) for seed in range(8)]
+    head = dict(model.learner.head.state_dict())
+    assert all(torch.equal(t, head[n]) for n, t in loaded.learner.head.state_dict().items())
+    assert any(t.abs().max() > 0.1 for t in head.values())
 
 
 def test_a_run_goes_on_where_it_stopped_and_ends_like_an_unbroken_one(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ class SoftQOptions:
         group_size: Attempts at each; 1 is fine, nothing is compared.
         updates_per_step: Optimiser steps per update, 1 to 4, each on as many episodes as were
             collected.
-        value_coef: Weight of the critic's loss.
+        value_coef: Weight of the critic's residual against the policy's: with 1 it is one residual,
+            whose gradient goes both ways.
         critic_lr: Learning rate of the value head.
         gamma_turn: Discount from one turn to the next. Only in mode ``"td"``: a sum of log-ratios
             over many turns telescopes without a discount only.
@@ -66,7 +67,7 @@ class SoftQOptions:
     tasks_per_step: int = 64
     group_size: int = 1
     updates_per_step: int = 1
-    value_coef: float = 0.5
+    value_coef: float = 1.0
     critic_lr: float = 1e-3
     gamma_turn: float = 1.0
     target_rate: float = 0.05
@@ -108,11 +109,13 @@ class SoftQ:
     td          r_t + γ V̄(h_t+1) - β x_t                    V(h_t) + β x_t - (r_t + γ V̄(h_t+1))
     ==========  ==========================================  =======================================
 
-    .. math:: \frac{1}{N} \sum \frac{1}{2\beta} \text{residual}^2
-        + \frac{c_V}{2T} \sum_t (V_t - \hat V_t)^2 + \frac{\alpha}{2N} \sum_t x_t^2
+    .. math:: \frac{1}{N} \Bigl[\frac{1}{2\beta} \sum \text{residual}^2
+        + \frac{c_V}{2\beta} \sum_t (V_t - \hat V_t)^2 + \frac{\alpha}{2} \sum_t x_t^2\Bigr]
 
-    with N episodes and T action tokens. V̄ is a slow copy of the head, over the model as it is. A
-    cut-off episode has the value of its last context behind it, one that ended has 0.
+    with N episodes. In ``td`` and ``pcl`` the two residuals are the same number; each goes through
+    its own part, so that with c_V = 1 the sum is one squared residual, followed through both. V̄ is
+    a slow copy of the head, over the model as it is. A cut-off episode has the value of its last
+    context behind it, one that ended has 0.
 
     The residuals vanish at one policy only, :math:`\pi_{ref} e^{(Q^* - V^*)/\beta}`, whoever played
     the episodes: there is no importance ratio, and old episodes or a stored data set will do. On
@@ -130,8 +133,8 @@ class SoftQ:
         network of its own, ours a head on the policy's trunk.
 
     Tests:
-        tests/math/test_soft.py, tests/math/test_soft_learners.py, tests/contract/test_soft.py,
-        tests/learning/test_soft.py
+        tests/math/test_soft.py, tests/math/test_enumeration_learners.py,
+        tests/contract/test_soft.py, tests/learning/test_soft.py
     """
 
     def __init__(
@@ -201,9 +204,9 @@ class SoftQ:
             _note(errors, row, value.detach().to(wanted) - wanted)
             critic = value_loss(
                 value, wanted.to(value), row.is_action, weight=weight[row.episode],
-                num_actions_in_step=batch.num_actions,
+                num_actions_in_step=num,
             )  # fmt: skip
-            losses = [Loss(options.value_coef * critic.value, critic.metrics)]
+            losses = [Loss(options.value_coef / options.beta * critic.value, critic.metrics)]
             ratio = (scores.logprob - ref).detach()
             residual = value.detach().to(wanted)
             if options.mode == "trajectory":
@@ -304,8 +307,11 @@ def _sums(numbers: Tensor, place: Tensor, num: int) -> Tensor:
 
 def _to_go(numbers: Float[Tensor, " n"], row: PackedRow) -> Float[Tensor, " n"]:
     """Sum from each token to the end of its own episode."""
-    counts = torch.unique_consecutive(row.episode, return_counts=True)[1].tolist()
-    return torch.cat([part.flip(0).cumsum(0).flip(0) for part in torch.split(numbers, counts)])
+    first, place = _sequences(row)
+    last = torch.cat([first[1:], first.new_tensor([len(numbers)])]) - 1
+    precise = numbers.double()  # a difference of sums over the whole row
+    upto = precise.cumsum(0)
+    return (upto[last][place] - upto + precise).to(numbers)
 
 
 def _note(errors: dict[int, float], row: PackedRow, error: Float[Tensor, " n"]) -> None:

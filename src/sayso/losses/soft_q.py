@@ -66,7 +66,7 @@ def soft_bellman(  # nine symbols of one formula
         et al. in the prior: theirs is uniform.
 
     Tests:
-        tests/math/test_soft.py, tests/math/test_soft_learners.py
+        tests/math/test_soft.py, tests/math/test_enumeration_learners.py
     """
     check_count("num_in_step", num_in_step)
     check_count("beta", beta)
@@ -120,7 +120,7 @@ def soft_trajectory(  # noqa: PLR0913  # nine symbols of one formula
         this. Differs in that V is a head, not the log-sum-exp of the model's logits.
 
     Tests:
-        tests/math/test_soft.py, tests/math/test_soft_learners.py
+        tests/math/test_soft.py, tests/math/test_enumeration_learners.py
     """
     check_count("num_in_step", num_in_step)
     check_count("beta", beta)
