@@ -29,6 +29,12 @@ if TYPE_CHECKING:
         Agent as Agent,
     )
     from sayso.app.facade import (
+        ArCHer as ArCHer,
+    )
+    from sayso.app.facade import (
+        OfflineArCHer as OfflineArCHer,
+    )
+    from sayso.app.facade import (
         Reinforce as Reinforce,
     )
     from sayso.app.facade import (
@@ -52,7 +58,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "A2C": "app.facade",
     "Agent": "app.facade",
+    "ArCHer": "app.facade",
     "GRPO": "app.facade",
+    "OfflineArCHer": "app.facade",
     "PPO": "app.facade",
     "RLOO": "app.facade",
     "Reinforce": "app.facade",

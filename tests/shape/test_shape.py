@@ -17,9 +17,9 @@ MAX_FILE, MAX_FUNCTION, MAX_ARGUMENTS = 400, 60, 9
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 FORBIDDEN_CALLS = {"eval", "exec"}
 PUBLIC = [
-    "A2C", "Agent", "Callback", "Chat", "Episode", "GRPO", "Message", "PPO", "PromptEnv", "RLOO",
-    "Reinforce", "ReinforcePP", "StopOnReward", "Task", "TextEnv", "Utterance", "check_text_env",
-    "evaluate", "register",
+    "A2C", "Agent", "ArCHer", "Callback", "Chat", "Episode", "GRPO", "Message", "OfflineArCHer",
+    "PPO", "PromptEnv", "RLOO", "Reinforce", "ReinforcePP", "StopOnReward", "Task", "TextEnv",
+    "Utterance", "check_text_env", "evaluate", "register",
 ]  # fmt: skip
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sayso.algorithms.a2c import A2C
+from sayso.algorithms.archer import ArCHer
 from sayso.algorithms.grpo import GRPO
+from sayso.algorithms.offline_archer import OfflineArCHer
 from sayso.algorithms.ppo import PPO
 from sayso.algorithms.reinforce import Reinforce
 from sayso.algorithms.reinforce_pp import ReinforcePP
@@ -18,4 +20,6 @@ ALGORITHMS: dict[str, Any] = {
     "reinforce_pp": ReinforcePP,
     "a2c": A2C,
     "ppo": PPO,
+    "archer": ArCHer,
+    "offline_archer": OfflineArCHer,
 }

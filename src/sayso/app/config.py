@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from sayso.algorithms.a2c import A2COptions
+from sayso.algorithms.archer import ArCHerOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.offline_archer import OfflineArCHerOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.ppo import PPOOptions
 from sayso.algorithms.reinforce import ReinforceOptions
@@ -67,7 +69,14 @@ class EnvOptions:
 
 
 AlgorithmOptions = (
-    GRPOOptions | RLOOOptions | ReinforceOptions | ReinforcePPOptions | A2COptions | PPOOptions
+    GRPOOptions
+    | RLOOOptions
+    | ReinforceOptions
+    | ReinforcePPOptions
+    | A2COptions
+    | PPOOptions
+    | ArCHerOptions
+    | OfflineArCHerOptions
 )
 
 

@@ -294,8 +294,21 @@ class PPO(Agent):
     algorithm = "ppo"
 
 
+class ArCHer(Agent):
+    """Hierarchical actor-critic: a critic of utterances, an actor of tokens."""
+
+    algorithm = "archer"
+
+
+class OfflineArCHer(Agent):
+    """ArCHer on stored episodes: implicit Q-learning, advantage-weighted regression."""
+
+    algorithm = "offline_archer"
+
+
 AGENTS: dict[str, type[Agent]] = {
-    agent.algorithm: agent for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO)
+    agent.algorithm: agent
+    for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO, ArCHer, OfflineArCHer)
 }
 
 
