@@ -85,14 +85,18 @@ def eval_(
     episodes: Annotated[int, typer.Option(help="How many.", min=1)] = 100,
     checkpoint: Annotated[str, typer.Option(help="last, best, base, or a step.")] = "last",
     seed: Annotated[int, typer.Option(help="Seed of the evaluation.", min=0)] = 0,
+    audit: Annotated[
+        int, typer.Option(help="Also check the critic, at so many prefixes; 0: no.", min=0)
+    ] = 0,
     json_: Json = False,
 ) -> None:
     """Measure a run's policy: mean return with its interval, per reward part."""
     from sayso.cli import evaluate as command
 
     command.run(
-        run, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed, as_json=json_
-    )
+        run, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed, audit=audit,
+        as_json=json_,
+    )  # fmt: skip
 
 
 @app.command()
