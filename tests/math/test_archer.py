@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from archer_cases import GAME, IDS, REWARDS, all_sentences, sentence, solve, two_turns, weighted
 from learner_cases import END, flat, gradient_of, perturb, plain_logprobs, tiny_lm, written
 from torch import Tensor
 
@@ -23,16 +24,12 @@ from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.utterance_critic import UtteranceCritic
 from sayso.algorithms.utterances import redraw
 from sayso.data.replay import ReplayOptions
-from sayso.envs.tinylang_math import sequences
-from sayso.models.heads import ValueHead
 from sayso.models.lm import LanguageModel
 from sayso.models.options import LoraOptions
 from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
 from sayso.types import EndReason, Episode
 
-REWARDS = sequences()
-IDS = {y: [END, *("abE".index(letter) for letter in y)] for y in REWARDS}
 NO_MEMORY = ReplayOptions(capacity=0)
 
 
@@ -52,31 +49,6 @@ def archer(lm: LanguageModel | None = None, *, sampling: SamplingOptions | None 
         lm, make_engine(lm, sampling), ArCHerOptions(**{**small, **options}), sampling=sampling,
         optim=optim or OptimOptions(lr=1e-2), kl=kl or KLOptions(), seed=0,
     )  # fmt: skip
-
-
-def sentence(lm: LanguageModel, y: str, reward: float | None = None) -> Episode:
-    return written(lm, [(IDS[y][:1], IDS[y][1:], REWARDS[y] if reward is None else reward)])
-
-
-def all_sentences(lm: LanguageModel) -> dict[str, Episode]:
-    return {y: sentence(lm, y) for y in REWARDS}
-
-
-def solve(head: ValueHead, hidden: Tensor, wanted: Sequence[float], *, wide: int = 400) -> None:
-    """Make a head say exactly these numbers: random inner features, the last layer solved for."""
-    generator = torch.Generator().manual_seed(3)
-    width = hidden.shape[1]
-    inner = torch.nn.Linear(width, wide, dtype=torch.float64)
-    project = torch.nn.Linear(wide, 1, dtype=torch.float64)
-    with torch.no_grad():
-        inner.weight.copy_(torch.randn(wide, width, dtype=torch.float64, generator=generator) * 3)
-        inner.bias.copy_(torch.randn(wide, dtype=torch.float64, generator=generator))
-        features = torch.nn.functional.gelu(inner(hidden))
-        goal = torch.tensor(wanted, dtype=torch.float64)
-        project.weight.copy_(torch.linalg.lstsq(features, goal[:, None], driver="gelsd").solution.T)
-        project.bias.zero_()
-        head.inner, head.project = inner, project
-        assert (head(hidden) - goal).abs().max() < 1e-9
 
 
 def make_q_exact(made: ArCHer, episodes: Sequence[Episode], wanted: Sequence[float]) -> None:
@@ -214,19 +186,6 @@ def test_the_token_baseline_learns_the_advantage_and_leaves_the_policy_alone() -
     plain = archer(made.lm, baseline="none")
     make_q_exact(plain, list(all_sentences(made.lm).values()), list(REWARDS.values()))
     assert torch.allclose(actor_gradient(plain, episodes), actor_gradient(made, episodes))
-
-
-def two_turns(lm: LanguageModel, first: str, second: str) -> Episode:
-    """A game of two turns: the environment's reply names the first answer."""
-    reply = [0, 1] if first == "a" else [1, 0]
-    said = [["ab".index(first), END], ["ab".index(second), END]]
-    rewards = {"aa": 0.0, "ab": 1.0, "ba": 0.6, "bb": 0.2}
-    turns = [([END], said[0], 0.1 if first == "a" else 0.3),
-             (reply, said[1], rewards[first + second])]  # fmt: skip
-    return written(lm, turns)
-
-
-GAME = ("aa", "ab", "ba", "bb")
 
 
 def test_t17_remembered_states_give_another_gradient_than_the_return_has() -> None:
@@ -374,11 +333,6 @@ def test_t14_the_tokens_of_an_utterance_are_one_decision_and_are_not_discounted(
     long = written(made.lm, [([END], [0, 1, 0, 1, END], 0.0), ([1], [0, END], 1.0)], sample=1)
     one, other = (expected_targets(made, [e])[0].tolist() for e in (short, long))
     assert one == other == [0.5, 1.0]
-
-
-def weighted(episodes: Sequence[Episode], weights: Sequence[float], num: int) -> list[Episode]:
-    """Repeated in proportion, so that a mean over them is the expectation."""
-    return [e for e, w in zip(episodes, weights, strict=True) for _ in range(round(w * num))]
 
 
 @pytest.mark.medium
