@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,19 @@ def test_memory_is_what_the_critic_learns_from_and_forgets_the_oldest() -> None:
     assert seen[0] != seen[1]
     made.update(episodes[:1], seed=1)
     assert {id(e) for e in made.replay.episodes} == {id(e) for e in [*episodes[3:], episodes[0]]}
+
+
+def test_age_is_counted_up_to_where_the_update_began() -> None:
+    """Steps of the critic must not age the episodes that it is learning from."""
+    made = made_of("archer", critic_updates=5, replay=ReplayOptions(max_age=1))
+    made.update(mixed_batch(made.lm), seed=0)
+    fresh = [replace(e, policy_version=made.core.version) for e in mixed_batch(made.lm)]
+    seen: list[Any] = []
+    learn = made.critic.learn
+    made.critic.learn = lambda drawn, *a, **k: seen.append(drawn) or learn(drawn, *a, **k)
+    made.update(fresh, seed=1)
+    assert len(seen) == 5
+    assert {e.policy_version for drawn in seen for e in drawn} == {fresh[0].policy_version}
 
 
 @both

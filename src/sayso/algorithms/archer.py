@@ -73,7 +73,8 @@ class ArCHerOptions:
         baseline: ``"token"``: take the advantage expected from the tokens said so far off each
             token's, which changes the gradient's variance and not its mean.
         entropy_coef: Weight of the entropy bonus.
-        replay: What is remembered; with ``sampling = "success"`` V is a mean over that mixture too.
+        replay: What is remembered; ``max_age`` counts the critic's steps as well, and with
+            ``sampling = "success"`` V is a mean over that mixture too.
     """
 
     type: Literal["archer"] = "archer"
@@ -83,7 +84,7 @@ class ArCHerOptions:
     critic_updates: int = 50
     critic_batch: int = 64
     critic_lr: float = 1e-3
-    polyak: float = 0.1
+    polyak: float = 0.005
     value_actions: Literal["data", "policy"] = "data"
     trunk: Trunk = "frozen"
     actor_updates: int = 3
@@ -164,6 +165,7 @@ class ArCHer:
         seed: int,
     ) -> None:
         self.lm, self.options, self.num_updates = lm, options, 0
+        self._began = 0  # optimiser steps when the update began: age is counted up to there
         prepare_trunk(lm, options.trunk, seed=seed)
         heads = UtteranceHeads(lm, seed=seed, has_baseline=options.baseline == "token")
         self.core = Core(
@@ -195,6 +197,7 @@ class ArCHer:
         kept = graded(episodes)
         if not kept.episodes:
             return nothing_to_learn(kept)
+        self._began = self.core.version
         before = self.critic.opinions(kept.episodes)
         if self.options.replay.capacity:
             self.replay.push(kept.episodes)
@@ -284,7 +287,7 @@ class ArCHer:
     def _draw(self, fresh: list[Episode], count: int, *, seed: int) -> list[Episode]:
         if not self.options.replay.capacity:
             return fresh
-        return self.replay.draw(count, seed=seed, version=self.core.version).episodes
+        return self.replay.draw(count, seed=seed, version=self._began).episodes
 
     def _critic_loss(
         self, online: UtteranceStates, target: UtteranceStates, num_turns: float
