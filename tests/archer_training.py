@@ -159,7 +159,7 @@ def share_of(episodes: Sequence[Episode]) -> dict[str, float]:
 
 
 def offline_on_tinylang(
-    seed: int, *, scale: float, num_logged: int = 1024, updates: int = 150
+    seed: int, *, scale: float, num_logged: int = 1024, updates: int = 180
 ) -> tuple[float, float, float]:
     """Exact returns: of what it learnt, of what theory says of its data, of who played them."""
     torch.set_num_threads(1)
@@ -168,9 +168,9 @@ def offline_on_tinylang(
     options = OfflineArCHerOptions(advantage_scale=scale, trunk="copy", critic_lr=5e-3,
                                    critic_updates=3, warmup_updates=30)  # fmt: skip
     made = OfflineArCHer(lm, make_engine(lm, sampling), options, sampling=sampling,
-                         optim=OptimOptions(lr=3e-3), kl=KLOptions(), seed=seed)  # fmt: skip
+                         optim=OptimOptions(lr=1.5e-3), kl=KLOptions(), seed=seed)  # fmt: skip
     for step in range(updates):
-        draw = np.random.default_rng([seed, step]).integers(num_logged, size=256)
+        draw = np.random.default_rng([seed, step]).integers(num_logged, size=512)
         update = made.update([episodes[i] for i in draw], seed=step)
         assert not update.skipped
     data = share_of(episodes)
