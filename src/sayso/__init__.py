@@ -38,10 +38,16 @@ if TYPE_CHECKING:
         Agent as Agent,
     )
     from sayso.app.facade import (
+        ArCHer as ArCHer,
+    )
+    from sayso.app.facade import (
         FilteredBC as FilteredBC,
     )
     from sayso.app.facade import (
         MCReturns as MCReturns,
+    )
+    from sayso.app.facade import (
+        OfflineArCHer as OfflineArCHer,
     )
     from sayso.app.facade import (
         QSharp as QSharp,
@@ -79,10 +85,12 @@ _HOMES = {
     "BC": "app.facade",
     "FilteredBC": "app.facade",
     "Agent": "app.facade",
+    "ArCHer": "app.facade",
     "GRPO": "app.facade",
     "ILQL": "app.facade",
     "MCReturns": "app.facade",
     "TokenDQN": "app.facade",
+    "OfflineArCHer": "app.facade",
     "PPO": "app.facade",
     "RLOO": "app.facade",
     "Reinforce": "app.facade",

@@ -14,11 +14,13 @@ import torch
 from learner_cases import mixed_batch, perturb, randomise_critic, tiny_lm, weights
 
 from sayso.algorithms.a2c import A2COptions
+from sayso.algorithms.archer import ArCHerOptions
 from sayso.algorithms.awr import AWROptions
 from sayso.algorithms.bc import BCOptions
 from sayso.algorithms.filtered_bc import FilteredBCOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.offline_archer import OfflineArCHerOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.ppo import PPOOptions
 from sayso.algorithms.q_sharp import QSharpOptions
@@ -62,6 +64,17 @@ REPLAYED: dict[str, Case] = {
 }
 MEMORIES = [ReplayOptions(), ReplayOptions(capacity=0), ReplayOptions(capacity=7)]
 HISTOGRAM = {"returns": "histogram", "low": -1.0, "high": 3.0, "bins": 9}
+UTTERANCES: dict[str, Case] = {
+    "tasks_per_step": ({}, [2, 3]),
+    "group_size": ({}, [2, 3]),
+    "gamma_turn": ({}, [0.9, 0.5]),
+    "critic_updates": ({}, [1, 2]),
+    "critic_lr": ({}, [1e-3, 1e-2]),
+    "polyak": ({}, [0.05, 0.5]),
+    "trunk": ({}, ["frozen", "copy"]),
+    "actor_updates": ({}, [1, 2]),
+    "warmup_updates": ({}, [0, 1, 2]),
+}
 ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
     GRPOOptions: GROUPS | SUBSET | PASSES | CLIPS | {
         "variant": ({}, ["grpo", "dr_grpo", "dapo", "gspo", "cispo"]),
@@ -124,6 +137,20 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
         "value_coef": ({}, [0.0, 0.5, 1.0]),
         "critic_lr": ({}, [1e-3, 1e-2]),
     },
+    ArCHerOptions: UTTERANCES | {
+        "critic_batch": ({}, [2, 5]),
+        "value_actions": ({}, ["data", "policy"]),
+        "actor_states": ({}, ["fresh", "replay"]),
+        "baseline": ({}, ["none", "token"]),
+        "entropy_coef": ({}, [0.0, 0.1, 0.2]),
+        "replay": ({}, [ReplayOptions(), ReplayOptions(capacity=3),
+                        ReplayOptions(sampling="success")]),
+    },
+    OfflineArCHerOptions: UTTERANCES | {
+        "tau": ({}, [0.5, 0.9]),
+        "advantage_scale": ({}, [0.0, 1.0, 2.0]),
+        "max_weight": ({"advantage_scale": 5.0}, [20.0, 0.5]),
+    },
 }  # fmt: skip
 NO_KL = {
     record
@@ -131,6 +158,11 @@ NO_KL = {
     if not getattr(record, "uses_kl", True) or record().type in WITHOUT_KL
 }
 """Algorithms with a divergence of their own, which refuse another beside it."""
+BASE: dict[type[Any], dict[str, Any]] = {
+    ArCHerOptions: {"warmup_updates": 0, "critic_updates": 3, "critic_batch": 4},
+    OfflineArCHerOptions: {"warmup_updates": 0, "critic_updates": 3},
+}
+"""Options under which three updates can show what another one does."""
 OPTIM_TABLE: dict[str, Case] = {
     "lr": ({}, [1e-3, 1e-2]),
     "weight_decay": ({}, [0.0, 0.1]),
@@ -204,6 +236,7 @@ def test_row_36_every_option_of_every_algorithm_is_felt(
     record: type[Any], name: str, more: dict[str, Any], values: list[Any]
 ) -> None:
     optim = OptimOptions(lr=1e-2)
+    more = {**BASE.get(record, {}), **more}
     found = [felt(record(**{**more, name: value}), optim=optim, kl=KLOptions()) for value in values]
     assert all_differ(found)
 
@@ -232,7 +265,8 @@ def test_row_36_every_kl_option_is_felt_by_every_algorithm(
         return KLOptions(**table)
 
     optim = OptimOptions(lr=1e-2)
-    assert all_differ([felt(record(), optim=optim, kl=options(value)) for value in values])
+    made = record(**BASE.get(record, {}))
+    assert all_differ([felt(made, optim=optim, kl=options(value)) for value in values])
 
 
 @pytest.mark.parametrize(

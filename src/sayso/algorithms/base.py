@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sayso.metrics import Mean
@@ -93,6 +95,33 @@ class LearnerState:
 
     tensors: Mapping[str, Tensor]
     values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionValues:
+    """What a critic expects at the decisions of one episode.
+
+    Attributes:
+        values: One number per action token, in reward units; NaN where it says nothing. A critic
+            of whole utterances speaks at their last tokens.
+        kind: ``"q"``: value of the token taken, once it is; ``"v"``: of the context before it.
+        gamma_token: Discount that the values are about, between tokens of a turn.
+        gamma_turn: The same, between turns.
+    """
+
+    values: NDArray[np.float64]
+    kind: Literal["q", "v"]
+    gamma_token: float = 1.0
+    gamma_turn: float = 1.0
+
+
+@runtime_checkable
+class HasValues(Protocol):
+    """A learner with a critic that can be asked, and so audited: see ``evaluation.audit``."""
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """What the critic expects at each action token. It changes nothing."""
+        ...
 
 
 @runtime_checkable

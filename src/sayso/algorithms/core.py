@@ -68,8 +68,8 @@ class Core:
             lm.add_value_head()
         if kl.coef > 0:
             lm.freeze_reference()
-        heads = ("value_head.", "q_heads.")
-        own_lr = dict.fromkeys(heads, critic_lr) if critic_lr is not None else {}
+        critics = ("value_head.", "q_heads.", "critic.")
+        own_lr = dict.fromkeys(critics, critic_lr) if critic_lr is not None else {}
         self.optimiser = Optimiser(lm.trainable(), optim, own_lr=own_lr)
         self.kl = KLController(kl)
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sayso.algorithms.base import Skipped
+from sayso.algorithms.base import ActionValues, Skipped
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import Experience
 from sayso.algorithms.grading import Numbers, turn_ends
 from sayso.credit.gae import gae
 from sayso.data.batch import Batch
+from sayso.types import Episode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,14 @@ def _values(core: Core, batch: Batch) -> tuple[list[Numbers], dict[int, float]]:
             ends = core.lm.values(hidden[row.final_source]).tolist()
             final |= dict(zip(row.final_episode, ends, strict=True))
     return batch.by_episode(per_row), final
+
+
+def context_values(
+    core: Core, episode: Episode, *, gamma_token: float, gamma_turn: float
+) -> ActionValues:
+    """What the value head says of the context before each action token."""
+    (values,), _ = _values(core, core.pack([episode]))
+    return ActionValues(values=values, kind="v", gamma_token=gamma_token, gamma_turn=gamma_turn)
 
 
 def check_discounts(gamma_token: float, gamma_turn: float, lam: float) -> None:

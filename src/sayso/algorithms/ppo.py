@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_clips, check_plan, check_positive, check_weights
 from sayso.algorithms.core import Core
-from sayso.algorithms.critic import check_discounts, judge
+from sayso.algorithms.critic import check_discounts, context_values, judge
 from sayso.algorithms.epochs import (
     Minibatch,
     Passes,
@@ -140,6 +140,13 @@ class PPO:
     def policy(self) -> Policy:
         """The same: a policy gradient trains the policy it deploys."""
         return self.core.policy()
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """What the value head says of the context before each action token."""
+        options = self.options
+        return context_values(
+            self.core, episode, gamma_token=options.gamma_token, gamma_turn=options.gamma_turn
+        )
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Credit, batch, loss, step."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from sayso.algorithms.a2c import A2C
+from sayso.algorithms.archer import ArCHer
 from sayso.algorithms.awr import AWR
 from sayso.algorithms.bc import BC
 from sayso.algorithms.filtered_bc import FilteredBC
 from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.ilql import ILQL
 from sayso.algorithms.mc_returns import MCReturns
+from sayso.algorithms.offline_archer import OfflineArCHer
 from sayso.algorithms.ppo import PPO
 from sayso.algorithms.q_sharp import QSharp
 from sayso.algorithms.reinforce import Reinforce
@@ -34,12 +36,14 @@ ALGORITHMS: dict[str, Any] = {
     "token_dqn": TokenDQN,
     "soft_q": SoftQ,
     "q_sharp": QSharp,
+    "archer": ArCHer,
+    "offline_archer": OfflineArCHer,
 }
 ON_POLICY = frozenset({"grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo"})
 """They learn from what their own policy has just sampled, never from a stored data set."""
-OFFLINE_ONLY = frozenset({"bc", "awr"})
+OFFLINE_ONLY = frozenset({"bc", "awr", "offline_archer"})
 """They learn from a stored data set and do not play."""
-WITHOUT_KL = frozenset({"bc", "filtered_bc", "awr"})
+WITHOUT_KL = frozenset({"bc", "filtered_bc", "awr", "offline_archer"})
 """They stay near the data by themselves; a distance to the reference is no part of them."""
 NEEDS_NO_REWARD = frozenset({"bc"})
 """They learn from episodes that nobody graded."""

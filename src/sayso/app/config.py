@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from sayso.algorithms.a2c import A2COptions
+from sayso.algorithms.archer import ArCHerOptions
 from sayso.algorithms.awr import AWROptions
 from sayso.algorithms.bc import BCOptions
 from sayso.algorithms.filtered_bc import FilteredBCOptions
@@ -14,6 +15,7 @@ from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.ilql import ILQLOptions
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.mc_returns import MCReturnsOptions
+from sayso.algorithms.offline_archer import OfflineArCHerOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.ppo import PPOOptions
 from sayso.algorithms.q_sharp import QSharpOptions
@@ -91,6 +93,8 @@ AlgorithmOptions = (
     | AWROptions
     | SoftQOptions
     | QSharpOptions
+    | ArCHerOptions
+    | OfflineArCHerOptions
 )
 
 

@@ -319,6 +319,18 @@ class PPO(Agent):
     algorithm = "ppo"
 
 
+class ArCHer(Agent):
+    """Hierarchical actor-critic: a critic of utterances, an actor of tokens."""
+
+    algorithm = "archer"
+
+
+class OfflineArCHer(Agent):
+    """ArCHer on stored episodes: implicit Q-learning, advantage-weighted regression."""
+
+    algorithm = "offline_archer"
+
+
 class BC(Agent):
     """Behavioural cloning of stored episodes: supervised fine-tuning."""
 

@@ -25,6 +25,9 @@ def num_optimiser_steps(config: RunConfig, env: EnvSource) -> int:
         return -(-total // num_kept) * _passes(algorithm) * int(minibatches)
     num_tasks = min(algorithm.tasks_per_step, len(env.open().tasks(config.train.split)))
     num_updates = -(-total // max(1, num_tasks * algorithm.group_size))
+    own = getattr(algorithm, "num_optimiser_steps", None)
+    if own is not None:  # steps that do not go with the episodes of an update
+        return int(own(num_updates))
     num_kept = num_tasks * (getattr(algorithm, "train_on", None) or algorithm.group_size)
     minibatches = min(getattr(algorithm, "minibatches", 1), max(1, num_kept))
     return int(num_updates) * _passes(algorithm) * int(minibatches)

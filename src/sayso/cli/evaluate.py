@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sayso.cli.restore import restore
 from sayso.envs.listed import num_tasks
@@ -14,6 +14,8 @@ from sayso.runs.run import Run
 if TYPE_CHECKING:
     from sayso.app.sweep import Acted, Decode
     from sayso.envs.registry import EnvSource
+    from sayso.evaluation.audit import AuditReport
+    from sayso.rollout.limits import RolloutLimits
 
 
 def run(
@@ -25,9 +27,10 @@ def run(
     seed: int,
     beta: str | None,
     decode: str,
+    audit: int,
     as_json: bool,
 ) -> None:
-    """Evaluate a run's policy and print the report, or a row for each way of acting."""
+    """Print what a policy earns, a row for each way of acting; with ``audit``, check its critic."""
     from sayso.app.assemble import config_of, env_source, rollout_limits
     from sayso.app.origin import require_named
     from sayso.app.sweep import refuse_beta, sweep
@@ -41,21 +44,28 @@ def run(
     env.open().require_tasks(split, where=env.id)  # before the model is loaded
     if beta is not None:
         refuse_beta(config)
+    if audit:
+        require_critic(config.algorithm.type)
     config, learner, step = restore(path, checkpoint)
     rows = sweep(
         learner, config, env, betas=betas, decodes=decodes, split=split, num_episodes=episodes,
         seed=seed, limits=rollout_limits(config.env),
     )  # fmt: skip
+    checked = audited(learner, env, split, audit, seed, rollout_limits(config.env))
     is_single = beta is None and len(rows) == 1
     if as_json:
         head = {"run": str(path), "step": step}
         told = rows[0].report.to_json() if is_single else {"rows": [r.to_json() for r in rows]}
-        print(json.dumps({**head, **told}))
-    elif is_single:
+        more = {} if checked is None else {"audit": checked.to_json()}
+        print(json.dumps({**head, **told, **more}))
+        return
+    if is_single:
         print(f"{path} at step {step}, {rows[0].report}")
     else:
         print(f"{path} at step {step}, split {split}, 95 % intervals")
         print("\n".join(_table(rows)))
+    if checked is not None:
+        print(f"  {checked}")
 
 
 def _table(rows: list[Acted]) -> list[str]:
@@ -104,6 +114,33 @@ def _decodes(text: str) -> list[Decode]:
                 where="--decode", problem=f"got {part!r}.", fix="Use sampled, greedy or both."
             )
     return found
+
+
+def require_critic(algorithm: str) -> None:
+    """Refuse to check what is not there, before a model is loaded.
+
+    Raises:
+        OptionValueError: If the algorithm has no critic.
+    """
+    from sayso.algorithms.registry import ALGORITHMS
+
+    if not hasattr(ALGORITHMS[algorithm], "action_values"):
+        raise OptionValueError(
+            where="--audit",
+            problem=f"checks a critic, and {algorithm} has none.",
+            fix="Leave it out.",
+        )
+
+
+def audited(
+    learner: Any, env: EnvSource, split: str, num_prefixes: int, seed: int, limits: RolloutLimits
+) -> AuditReport | None:
+    """The critic's report, if one was asked for."""
+    from sayso.evaluation.audit import audit
+
+    if not num_prefixes:
+        return None
+    return audit(learner, env, split=split, num_prefixes=num_prefixes, seed=seed, limits=limits)
 
 
 def first_with_tasks(env: EnvSource) -> str:

@@ -92,6 +92,9 @@ def eval_(
     decode: Annotated[str, typer.Option(help="sampled, greedy or both: greedy,sampled.")] = (
         "sampled"
     ),
+    audit: Annotated[
+        int, typer.Option(help="Also check the critic, at so many prefixes; 0: no.", min=0)
+    ] = 0,
     json_: Json = False,
 ) -> None:
     """Measure a run's policy: mean return with its interval, per reward part."""
@@ -99,7 +102,7 @@ def eval_(
 
     command.run(
         run, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed, beta=beta,
-        decode=decode, as_json=json_,
+        decode=decode, audit=audit, as_json=json_,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class PackedRow:
         tree: Which tree each token belongs to.
         branch: Which branch of it; 0 is the shared prompt.
         source: For each action token, where in the row the token before it (in its episode) is.
+        place: Where in the row the action token itself is.
         target: Its id.
         logprob_sampled: Its log-probability (nats), recorded by the sampler.
         episode: Index of its episode in the batch.
@@ -46,6 +47,7 @@ class PackedRow:
     tree: Int[Tensor, " t"]
     branch: Int[Tensor, " t"]
     source: Int[Tensor, " n"]
+    place: Int[Tensor, " n"]
     target: Int[Tensor, " n"]
     logprob_sampled: Float[Tensor, " n"]
     episode: Int[Tensor, " n"]
@@ -208,6 +210,7 @@ class _Row:
         self.tree: list[int] = []
         self.branch: list[int] = []
         self.source: list[int] = []
+        self.place: list[int] = []
         self.target: list[int] = []
         self.logprob: list[float] = []
         self.episode: list[int] = []
@@ -236,6 +239,7 @@ class _Row:
                 self.extend(turn.action_ids, position, tree, branch)
                 position += len(turn.action_ids)
                 self.source += [before, *range(start, len(self.ids) - 1)]
+                self.place += range(start, len(self.ids))
                 self.target += turn.action_ids
                 self.logprob += turn.action_logprobs
                 self.episode += [index] * len(turn.action_ids)
@@ -265,6 +269,7 @@ def _row(
         tree=integers(row.tree),
         branch=integers(row.branch),
         source=integers(row.source),
+        place=integers(row.place),
         target=integers(row.target),
         logprob_sampled=torch.tensor(row.logprob, dtype=dtype, device=device),
         episode=integers(row.episode),

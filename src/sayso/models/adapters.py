@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from sayso.errors import ExtraMissingError, ModelError
 from sayso.models.options import LoraOptions
 from sayso.models.seeding import seeded
+
+POLICY_ADAPTER = "default"
+"""Name of the adapters that ``add_lora`` makes: what acts, and what is saved as the policy."""
 
 
 def add_lora(network: Any, options: LoraOptions, *, seed: int) -> Any:
@@ -64,6 +70,63 @@ def add_lora(network: Any, options: LoraOptions, *, seed: int) -> Any:
             fix='Use "all-linear", or names of its linear layers.',
         ) from error
     return wrapped
+
+
+def add_another(network: Any, name: str, *, seed: int) -> None:
+    """A second reader on the same weights: fresh adapters shaped like the policy's.
+
+    They start as the identity and train; the policy's stay active. If they exist, they stay.
+
+    Args:
+        network: A peft model.
+        name: What to call them; no dots.
+        seed: Decides their first weights.
+
+    Raises:
+        ModelError: If the model has no adapters.
+    """
+    if not hasattr(network, "get_base_model"):
+        raise ModelError(
+            where="model.lora",
+            problem=f"is unset, so there is nothing to hold the adapter {name!r}.",
+            fix="Set model.lora, or let the critic read the frozen model.",
+        )
+    if name not in network.peft_config:
+        with seeded(seed), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+            network.add_adapter(name, copy.deepcopy(network.peft_config[POLICY_ADAPTER]))
+    for parameter in adapter_weights(network, name).values():
+        parameter.requires_grad_(True)  # noqa: FBT003
+
+
+def adapter_weights(network: Any, name: str) -> dict[str, nn.Parameter]:
+    """The weights of one adapter by layer and factor, in an order that all adapters share."""
+    mark = f".{name}."
+    return {
+        n.replace(mark, "."): p
+        for n, p in network.named_parameters()
+        if mark in n and ".lora_" in n
+    }
+
+
+@contextmanager
+def reading_with(network: Any, name: str, *, trains: bool) -> Iterator[None]:
+    """Inside, forwards go through the adapters of this name instead of the policy's.
+
+    Not peft's ``set_adapter``, which switches off the gradients of all others, as does its
+    ``disable_adapter``: here those of the named ones are set anew each time.
+    """
+    layers = [module for module in network.modules() if hasattr(module, "lora_A")]
+    before = [list(layer.active_adapters) for layer in layers]
+    for parameter in adapter_weights(network, name).values():
+        parameter.requires_grad_(trains)
+    for layer in layers:
+        layer._active_adapter = [name]  # noqa: SLF001
+    try:
+        yield
+    finally:
+        for layer, names in zip(layers, before, strict=True):
+            layer._active_adapter = names  # noqa: SLF001
 
 
 def _refuse_tied(network: Any, targets: str | tuple[str, ...]) -> None:

@@ -55,6 +55,8 @@ class LanguageModel:
         self.q_heads: nn.Module | None = None
         self.saved_q_heads: Mapping[str, Tensor] = {}
         self._frozen_copy: Any = None
+        self._copies: dict[str, Any] = {}
+        self._reading = ""
         self._has_reference = self._in_reference = False
 
     @property
@@ -210,6 +212,8 @@ class LanguageModel:
                 problem="has 0 trainable parameters.",
                 fix="Leave requires_grad on for some weights, or add model.lora.",
             )
+        for name, network in self._copies.items():
+            own |= {f"{name}.{n}": p for n, p in network.named_parameters() if p.requires_grad}
         if self.value_head is not None:
             own |= {f"value_head.{n}": p for n, p in self.value_head.named_parameters()}
         return own
@@ -218,6 +222,30 @@ class LanguageModel:
         """Let only heads train; adapters and weights stay as they are."""
         for parameter in self.network.parameters():
             parameter.requires_grad_(requires_grad=False)
+
+    def add_copy(self, name: str, *, trains: bool) -> None:
+        """A copy of the network as it is now, for a critic to read; a second call changes nothing.
+
+        Args:
+            name: What ``trainable`` names its weights by.
+            trains: Whether it learns; the policy does not change with it.
+        """
+        if name not in self._copies:
+            copied = copy.deepcopy(self.network).requires_grad_(requires_grad=trains)
+            self._copies[name] = copied.eval()
+
+    def copy_weights(self, name: str) -> dict[str, nn.Parameter]:
+        """The weights of a copy."""
+        return dict(self._copies[name].named_parameters())
+
+    @contextmanager
+    def reading_copy(self, name: str) -> Iterator[None]:
+        """Inside, ``hidden`` is that of a copy, and gradients are its own."""
+        self._reading = name
+        try:
+            yield
+        finally:
+            self._reading = ""
 
     def freeze_reference(self) -> None:
         """Make the policy as it is now the reference.
@@ -259,6 +287,8 @@ class LanguageModel:
                 self._in_reference = False
 
     def _active_lm(self) -> Any:
+        if self._reading:
+            return _unwrapped(self._copies[self._reading])
         return _unwrapped(self._frozen_copy) if self._in_reference else self.causal_lm
 
     def _has_fresh_adapter(self) -> bool:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sayso.errors import ModelError
+from sayso.models.adapters import POLICY_ADAPTER
 from sayso.models.lm import LanguageModel
 from sayso.models.quiet import without_bars
 from sayso.models.smollm2 import HUB_ID
@@ -102,8 +103,11 @@ def _merged(lm: LanguageModel) -> Any:
 
 
 def _write_adapter(lm: LanguageModel, directory: Path, *, base: str) -> None:
-    # Without the second argument peft asks the hub whether the vocabulary has grown.
-    lm.network.save_pretrained(directory, save_embedding_layers=False)
+    # Without the second argument peft asks the hub whether the vocabulary has grown. A critic's
+    # adapters are no part of the policy.
+    lm.network.save_pretrained(
+        directory, save_embedding_layers=False, selected_adapters=[POLICY_ADAPTER]
+    )
     path = directory / "adapter_config.json"
     options = {**json.loads(path.read_text()), "base_model_name_or_path": base}
     path.write_text(json.dumps(options, indent=1, sort_keys=True))

@@ -11,6 +11,7 @@ from sayso.errors import EnvContractError, SamplingError
 from sayso.rollout.boundary import Outcome
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import EnvPool, Result, pool_for
+from sayso.rollout.script import Script
 from sayso.runs.failpoints import Failpoint, fp
 from sayso.runs.ledger import payload_problem
 from sayso.sampling.base import Completion, Policy, Request
@@ -34,6 +35,10 @@ class _Attempt:
     pending: Outcome | None = None
     """What the next decision answers."""
     pending_ids: tuple[int, ...] = ()
+    script: Script = field(default_factory=Script)
+    """What it says before it may choose."""
+    unsent_ids: tuple[int, ...] = ()
+    """Of its context, what the engine has not seen yet."""
     episode: Episode | None = None
 
 
@@ -43,6 +48,7 @@ class _Collector:
     def __init__(self, policy: Policy, pool: EnvPool, limits: RolloutLimits, *, seed: int) -> None:
         self.policy, self.pool, self.seed, self.strict = policy, pool, seed, limits.strict
         self.max_turns = pool.max_turns if limits.max_turns is None else limits.max_turns
+        self.scripted: list[Completion] = []
         self.max_context = policy.engine.max_context
         if limits.max_context_tokens is not None:
             self.max_context = min(self.max_context, limits.max_context_tokens)
@@ -86,17 +92,37 @@ class _Collector:
         """Queue the next decision."""
         attempt.pending, attempt.pending_ids = outcome, ids
         attempt.num_tokens += len(ids)
+        place, script = len(attempt.turns), attempt.script
+        if script.expected_ids(place) not in (None, ids):
+            self.fail(attempt, _other_answer(attempt, "another observation"))
+            return
+        if place < len(script.turns):
+            turn = script.turns[place]
+            attempt.unsent_ids += ids + turn.action_ids
+            self.scripted.append(
+                Completion(
+                    session=attempt.key, ids=turn.action_ids, logprobs=turn.action_logprobs,
+                    finish=turn.finish, candidates=turn.candidates,
+                )
+            )  # fmt: skip
+            return
+        beginning = script.beginning if place == len(script.turns) else ()
+        budget = min(self.policy.max_new_tokens, self.max_context - attempt.num_tokens)
         self.policy.engine.submit(
             Request(
                 session=attempt.key,
-                new_ids=ids,
-                seed=derive(self.seed, *attempt.seed_path, "turn", len(attempt.turns)),
-                max_new_tokens=min(
-                    self.policy.max_new_tokens, self.max_context - attempt.num_tokens
-                ),
+                new_ids=attempt.unsent_ids + ids + beginning,
+                seed=derive(self.seed, *attempt.seed_path, "turn", place),
+                max_new_tokens=budget - len(beginning),
                 choices=outcome.choices,
             )
         )
+        attempt.unsent_ids = ()
+
+    def next_completions(self) -> list[Completion]:
+        """What scripts say, before anything is sampled."""
+        scripted, self.scripted = self.scripted, []
+        return scripted or self.policy.engine.poll()
 
     def answer(self, attempts: dict[str, _Attempt], completions: Sequence[Completion]) -> None:
         """Play the actions that were sampled, then queue what follows, in the order of sampling."""
@@ -104,6 +130,7 @@ class _Collector:
         for completion in completions:
             attempt = attempts[completion.session]
             if completion.ids:
+                completion = _with_beginning(attempt, completion)  # noqa: PLW2901
                 text = self.policy.chat.answer(completion.ids, self.policy.stop)
                 played.append((attempt, completion, text))
             else:
@@ -133,8 +160,13 @@ class _Collector:
             )
         )
         attempt.num_tokens += len(completion.ids)
+        played, script = len(attempt.turns), attempt.script.turns
         if isinstance(result, Failure):
             self.fail(attempt, result)
+        elif played <= len(script) and result.reward != script[played - 1].reward:
+            self.fail(attempt, _other_answer(attempt, f"a reward of {result.reward}"))
+        elif result.terminated and played < attempt.script.num_turns:
+            self.fail(attempt, _other_answer(attempt, "an early end"))
         elif result.terminated:
             self.finish(attempt, EndReason.TERMINATED)
         else:
@@ -241,8 +273,6 @@ def collect(
             problem=f"two tasks of one id among {sorted(str(task.id) for task in tasks)}.",
             fix="Make the ids of a split unique: attempts that share one form a group.",
         )
-    pool = pool_for(source, limits)
-    collector = _Collector(policy, pool, limits, seed=seed)
     attempts = [
         _Attempt(
             key="/".join(map(str, (*path, task.id, sample))),
@@ -253,10 +283,65 @@ def collect(
         for task in tasks
         for sample in range(first_sample, first_sample + group_size)
     ]
+    return _play(policy, source, attempts, seed=seed, limits=limits)
+
+
+def go_on(
+    policy: Policy,
+    begun: Sequence[tuple[Episode, Script]],
+    source: EnvSource,
+    *,
+    num_each: int,
+    seed: int,
+    limits: RolloutLimits,
+) -> list[list[Episode]]:
+    """Play on from where episodes were, several times each, with other draws.
+
+    The environment is set up with the same task and seed, hears the scripted turns again and must
+    answer as it did; then the policy chooses. A difference, or what else goes wrong, makes an
+    attempt fail: ``not_deterministic``.
+
+    Args:
+        policy: Who goes on.
+        begun: Episodes as ``collect`` played them, each with what of it stays.
+        source: Opens the environment.
+        num_each: How often each is played on.
+        seed: That of the ``collect``, from which the environment's seeds are derived.
+        limits: As there.
+
+    Returns:
+        For each, its continuations: whole episodes, scripted turns included.
+    """
+    attempts = [
+        _Attempt(
+            key="/".join(map(str, (*episode.seed_path, "on", place, number))),
+            task=episode.task,
+            sample_index=number,
+            seed_path=(*episode.seed_path[:-1], f"{episode.seed_path[-1]}/{place}/{number}"),
+            script=script,
+        )
+        for place, (episode, script) in enumerate(begun)
+        for number in range(num_each)
+    ]
+    played = _play(policy, source, attempts, seed=seed, limits=limits)
+    return [played[start : start + num_each] for start in range(0, len(played), num_each)]
+
+
+def _play(
+    policy: Policy,
+    source: EnvSource,
+    attempts: Sequence[_Attempt],
+    *,
+    seed: int,
+    limits: RolloutLimits,
+) -> list[Episode]:
+    """All attempts to their end, in order."""
+    pool = pool_for(source, limits)
+    collector = _Collector(policy, pool, limits, seed=seed)
     by_key = {attempt.key: attempt for attempt in attempts}
     try:
         collector.start(attempts)
-        while completions := policy.engine.poll():
+        while completions := collector.next_completions():
             collector.answer(by_key, completions)
         return [_finished(attempt) for attempt in attempts]
     finally:
@@ -264,6 +349,26 @@ def collect(
             if attempt.episode is None:
                 policy.engine.close(attempt.key)
                 pool.close(attempt.key)
+
+
+def _with_beginning(attempt: _Attempt, completion: Completion) -> Completion:
+    """The whole action, where its beginning was scripted."""
+    script = attempt.script
+    if len(attempt.turns) != len(script.turns) or not script.beginning:
+        return completion
+    return replace(
+        completion,
+        ids=script.beginning + completion.ids,
+        logprobs=script.beginning_logprobs + completion.logprobs,
+    )
+
+
+def _other_answer(attempt: _Attempt, what: str) -> Failure:
+    problem = (
+        f"{attempt.task.env}, task {attempt.task.id}: the environment gave {what} where it was "
+        "played before with the same task, seed and actions"
+    )
+    return Failure(kind="not_deterministic", message=problem)
 
 
 def _finished(attempt: _Attempt) -> Episode:

@@ -1,0 +1,354 @@
+"""ArCHer: a hierarchical actor-critic. The critic thinks in utterances, the actor in tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+
+from sayso.algorithms.anchor import sampling_weight
+from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.checks import check_plan, check_positive, check_weights, is_changed
+from sayso.algorithms.core import Core
+from sayso.algorithms.epochs import (
+    Experience,
+    Minibatch,
+    Passes,
+    experience,
+    extra_terms,
+    nothing_to_learn,
+    run_passes,
+)
+from sayso.algorithms.grading import Graded, Numbers, graded
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.step import RowLoss
+from sayso.algorithms.utterance_credit import paid_kl, per_token, q_per_token
+from sayso.algorithms.utterance_critic import Opinion, Trunk, UtteranceCritic, prepare_trunk
+from sayso.algorithms.utterances import UtteranceStates, redraw
+from sayso.data.batch import PackedRow
+from sayso.data.replay import Replay, ReplayOptions
+from sayso.losses.loss import Loss
+from sayso.losses.policy_gradient import reinforce
+from sayso.losses.value import value_loss
+from sayso.metrics import Mean, merge
+from sayso.models.lm import LanguageModel
+from sayso.models.scoring import Scores
+from sayso.models.utterance_heads import UtteranceHeads, each
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.seeds import derive
+from sayso.types import Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArCHerOptions:
+    """Options of ``ArCHer``; written in a run file under ``[algorithm]``.
+
+    Attributes:
+        tasks_per_step: Different tasks per update.
+        group_size: Attempts at each; 1 is fine, the critic compares.
+        gamma_turn: Discount from one utterance to the next; inside one there is none.
+        critic_updates: Optimiser steps of the critic per update.
+        critic_batch: Episodes of each, drawn from memory.
+        critic_lr: Learning rate of the heads, and of a network of the critic's own; its adapters
+            learn at ``optim.lr``.
+        polyak: Rate at which targets follow, per critic step.
+        value_actions: What V is a mean over in a remembered state: ``"data"``, the utterance that
+            was said there, by whichever policy was then (with a long memory V is the value of a
+            mixture that lags behind); or ``"policy"``, one drawn anew, as in the paper: each
+            update then samples once in every state that its critic reads.
+        trunk: What the critic reads: ``"frozen"``, the model as it was before training (cheap:
+            hidden states are computed once per episode; a small untrained model tells too little);
+            ``"adapter"``, adapters of its own, trained along, which needs ``model.lora``; or
+            ``"copy"``, a network of its own, trained along, as in the paper: three networks in all.
+        actor_updates: Optimiser steps of the actor per update, each on its share of the states.
+            The first is on-policy, the others nearly.
+        actor_states: ``"fresh"``, the episodes just played; or ``"replay"``, as in the paper:
+            states of remembered episodes, utterances drawn anew. Those are states of older
+            policies: the gradient is then that of the mean advantage over them, not of the return.
+        warmup_updates: Updates in which only the critic learns.
+        baseline: ``"token"``: take the advantage expected from the tokens said so far off each
+            token's, which changes the gradient's variance and not its mean.
+        entropy_coef: Weight of the entropy bonus.
+        replay: What is remembered; ``max_age`` counts the critic's steps as well, and with
+            ``sampling = "success"`` V is a mean over that mixture too.
+    """
+
+    type: Literal["archer"] = "archer"
+    tasks_per_step: int = 64
+    group_size: int = 1
+    gamma_turn: float = 0.95
+    critic_updates: int = 50
+    critic_batch: int = 64
+    critic_lr: float = 1e-3
+    polyak: float = 0.005
+    value_actions: Literal["data", "policy"] = "data"
+    trunk: Trunk = "frozen"
+    actor_updates: int = 3
+    actor_states: Literal["fresh", "replay"] = "fresh"
+    warmup_updates: int = 10
+    baseline: Literal["none", "token"] = "none"
+    entropy_coef: float = 0.0
+    replay: ReplayOptions = field(default_factory=ReplayOptions)
+
+    def __post_init__(self) -> None:
+        check_plan(self.tasks_per_step, self.group_size)
+        check_weights(entropy_coef=self.entropy_coef)
+        check_positive(critic_lr=self.critic_lr)
+        for name in ("critic_updates", "critic_batch", "actor_updates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.replay.sampling == "prioritised":
+            raise ValueError("replay.sampling 'prioritised' has no use here: take another")
+        if self.replay.capacity == 0 and is_changed(self, "critic_batch"):
+            raise ValueError(
+                "critic_batch has no effect while replay.capacity is 0: the critic then learns "
+                "from all episodes it is given"
+            )
+        if self.warmup_updates < 0:
+            raise ValueError(f"warmup_updates must not be negative, got {self.warmup_updates}")
+        if not 0 <= self.gamma_turn <= 1:
+            raise ValueError(f"gamma_turn must be in [0, 1], got {self.gamma_turn}")
+        if not 0 < self.polyak <= 1:
+            raise ValueError(f"polyak must be in (0, 1], got {self.polyak}")
+
+    def num_optimiser_steps(self, num_updates: int) -> int:
+        """Steps that so many updates come to."""
+        with_actor = max(0, num_updates - self.warmup_updates)
+        return num_updates * self.critic_updates + with_actor * self.actor_updates
+
+
+class ArCHer:
+    r"""ArCHer: an off-policy critic of utterances advises a policy gradient over tokens.
+
+    Critic, for twins i, on remembered turns (s, u, r, s'), with targets that follow slowly:
+
+    .. math:: Q_i(s, u) \to r + \gamma\,(1 - \text{terminated})\, \bar V_i(s'),\qquad
+        V_i(s) \to \bar Q_i(s, u'),\ u' \sim \pi
+
+    Actor, after some updates of the critic alone:
+
+    .. math:: -\frac{1}{N} \sum_{s, u} A(s, u) \sum_k \log \pi(u_k \mid s, u_{<k}),\qquad
+        A = \min_i Q_i(s, u) - \min_i V_i(s)
+
+    over the N episodes just played (with ``actor_states = "replay"``: N states). With an exact Q
+    that is the policy gradient without noise from what comes after the utterance. V(s) is taken
+    before the update has seen these episodes: a baseline must not know what was said.
+
+    The whole utterance is one action, its stop token included, with the ids that were sampled and
+    the probability it was sampled with. KL in the reward is charged to the utterance that it is
+    of; the critic does not look ahead to it.
+
+    When to use it: several turns, rewards late, episodes expensive enough to use them again.
+
+    Source:
+        Zhou et al. 2024, arXiv:2402.19446. Differs in that the critic reads the language model
+        itself and not another encoder, V need not sample, and the actor trains by default on the
+        states it has just met; see ``ArCHerOptions``.
+
+    Tests:
+        tests/math/test_archer.py, tests/contract/test_archer.py, tests/learning/test_archer.py
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: ArCHerOptions,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        seed: int,
+    ) -> None:
+        self.lm, self.options, self.num_updates = lm, options, 0
+        self._began = 0  # optimiser steps when the update began: age is counted up to there
+        prepare_trunk(lm, options.trunk, seed=seed)
+        heads = UtteranceHeads(lm, seed=seed, has_baseline=options.baseline == "token")
+        self.core = Core(
+            lm, engine, sampling=sampling, optim=optim, kl=kl, critic_lr=options.critic_lr,
+            q_heads=heads,
+        )  # fmt: skip
+        self.critic = UtteranceCritic(self.core, heads, options.trunk)
+        self.replay = Replay(options.replay)
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step, group_size=options.group_size
+        )
+
+    def sampler(self) -> Policy:
+        """The policy itself: sampling is the exploration."""
+        return self.core.sampler()
+
+    def policy(self) -> Policy:
+        """The same: the critic advises while training, and is not needed afterwards."""
+        return self.core.policy()
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """Least of the twins' values of each utterance, at its last token."""
+        (opinion,) = self.critic.opinions([episode])
+        values = q_per_token(episode, opinion.q)
+        return ActionValues(values=values, kind="q", gamma_turn=self.options.gamma_turn)
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Remember; the critic learns from memory, then the actor from what was just played."""
+        kept = graded(episodes)
+        if not kept.episodes:
+            return nothing_to_learn(kept)
+        self._began = self.core.version
+        before = self.critic.opinions(kept.episodes)
+        if self.options.replay.capacity:
+            self.replay.push(kept.episodes)
+        metrics, num_steps, skipped = self.learn_critic(kept.episodes, seed=seed)
+        self.num_updates += 1
+        update = Update(
+            metrics=metrics | kept.metrics, num_optimiser_steps=num_steps, skipped=skipped,
+            warnings=kept.warnings,
+        )  # fmt: skip
+        if not skipped and self.num_updates > self.options.warmup_updates:
+            update = _after(update, self.learn_actor(kept, before, seed=seed))
+        self.critic.forget_all_but(self.replay.episodes)
+        return update
+
+    def learn_critic(
+        self, fresh: list[Episode], *, seed: int
+    ) -> tuple[dict[str, Mean], int, tuple[Skipped, ...]]:
+        """Critic steps on episodes drawn from memory; without memory, from the fresh ones.
+
+        Returns:
+            Metrics, steps taken, and the step that was refused, if one was.
+        """
+        options, parts = self.options, list[dict[str, Mean]]()
+        for number in range(options.critic_updates):
+            drawn = self._draw(fresh, options.critic_batch, seed=derive(seed, "critic", number))
+            again = options.value_actions == "policy"
+            redrawn = redraw(self.core, drawn, seed=derive(seed, "u", number)) if again else ()
+            metrics, skipped = self.critic.learn(
+                drawn, self._critic_loss, rate=options.polyak, redrawn=redrawn
+            )
+            if skipped is not None:
+                return merge(parts), number, (skipped,)
+            parts.append(metrics)
+        return merge(parts), options.critic_updates, ()
+
+    def learn_actor(self, kept: Graded, before: list[Opinion], *, seed: int) -> Update:
+        """Actor steps on the fresh episodes, or on remembered states.
+
+        Args:
+            kept: The fresh episodes.
+            before: What the critic said of their states before it learnt from them.
+            seed: Decides what is drawn.
+        """
+        options, states = self.options, kept.episodes
+        if options.actor_states == "replay":
+            self.core.sync()
+            drawn = self._draw(kept.episodes, len(kept.episodes), seed=derive(seed, "actor"))
+            states = redraw(self.core, drawn, seed=derive(seed, "actor"))
+        opinions = self.critic.opinions(states)
+        if options.actor_states == "replay":
+            before = opinions  # these utterances are new to the critic
+        passes = Passes(minibatches=options.actor_updates)
+        exp = experience(self.core, states, passes)
+        if isinstance(exp, Skipped):
+            return nothing_to_learn(kept, exp)
+        credit = [
+            per_token(episode, now.q - then.v + paid_kl(episode, rewards))
+            for episode, now, then, rewards in zip(
+                states, opinions, before, exp.rewards, strict=True
+            )
+        ]
+        gaps = np.concatenate([opinion.gap for opinion in opinions])
+        advantages = np.concatenate(credit)
+        update = run_passes(
+            self.core, kept, exp, passes, self._actor_loss_of(exp, credit), seed=seed,
+            want_entropy=options.entropy_coef > 0,
+        )  # fmt: skip
+        told = {
+            "critic/twin_gap": Mean(float(gaps.sum()), len(gaps)),
+            "policy/abs_advantage": Mean(float(np.abs(advantages).sum()), len(advantages)),
+        }
+        return _after(Update(metrics=told, num_optimiser_steps=0), update)
+
+    def state(self) -> LearnerState:
+        """Weights, heads, targets, optimiser, memory, counters."""
+        state = self.core.state(num_updates=self.num_updates, **self.replay.state_values())
+        more = self.critic.state_tensors() | self.replay.state_tensors()
+        return LearnerState(tensors={**state.tensors, **more}, values=state.values)
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        values, tensors = self.core.load_state(state), dict(state.tensors)
+        self.num_updates = int(values["num_updates"])
+        self.critic.load_tensors(tensors)
+        self.replay.load_tensors(tensors, num_seen=int(values["replay_num_seen"]))
+
+    def _draw(self, fresh: list[Episode], count: int, *, seed: int) -> list[Episode]:
+        if not self.options.replay.capacity:
+            return fresh
+        return self.replay.draw(count, seed=seed, version=self._began).episodes
+
+    def _critic_loss(
+        self, online: UtteranceStates, target: UtteranceStates, num_turns: float
+    ) -> list[Loss]:
+        """Both regressions of both twins."""
+        heads, states = self.critic.heads, target.states
+        said = target.said if target.redrawn is None else target.redrawn
+        with torch.no_grad():
+            v_next = each(heads.v_target, states.hidden), each(heads.v_target, states.final)
+            q_said = each(heads.q_target, said)
+        q, v = each(heads.q, online.said), each(heads.v, online.states.hidden)
+        counts = torch.ones_like(online.reward, dtype=torch.bool)
+        losses = []
+        for twin in range(len(q)):
+            follows = states.after(v_next[0][twin], v_next[1][twin])
+            wanted = online.reward + self.options.gamma_turn * follows
+            for name, value, goal in (("q", q[twin], wanted), ("v", v[twin], q_said[twin])):
+                term = value_loss(value, goal, counts, num_actions_in_step=num_turns)
+                told = {k.replace("value/", f"critic/{name}_"): m for k, m in term.metrics.items()}
+                losses.append(Loss(term.value, told))
+        return losses
+
+    def _actor_loss_of(
+        self, exp: Experience, credit: list[Numbers]
+    ) -> Callable[[Minibatch], RowLoss]:
+        """Policy gradient, the token baseline's regression, entropy and KL."""
+        baseline = self.critic.heads.baseline
+
+        def row_loss_of(minibatch: Minibatch) -> RowLoss:
+            advantage = minibatch.align(credit)
+            extra = extra_terms(
+                self.core, minibatch, exp, entropy_coef=self.options.entropy_coef, per="episode"
+            )
+
+            def row_loss(number: int, row: PackedRow, scores: Scores) -> list[Loss]:
+                left, losses = advantage[number], extra(number, row, scores)
+                if baseline is not None:
+                    expected = baseline(self.critic.token_states(row))
+                    fit = value_loss(
+                        expected, left, row.is_action,
+                        num_actions_in_step=minibatch.batch.num_actions,
+                    )  # fmt: skip
+                    losses.append(Loss(fit.value))
+                    left = left - expected.detach()
+                actor = reinforce(
+                    scores.logprob, left, row.is_action, num_in_step=len(minibatch.indices),
+                    weight=sampling_weight(self.core, row, scores),
+                )  # fmt: skip
+                return [actor, *losses]
+
+            return row_loss
+
+        return row_loss_of
+
+
+def _after(one: Update, other: Update) -> Update:
+    """What two halves of an update come to."""
+    return Update(
+        metrics={**one.metrics, **other.metrics},
+        num_optimiser_steps=one.num_optimiser_steps + other.num_optimiser_steps,
+        skipped=one.skipped + other.skipped,
+        warnings=tuple(dict.fromkeys((*one.warnings, *other.warnings))),
+        fatal=one.fatal or other.fatal,
+    )

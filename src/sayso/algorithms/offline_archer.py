@@ -1,0 +1,274 @@
+"""Offline ArCHer: implicit Q-learning of utterances, weighted regression of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.checks import check_plan, check_positive
+from sayso.algorithms.core import Core
+from sayso.algorithms.epochs import nothing_to_learn
+from sayso.algorithms.grading import graded
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.step import take_step
+from sayso.algorithms.utterance_credit import per_token, q_per_token
+from sayso.algorithms.utterance_critic import Trunk, UtteranceCritic, prepare_trunk
+from sayso.algorithms.utterances import UtteranceStates
+from sayso.data.batch import PackedRow
+from sayso.errors import OptionValueError
+from sayso.losses.expectile import expectile_loss
+from sayso.losses.loss import Loss
+from sayso.losses.policy_gradient import reinforce
+from sayso.losses.value import value_loss
+from sayso.metrics import Mean, merge
+from sayso.models.lm import LanguageModel
+from sayso.models.scoring import Scores
+from sayso.models.utterance_heads import UtteranceHeads, each
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.seeds import generator
+from sayso.types import Episode
+
+MAX_WEIGHT = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineArCHerOptions:
+    """Options of ``OfflineArCHer``; written in a run file under ``[algorithm]``.
+
+    Attributes:
+        tasks_per_step: Different tasks per update.
+        group_size: Attempts at each.
+        gamma_turn: Discount from one utterance to the next; inside one there is none.
+        tau: Expectile of V among what was said: 0.5 its mean, towards 1 its best.
+        critic_updates: Optimiser steps of the critic per update, each on all its episodes.
+        critic_lr: Learning rate of the heads, and of a network of the critic's own; its adapters
+            learn at ``optim.lr``.
+        polyak: Rate at which targets follow, per critic step.
+        trunk: What the critic reads: ``"frozen"``, ``"adapter"`` or ``"copy"``; as in ``ArCHer``.
+        actor_updates: Optimiser steps of the actor per update, each on its share of the episodes.
+        warmup_updates: Updates in which only the critic learns.
+        advantage_scale: λ, in 1 / reward units: 0 imitates the data, more follows the critic.
+        max_weight: Largest weight of an utterance.
+    """
+
+    type: Literal["offline_archer"] = "offline_archer"
+    tasks_per_step: int = 64
+    group_size: int = 1
+    gamma_turn: float = 0.99
+    tau: float = 0.9
+    critic_updates: int = 4
+    critic_lr: float = 1e-3
+    polyak: float = 0.05
+    trunk: Trunk = "frozen"
+    actor_updates: int = 1
+    warmup_updates: int = 10
+    advantage_scale: float = 1.0
+    max_weight: float = MAX_WEIGHT
+
+    def __post_init__(self) -> None:
+        check_plan(self.tasks_per_step, self.group_size)
+        check_positive(critic_lr=self.critic_lr, max_weight=self.max_weight)
+        for name in ("critic_updates", "actor_updates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("warmup_updates", "advantage_scale"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.gamma_turn <= 1:
+            raise ValueError(f"gamma_turn must be in [0, 1], got {self.gamma_turn}")
+        for name in ("tau", "polyak"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}")
+        if self.tau == 1:
+            raise ValueError("tau must be below 1: no utterance would ever lower V")
+
+    def num_optimiser_steps(self, num_updates: int) -> int:
+        """Steps that so many updates come to."""
+        with_actor = max(0, num_updates - self.warmup_updates)
+        return num_updates * self.critic_updates + with_actor * self.actor_updates
+
+
+class OfflineArCHer:
+    r"""Offline ArCHer: learn from stored episodes, ask about nothing that was not said in them.
+
+    Critic (IQL): for twins i
+
+    .. math:: Q_i(s, u) \to r + \gamma\,(1 - \text{terminated})\, V(s'),\qquad
+        V(s) \to \text{τ-expectile of } \min_i \bar Q_i(s, u)
+
+    Actor (AWR), over the m turns of a step:
+
+    .. math:: -\frac{1}{m} \sum_{s, u} \min\bigl(e^{\lambda A(s, u)}, c\bigr)
+        \sum_k \log \pi(u_k \mid s, u_{<k}),\qquad A = \min_i Q_i(s, u) - V(s)
+
+    whose optimum is the data's own policy, each utterance weighed: with one turn
+    :math:`\pi \propto \pi_{data} \min(e^{\lambda (R - V)}, c)`. It learns from the episodes it is
+    given, whoever played them; recorded probabilities are not used.
+
+    When to use it: logged conversations with rewards, and no environment to play in.
+
+    Source:
+        Zhou et al. 2024, arXiv:2402.19446, sec. 4.4, with its public code's settings; critic:
+        Kostrikov et al. 2021, arXiv:2110.06169; actor: Peng et al. 2019, arXiv:1910.00177.
+
+    Tests:
+        tests/math/test_offline_archer.py, tests/contract/test_archer.py, tests/learning/
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: OfflineArCHerOptions,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        seed: int,
+    ) -> None:
+        if kl.coef > 0:
+            raise OptionValueError(
+                where="kl.coef",
+                problem=f"got {kl.coef}: the actor is held to the data, not to a reference.",
+                fix="Leave it out; a smaller algorithm.advantage_scale stays nearer to the data.",
+            )
+        self.lm, self.options, self.num_updates = lm, options, 0
+        prepare_trunk(lm, options.trunk, seed=seed)
+        heads = UtteranceHeads(lm, seed=seed, num_values=1)
+        self.core = Core(
+            lm, engine, sampling=sampling, optim=optim, kl=kl, critic_lr=options.critic_lr,
+            q_heads=heads,
+        )  # fmt: skip
+        self.critic = UtteranceCritic(self.core, heads, options.trunk)
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step, group_size=options.group_size
+        )
+
+    def sampler(self) -> Policy:
+        """The policy itself."""
+        return self.core.sampler()
+
+    def policy(self) -> Policy:
+        """The same: the critic is not needed after training."""
+        return self.core.policy()
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """Least of the twins' values of each utterance, at its last token."""
+        (opinion,) = self.critic.opinions([episode])
+        values = q_per_token(episode, opinion.q)
+        return ActionValues(values=values, kind="q", gamma_turn=self.options.gamma_turn)
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Critic steps on the episodes, then actor steps."""
+        kept = graded(episodes)
+        if not kept.episodes:
+            return nothing_to_learn(kept)
+        parts, skipped, num_steps = [kept.metrics], list[Skipped](), 0
+        for _ in range(self.options.critic_updates):
+            metrics, refused = self.critic.learn(
+                kept.episodes, self._critic_loss, rate=self.options.polyak
+            )
+            if refused is not None:
+                skipped.append(refused)
+                break
+            parts.append(metrics)
+            num_steps += 1
+        self.num_updates += 1
+        if not skipped and self.num_updates > self.options.warmup_updates:
+            metrics, refused_too, taken = self.learn_actor(kept.episodes, seed=seed)
+            parts.append(metrics)
+            skipped += refused_too
+            num_steps += taken
+        self.critic.forget_all_but(())
+        return Update(
+            metrics=merge(parts), num_optimiser_steps=num_steps, skipped=tuple(skipped),
+            warnings=kept.warnings,
+        )  # fmt: skip
+
+    def learn_actor(
+        self, episodes: list[Episode], *, seed: int
+    ) -> tuple[dict[str, Mean], list[Skipped], int]:
+        """One pass over the episodes, a step for each share of them.
+
+        Returns:
+            Metrics, refused steps, and the number taken.
+        """
+        options = self.options
+        opinions = self.critic.opinions(episodes)
+        raw = [np.exp(options.advantage_scale * np.clip(o.q - o.v, -50, 50)) for o in opinions]
+        weights = [np.minimum(numbers, options.max_weight) for numbers in raw]
+        credit = [per_token(e, numbers) for e, numbers in zip(episodes, weights, strict=True)]
+        num_shares = min(options.actor_updates, len(episodes))
+        order = np.arange(len(episodes))
+        if num_shares > 1:
+            order = generator(seed, "shares").permutation(len(episodes))
+        flat, cut = np.concatenate(weights), np.concatenate(raw) > options.max_weight
+        parts = [
+            {
+                "policy/weight": Mean(float(flat.sum()), len(flat)),
+                "policy/cut_weight_frac": Mean(float(cut.sum()), len(cut)),
+            }
+        ]
+        for number, share in enumerate(np.array_split(order, num_shares)):
+            batch = self.core.pack([episodes[i] for i in share])
+            weight = batch.align([credit[i] for i in share])
+            num_turns = sum(len(episodes[i].turns) for i in share)
+
+            def row_loss(place: int, row: PackedRow, scores: Scores) -> list[Loss]:
+                credit_of_row = weight[place]  # noqa: B023  # called before the next share
+                return [
+                    reinforce(
+                        scores.logprob, credit_of_row, row.is_action,
+                        num_in_step=num_turns,  # noqa: B023
+                    )
+                ]  # fmt: skip
+
+            outcome = take_step(self.core, batch, row_loss)
+            if outcome.skipped is not None:
+                return merge(parts), [outcome.skipped], number
+            parts.append(outcome.metrics)
+        return merge(parts), [], num_shares
+
+    def state(self) -> LearnerState:
+        """Weights, heads, targets, optimiser, counters."""
+        state = self.core.state(num_updates=self.num_updates)
+        more = self.critic.state_tensors()
+        return LearnerState(tensors={**state.tensors, **more}, values=state.values)
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        self.num_updates = int(self.core.load_state(state)["num_updates"])
+        self.critic.load_tensors(dict(state.tensors))
+
+    def _critic_loss(
+        self, online: UtteranceStates, target: UtteranceStates, num_turns: float
+    ) -> list[Loss]:
+        """Twins on the value of what follows, V on an expectile of the lesser target twin."""
+        heads, states = self.critic.heads, online.states
+        (v,) = each(heads.v, states.hidden)
+        with torch.no_grad():
+            (v_final,) = each(heads.v, states.final)
+            best = each(heads.q_target, target.said).amin(0)
+            follows = states.after(v.detach(), v_final)
+        counts = torch.ones_like(online.reward, dtype=torch.bool)
+        wanted = online.reward + self.options.gamma_turn * follows
+        losses = [
+            value_loss(q, wanted, counts, num_actions_in_step=num_turns)
+            for q in each(heads.q, online.said)
+        ]
+        told = [
+            {k.replace("value/", "critic/q_"): m for k, m in term.metrics.items()}
+            for term in losses
+        ]
+        spread = expectile_loss(v, best, self.options.tau, counts, num_in_step=num_turns)
+        above = {k.replace("value/", "critic/v_"): m for k, m in spread.metrics.items()}
+        return [
+            *(Loss(term.value, metrics) for term, metrics in zip(losses, told, strict=True)),
+            Loss(spread.value, above),
+        ]

@@ -1,0 +1,257 @@
+"""A critic of whole utterances: what it reads, how it learns, what it says.
+
+It reads the language model as it was before training, frozen; or through low-rank adapters of its
+own on the same weights (one backbone with the adapters of actor, critic and target critic); or,
+where all weights train, with a network of its own that began as a copy. The policy's weights never
+take a gradient from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sayso.algorithms.base import Skipped
+from sayso.algorithms.core import Core
+from sayso.algorithms.grading import Numbers
+from sayso.algorithms.utterances import UtteranceStates, joined, utterance_states, with_redrawn
+from sayso.data.batch import PackedRow
+from sayso.errors import ModelError
+from sayso.losses.loss import Loss
+from sayso.metrics import Mean, merge
+from sayso.models.adapters import adapter_weights, add_another, reading_with
+from sayso.models.lm import LanguageModel
+from sayso.models.utterance_heads import UtteranceHeads, each
+from sayso.seeds import derive
+from sayso.types import EndReason, Episode
+
+Trunk = Literal["frozen", "adapter", "copy"]
+CRITIC, TARGET = "critic", "target_critic"
+CriticLoss = Callable[[UtteranceStates, UtteranceStates, float], Sequence[Loss]]
+"""From turns as the critic and as its target read them, and the turns of the step, to a loss."""
+
+
+def prepare_trunk(lm: LanguageModel, trunk: Trunk, *, seed: int) -> None:
+    """What the critic reads, made before the optimiser is: adapters that train are among its own.
+
+    Raises:
+        ModelError: If adapters are asked for and the model has none, or the other way round.
+    """
+    if trunk == "frozen":
+        lm.freeze_reference()
+    elif trunk == "adapter":
+        for name in (CRITIC, TARGET):  # one seed: the target begins as what it follows
+            add_another(lm.network, name, seed=derive(seed, CRITIC))
+        for weight in adapter_weights(lm.network, TARGET).values():
+            weight.requires_grad_(False)  # noqa: FBT003
+    elif lm.has_adapter:
+        raise ModelError(
+            where="algorithm.trunk",
+            problem="is 'copy', and the policy has adapters: a copy's weights are all frozen.",
+            fix="Set algorithm.trunk = 'adapter', or leave model.lora out.",
+        )
+    else:
+        for name in (CRITIC, TARGET):
+            lm.add_copy(name, trains=name == CRITIC)
+
+
+Said = tuple[tuple[tuple[int, ...], ...], EndReason]
+"""Everything that hidden states depend on, and how the episode ended."""
+
+
+def _said_in(episode: Episode) -> Said:
+    spoken = [ids for turn in episode.turns for ids in (turn.observation_ids, turn.action_ids)]
+    return (*spoken, episode.final_ids), episode.end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What the critic says of the turns of one episode.
+
+    Attributes:
+        q: Least of the twins' values of each utterance, in reward units.
+        v: Least of the values of each state.
+        gap: How far the twins differ.
+    """
+
+    q: Numbers
+    v: Numbers
+    gap: Numbers
+
+
+class UtteranceCritic:
+    """Heads with a trunk to read from.
+
+    Attributes:
+        heads: The heads.
+        trunk: Whether the trunk is frozen or has adapters.
+    """
+
+    def __init__(self, core: Core, heads: UtteranceHeads, trunk: Trunk) -> None:
+        self._core, self.heads, self.trunk = core, heads, trunk
+        self._known: dict[Said, UtteranceStates] = {}
+
+    def learn(
+        self,
+        episodes: Sequence[Episode],
+        loss: CriticLoss,
+        *,
+        rate: float,
+        redrawn: Sequence[Episode] = (),
+    ) -> tuple[dict[str, Mean], Skipped | None]:
+        """One guarded step on a batch, then the targets follow.
+
+        Args:
+            episodes: The batch.
+            loss: What to minimise.
+            rate: Of the targets; see ``polyak``.
+            redrawn: See ``redraw``; one for each turn, or none.
+        """
+        core, num_turns = self._core, float(sum(len(e.turns) for e in episodes))
+        core.optimiser.zero_grad()
+        metrics: list[dict[str, Mean]] = []
+        with closing(self._parts(episodes, redrawn)) as parts:
+            for online, target in parts:
+                losses = loss(online, target, num_turns)
+                value = torch.stack([term.value for term in losses]).sum()
+                if not bool(torch.isfinite(value)):
+                    core.optimiser.zero_grad()
+                    return {}, Skipped(reason=f"the critic's loss is {value.item()}")
+                value.backward()  # type: ignore[no-untyped-call]
+                metrics += [dict(term.metrics) for term in losses]
+        _, skipped = core.optimiser.step()  # the norm and the rate told of are the actor's
+        if skipped is None:
+            self._follow(rate)
+        return merge(metrics), skipped
+
+    @torch.no_grad()
+    def opinions(self, episodes: Sequence[Episode]) -> list[Opinion]:
+        """What it says of every turn."""
+        rows = [(online, target) for online, target in self._parts(episodes, ())]
+        q = torch.cat([each(self.heads.q, online.said) for online, _ in rows], dim=1)
+        v = torch.cat([each(self.heads.v, online.states.hidden) for online, _ in rows], dim=1)
+        numbers = torch.stack([q.amin(0), v.amin(0), q.amax(0) - q.amin(0)]).double().cpu().numpy()
+        cuts = np.cumsum([len(episodes[i].turns) for i in self._order(episodes)])[:-1]
+        found = np.split(numbers, cuts, axis=1)
+        by_index = dict(zip(self._order(episodes), found, strict=True))
+        return [
+            Opinion(q=by_index[i][0], v=by_index[i][1], gap=by_index[i][2])
+            for i in range(len(episodes))
+        ]
+
+    @torch.no_grad()
+    def token_states(self, row: PackedRow) -> Tensor:
+        """Hidden states before each action token of a row, as the critic reads them: [n, d]."""
+        lm = self._core.lm
+
+        def read() -> Tensor:
+            hidden = lm.hidden(row.ids[None], row.position[None], row.forest)[0]
+            return hidden.index_select(0, row.source)
+
+        if self.trunk == "frozen":
+            with lm.reference():
+                return read()
+        with self._reading(CRITIC):
+            return read()
+
+    def forget_all_but(self, episodes: Sequence[Episode]) -> None:
+        """Hidden states of other episodes will not be needed again."""
+        kept = {_said_in(episode) for episode in episodes}
+        self._known = {key: known for key, known in self._known.items() if key in kept}
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """What no optimiser moves and the heads do not hold: the target's trunk."""
+        if self.trunk == "frozen":
+            return {}
+        weights = self._weights(TARGET)
+        return {f"{TARGET}.{name}": weight.detach() for name, weight in weights.items()}
+
+    @torch.no_grad()
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Undo ``state_tensors``."""
+        self._known.clear()
+        for name, weight in self.state_tensors().items():
+            weight.copy_(tensors[name])
+
+    @torch.no_grad()
+    def _follow(self, rate: float) -> None:
+        self.heads.follow(rate)
+        if self.trunk != "frozen":
+            ahead = self._weights(CRITIC)
+            for name, behind in self._weights(TARGET).items():
+                behind.lerp_(ahead[name].detach(), rate)
+
+    def _reading(self, name: str) -> AbstractContextManager[None]:
+        """Inside, hidden states are the critic's or its target's."""
+        lm = self._core.lm
+        if self.trunk == "copy":
+            return lm.reading_copy(name)
+        return reading_with(lm.network, name, trains=name == CRITIC)
+
+    def _weights(self, name: str) -> dict[str, nn.Parameter]:
+        """What the trunk of the critic, or of its target, has for itself."""
+        lm = self._core.lm
+        return lm.copy_weights(name) if self.trunk == "copy" else adapter_weights(lm.network, name)
+
+    def _order(self, episodes: Sequence[Episode]) -> list[int]:
+        """Indices of episodes in the order in which ``_parts`` has them."""
+        if self.trunk == "frozen":
+            return list(range(len(episodes)))
+        return [i for row in self._core.pack(list(episodes)).rows for i in row.episodes]
+
+    def _parts(
+        self, episodes: Sequence[Episode], redrawn: Sequence[Episode]
+    ) -> Generator[tuple[UtteranceStates, UtteranceStates], None, None]:
+        """The batch as the critic and as its target read it, in parts that fit the memory."""
+        said = self._said(redrawn, episodes) if redrawn else None
+        if self.trunk == "frozen":
+            whole = joined([self._frozen(episode) for episode in episodes])
+            whole = whole if said is None else with_redrawn(whole, torch.cat(said))
+            yield whole, whole
+            return
+        core = self._core
+        batch = core.pack(list(episodes))
+        for row in batch.rows:
+            with torch.no_grad(), self._reading(TARGET):
+                target = utterance_states(core, row, batch)
+            if said is not None:
+                target = with_redrawn(target, torch.cat([said[i] for i in row.episodes]))
+            with self._reading(CRITIC):
+                yield utterance_states(core, row, batch), target
+
+    @torch.no_grad()
+    def _frozen(self, episode: Episode) -> UtteranceStates:
+        """Read alone, so that its bits do not depend on what else is in a batch, and only once."""
+        key = _said_in(episode)
+        if key not in self._known:
+            batch = self._core.pack([episode])
+            with self._core.lm.reference():
+                self._known[key] = utterance_states(self._core, batch.rows[0], batch)
+        known = self._known[key]
+        earned = [turn.reward or 0.0 for turn in episode.turns]
+        return replace(known, reward=torch.tensor(earned).to(known.reward))
+
+    @torch.no_grad()
+    def _said(self, redrawn: Sequence[Episode], episodes: Sequence[Episode]) -> list[Tensor]:
+        """Hidden states of redrawn utterances as the target reads them, by episode."""
+        core, found = self._core, dict[int, Tensor]()
+        if self.trunk == "frozen":
+            found = {index: self._frozen(episode).said for index, episode in enumerate(redrawn)}
+        else:
+            batch = core.pack(list(redrawn))
+            for row in batch.rows:
+                with self._reading(TARGET):
+                    said = utterance_states(core, row, batch).said
+                found |= {i: said[n : n + 1] for n, i in enumerate(row.episodes)}
+        parts, start = [], 0
+        for episode in episodes:
+            stop = start + len(episode.turns)
+            parts.append(torch.cat([found[i] for i in range(start, stop)]))
+            start = stop
+        return parts
