@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         Agent as Agent,
     )
     from sayso.app.facade import (
+        CandidateDQN as CandidateDQN,
+    )
+    from sayso.app.facade import (
         Reinforce as Reinforce,
     )
     from sayso.app.facade import (
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "A2C": "app.facade",
     "Agent": "app.facade",
+    "CandidateDQN": "app.facade",
     "GRPO": "app.facade",
     "PPO": "app.facade",
     "RLOO": "app.facade",

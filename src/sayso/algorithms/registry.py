@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sayso.algorithms.a2c import A2C
+from sayso.algorithms.candidate_dqn import CandidateDQN
 from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.ppo import PPO
 from sayso.algorithms.reinforce import Reinforce
@@ -18,4 +19,5 @@ ALGORITHMS: dict[str, Any] = {
     "reinforce_pp": ReinforcePP,
     "a2c": A2C,
     "ppo": PPO,
+    "candidate_dqn": CandidateDQN,
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from sayso.algorithms.a2c import A2COptions
+from sayso.algorithms.candidate_dqn import CandidateDQNOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
@@ -67,7 +68,13 @@ class EnvOptions:
 
 
 AlgorithmOptions = (
-    GRPOOptions | RLOOOptions | ReinforceOptions | ReinforcePPOptions | A2COptions | PPOOptions
+    GRPOOptions
+    | RLOOOptions
+    | ReinforceOptions
+    | ReinforcePPOptions
+    | A2COptions
+    | PPOOptions
+    | CandidateDQNOptions
 )
 
 

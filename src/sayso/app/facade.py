@@ -294,8 +294,14 @@ class PPO(Agent):
     algorithm = "ppo"
 
 
+class CandidateDQN(Agent):
+    """Q-learning over utterances that the model proposes or the environment lists."""
+
+    algorithm = "candidate_dqn"
+
+
 AGENTS: dict[str, type[Agent]] = {
-    agent.algorithm: agent for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO)
+    agent.algorithm: agent for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO, CandidateDQN)
 }
 
 

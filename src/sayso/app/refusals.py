@@ -6,8 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from sayso.algorithms.candidate_dqn import CandidateDQNOptions
 from sayso.app.config import RunConfig
 from sayso.errors import OptionValueError, UnusedOptionError
+
+FROZEN = (CandidateDQNOptions,)
+"""Algorithms that train heads of their own and nothing else."""
 
 
 def refuse_unused(config: RunConfig) -> None:
@@ -20,6 +24,7 @@ def refuse_unused(config: RunConfig) -> None:
     _refuse_infinite_kl(config)
     refuse_unused_kl(config)
     _refuse_unused_clips(config)
+    _refuse_unused_of_frozen(config)
     if not config.train.eval_every:
         refuse_changed(
             config.train, "train", ("eval_episodes", "eval_split"),
@@ -69,6 +74,21 @@ def _refuse_unused_clips(config: RunConfig) -> None:
             reason="on a single step, where every ratio is 1",
             fix="Set algorithm.epochs or algorithm.minibatches above 1",
         )  # fmt: skip
+
+
+def _refuse_unused_of_frozen(config: RunConfig) -> None:
+    """What says how the language model trains, for an algorithm that trains only what it adds."""
+    if not isinstance(config.algorithm, FROZEN):
+        return
+    because = {
+        "reason": f"with {config.algorithm.type}, which leaves the language model as it is",
+        "fix": "Leave the language model alone",
+    }
+    refuse_changed(config.kl, "kl", ("coef",), **because)
+    refuse_changed(config.model, "model", ("lora",), **because)
+    refuse_changed(
+        config.optim, "optim", ("lr",), reason=because["reason"], fix="Set algorithm.critic_lr"
+    )
 
 
 def _refuse_infinite_kl(config: RunConfig) -> None:
