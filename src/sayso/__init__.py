@@ -32,6 +32,9 @@ if TYPE_CHECKING:
         CandidateDQN as CandidateDQN,
     )
     from sayso.app.facade import (
+        CandidateSAC as CandidateSAC,
+    )
+    from sayso.app.facade import (
         Reinforce as Reinforce,
     )
     from sayso.app.facade import (
@@ -56,6 +59,7 @@ _HOMES = {
     "A2C": "app.facade",
     "Agent": "app.facade",
     "CandidateDQN": "app.facade",
+    "CandidateSAC": "app.facade",
     "GRPO": "app.facade",
     "PPO": "app.facade",
     "RLOO": "app.facade",

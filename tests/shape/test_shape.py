@@ -17,7 +17,7 @@ MAX_FILE, MAX_FUNCTION, MAX_ARGUMENTS = 400, 60, 9
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 FORBIDDEN_CALLS = {"eval", "exec"}
 PUBLIC = [
-    "A2C", "Agent", "Callback", "CandidateDQN",
+    "A2C", "Agent", "Callback", "CandidateDQN", "CandidateSAC",
     "Chat", "Episode", "GRPO", "Message", "PPO", "PromptEnv", "RLOO",
     "Reinforce", "ReinforcePP", "StopOnReward", "Task", "TextEnv", "Utterance", "check_text_env",
     "evaluate", "register",

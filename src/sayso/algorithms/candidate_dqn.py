@@ -265,5 +265,5 @@ class CandidateDQN:
         return self._tilted(slates, np.inf if is_greedy else self.options.alpha)
 
     def _tilted(self, slates: Sequence[Slate], alpha: float) -> list[Numbers]:
-        values = self.parts.table(self.parts.readers.online, slates, self.critic)
+        values = self.parts.scored(slates, self.critic)
         return trimmed(boltzmann(values, padded_prior(slates), alpha=alpha), slates)

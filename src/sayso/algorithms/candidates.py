@@ -22,6 +22,7 @@ from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.step import StepOutcome
 from sayso.data.replay import Replay, ReplayOptions
+from sayso.errors import SamplingError
 from sayso.losses.loss import Loss
 from sayso.metrics import Mean, mean_of, merge
 from sayso.models.lm import LanguageModel
@@ -233,6 +234,21 @@ class CandidateCore:
                 found = values(read).double().cpu().numpy()
                 table[read.slates[0] : read.slates[-1] + 1, : found.shape[1]] = found
         return table[[places[slate] for slate in slates]]
+
+    def scored(self, slates: Sequence[Slate], values: Callable[[Read], Tensor]) -> Numbers:
+        """``table`` of the weights that train, for acting.
+
+        Raises:
+            SamplingError: If a number is not finite.
+        """
+        table = self.table(self.readers.online, slates, values)
+        if not is_sound(table):
+            raise SamplingError(
+                where="candidates",
+                problem="a value is not finite.",
+                fix="Check the weights, or lower algorithm.critic_lr.",
+            )
+        return table
 
     def step(self, minibatch: Minibatch, loss: Callable[[Read], Sequence[Loss]]) -> StepOutcome:
         """One guarded optimiser step, part by part; then the target moves, if it is due.

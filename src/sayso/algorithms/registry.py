@@ -6,6 +6,7 @@ from typing import Any
 
 from sayso.algorithms.a2c import A2C
 from sayso.algorithms.candidate_dqn import CandidateDQN
+from sayso.algorithms.candidate_sac import CandidateSAC
 from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.ppo import PPO
 from sayso.algorithms.reinforce import Reinforce
@@ -19,5 +20,6 @@ ALGORITHMS: dict[str, Any] = {
     "reinforce_pp": ReinforcePP,
     "a2c": A2C,
     "ppo": PPO,
+    "candidate_sac": CandidateSAC,
     "candidate_dqn": CandidateDQN,
 }

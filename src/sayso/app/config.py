@@ -8,6 +8,7 @@ from typing import Any
 
 from sayso.algorithms.a2c import A2COptions
 from sayso.algorithms.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.candidate_sac import CandidateSACOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
@@ -75,6 +76,7 @@ AlgorithmOptions = (
     | A2COptions
     | PPOOptions
     | CandidateDQNOptions
+    | CandidateSACOptions
 )
 
 

@@ -300,8 +300,15 @@ class CandidateDQN(Agent):
     algorithm = "candidate_dqn"
 
 
+class CandidateSAC(Agent):
+    """Discrete soft actor-critic over utterances."""
+
+    algorithm = "candidate_sac"
+
+
 AGENTS: dict[str, type[Agent]] = {
-    agent.algorithm: agent for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO, CandidateDQN)
+    agent.algorithm: agent
+    for agent in (GRPO, RLOO, Reinforce, ReinforcePP, A2C, PPO, CandidateDQN, CandidateSAC)
 }
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sayso.algorithms.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.candidate_sac import CandidateSACOptions
 from sayso.app.config import RunConfig
 from sayso.errors import OptionValueError, UnusedOptionError
 
-FROZEN = (CandidateDQNOptions,)
+FROZEN = (CandidateDQNOptions, CandidateSACOptions)
 """Algorithms that train heads of their own and nothing else."""
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,7 +174,7 @@ class SlateReader:
                 ends.append(len(ids) - 1)
                 lengths.append(len(action))
 
-        def tensor(numbers: Sequence[int]) -> Tensor:
+        def tensor(numbers: list[Any]) -> Tensor:
             return torch.tensor(numbers, device=self._lm.device)
 
         trees = tuple((len(s.state), tuple(map(len, s.candidates))) for s in slates)
