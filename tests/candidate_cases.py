@@ -16,9 +16,11 @@ from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.envs.maze import MOVES, Cell, MazeEnv
 from sayso.envs.tinylang_math import probability, reference, sequences
+from sayso.models.candidate_heads import CandidateCritic, Twins
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import ModelOptions, TinyOptions
+from sayso.models.seeding import seeded
 from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
 
@@ -123,3 +125,19 @@ def cell_of(text: str) -> Cell:
     """Where the player stands, from the observation."""
     row, column = text.split("You: ")[1].split(". ", maxsplit=1)[0].split(", ")
     return int(row), int(column)
+
+
+def randomise(module: nn.Module, *, seed: int = 3) -> None:
+    """Heads that say something else of every candidate."""
+    with seeded(seed), torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if "trunk" not in name:
+                parameter.normal_()
+
+
+def small_critic(lm: LanguageModel, *, twins: Twins, is_random: bool = True) -> CandidateCritic:
+    """A critic that reads the frozen model."""
+    critic = CandidateCritic(lm, twins=twins, owns_trunk=False, seed=0)
+    if is_random:
+        randomise(critic)
+    return critic

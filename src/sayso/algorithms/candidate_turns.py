@@ -113,7 +113,7 @@ class DecisionReader:
     def __init__(
         self, maker: CandidateMaker, *, gamma_turn: float, max_new_tokens: int, seed: int
     ) -> None:
-        self._maker, self._gamma, self._seed = maker, gamma_turn, seed
+        self.maker, self._gamma, self._seed = maker, gamma_turn, seed
         self._max_new_tokens = max_new_tokens
         self._gathered: dict[bytes, Gathered] = {}
 
@@ -153,7 +153,10 @@ class DecisionReader:
         Candidates that were recorded are taken up. Others are gathered once, all together.
         """
         asked = [self._asked(episode, turn) for episode, turn in places]
-        keys = [digest(one.context) for one in asked]
+        keys = [
+            digest(one.context, *(c.encode("utf-8", "surrogatepass") for c in one.choices))
+            for one in asked
+        ]
         missing = {
             key: one
             for key, one, (episode, turn) in zip(keys, asked, places, strict=True)
@@ -163,7 +166,7 @@ class DecisionReader:
             if len(self._gathered) > MOST_GATHERED:
                 self._gathered.clear()
                 missing = dict(zip(keys, asked, strict=True))
-            found = self._maker.gather(list(missing.values()))
+            found = self.maker.gather(list(missing.values()))
             self._gathered |= dict(zip(missing, found, strict=True))
         slates = []
         for key, one, (episode, turn) in zip(keys, asked, places, strict=True):
@@ -171,8 +174,8 @@ class DecisionReader:
             ids = self._gathered[key].ids if recorded is None else recorded
             is_past = turn < len(episode.turns)
             taken = episode.turns[turn].action_ids if is_past else None
-            num_listed, _ = self._maker.counts(one.choices)
-            slates.append(self._maker.slate(one, ids, num_listed, taken=taken))
+            num_listed, _ = self.maker.counts(one.choices)
+            slates.append(self.maker.slate(one, ids, num_listed, taken=taken))
         return slates
 
     def _recorded(self, episode: Episode, turn: int) -> tuple[Ids, ...] | None:
@@ -180,13 +183,13 @@ class DecisionReader:
         if turn == len(episode.turns):
             return None
         recorded, choices = episode.turns[turn].candidates, episode.turns[turn].choices
-        return recorded if len(recorded) == sum(self._maker.counts(choices)) else None
+        return recorded if len(recorded) == sum(self.maker.counts(choices)) else None
 
     def _asked(self, episode: Episode, turn: int) -> Asked:
         is_final = turn == len(episode.turns)
         context = episode.ids() if is_final else episode.context_ids(turn)
         seen = episode.final_ids if is_final else episode.turns[turn].observation_ids
-        room = self._maker.lm.max_context - len(context)
+        room = self.maker.lm.max_context - len(context)
         return Asked(
             context=context,
             # A cut-off episode without room for a last message ends with the last action.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sayso.algorithms.base import LearnerState, Skipped, Update
-from sayso.algorithms.candidate_turns import DecisionReader, Minibatch
+from sayso.algorithms.candidate_turns import DecisionReader, Minibatch, Transition
 from sayso.algorithms.checks import check_plan, check_positive
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Graded, Numbers
@@ -128,6 +128,7 @@ class CandidateCore:
     Attributes:
         core: Model, optimiser, counters. The language model is frozen: it proposes and is read.
         replay: What is remembered.
+        decisions: Reads decisions from episodes.
         readers: Hidden states of slates.
         num_decisions: Decisions ever given to ``remember``.
     """
@@ -162,7 +163,7 @@ class CandidateCore:
         self.options, self.replay = options, Replay(options.replay)
         self.num_decisions = 0
         self.readers = self._readers(heads)
-        self._decisions = DecisionReader(
+        self.decisions = DecisionReader(
             self._maker(engine), gamma_turn=options.gamma_turn,
             max_new_tokens=sampling.max_new_tokens, seed=seed,
         )  # fmt: skip
@@ -211,9 +212,12 @@ class CandidateCore:
         shares = generator(seed, "turns").random(count)
         turns = [int(u * len(e.turns)) for u, e in zip(shares, episodes, strict=True)]
         pairs = list(zip(episodes, turns, strict=True))
-        transitions = self._decisions.transitions(pairs, weights.tolist(), n_step=n_step)
-        order = dict.fromkeys(t.slate for t in transitions)
-        slates = list(order)
+        transitions = self.decisions.transitions(pairs, weights.tolist(), n_step=n_step)
+        return self.minibatch(transitions, serials)
+
+    def minibatch(self, transitions: list[Transition], serials: list[int]) -> Minibatch:
+        """Transitions, with the different slates among theirs."""
+        slates = list(dict.fromkeys(t.slate for t in transitions))
         place_of = {slate: place for place, slate in enumerate(slates)}
         return Minibatch(
             transitions=transitions,
