@@ -96,8 +96,10 @@ class Solved:
     v: dict[Cell, float]
 
 
-def solve(gamma: float, *, temperature: float = 0.0) -> Solved:
+def solve(gamma: float, *, temperature: float = 0.0, bonus: float = 0.0) -> Solved:
     """By value iteration; with a temperature, of the policy whose entropy is paid for.
+
+    ``bonus`` is paid on top for each decision.
 
     An episode that is cut off would have gone on, so that there is no horizon here.
     """
@@ -116,8 +118,8 @@ def solve(gamma: float, *, temperature: float = 0.0) -> Solved:
         for cell in v:
             values = [q[cell, move] for move in MOVES]
             tempered = [math.exp((x - max(values)) / temperature) for x in values if temperature]
-            bonus = temperature * math.log(sum(tempered)) if temperature else 0.0
-            v[cell] = max(values) + bonus
+            entropy = temperature * math.log(sum(tempered)) if temperature else 0.0
+            v[cell] = max(values) + entropy + bonus
     return Solved(q, v)
 
 

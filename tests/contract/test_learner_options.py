@@ -133,7 +133,7 @@ KL_TABLE: dict[str, Case] = {
 
 
 def felt(options: Any, *, optim: OptimOptions, kl: KLOptions) -> tuple[Any, ...]:
-    """All that three updates leave behind, what is said then, what the learner asks to be played."""
+    """All that three updates leave behind, what is said then, what the learner wants played."""
     torch.set_num_threads(1)
     lm = tiny_lm()
     sampling = SamplingOptions(max_new_tokens=3)
