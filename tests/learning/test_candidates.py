@@ -28,17 +28,16 @@ from sayso.sampling.candidates import CandidateOptions
 from sayso.seeds import derive
 
 PROPOSALS = 16
-EXPLORING: dict[str, Any] = {"explore": "epsilon", "epsilon_start": 0.5}
-TINYLANG: dict[str, Any] = {
-    "dqn": CandidateDQNOptions(
-        tasks_per_step=1, group_size=32, candidates=CandidateOptions(num_proposals=PROPOSALS),
-        critic_lr=1e-2, **EXPLORING, epsilon_decisions=1500,
-    ),
-    "sac": CandidateSACOptions(
-        tasks_per_step=1, group_size=32, candidates=CandidateOptions(num_proposals=PROPOSALS),
-        critic_lr=1e-2, target_entropy=0.5,
-    ),
+EXPLORING: dict[str, Any] = {"explore": "epsilon", "epsilon_start": 1.0, "epsilon_end": 0.1}
+PROPOSED: dict[str, Any] = {
+    "tasks_per_step": 1, "group_size": 64, "candidates": CandidateOptions(num_proposals=PROPOSALS),
+    "critic_lr": 5e-3, "num_updates": 16,
 }  # fmt: skip
+"""The best sentence is one of 55 proposals: it has to be tried before it is written off."""
+TINYLANG: dict[str, Any] = {
+    "dqn": CandidateDQNOptions(**PROPOSED, **EXPLORING, epsilon_decisions=2000),
+    "sac": CandidateSACOptions(**PROPOSED, temperature=1.0, target_entropy=0.6),
+}
 LISTED = CandidateOptions(state="observation")
 IN_THE_MAZE: dict[str, Any] = {
     "dqn": CandidateDQNOptions(
@@ -50,7 +49,7 @@ IN_THE_MAZE: dict[str, Any] = {
         target_rate=0.05,
     ),
 }  # fmt: skip
-STEPS = {"tinylang": 40, "maze": 40}
+STEPS = {"tinylang": 30, "maze": 40}
 
 
 def play(made: Any, env: Any, seed: int, *path: str | int, group_size: int) -> Any:
