@@ -41,6 +41,12 @@ if TYPE_CHECKING:
         ArCHer as ArCHer,
     )
     from sayso.app.facade import (
+        CandidateDQN as CandidateDQN,
+    )
+    from sayso.app.facade import (
+        CandidateSAC as CandidateSAC,
+    )
+    from sayso.app.facade import (
         FilteredBC as FilteredBC,
     )
     from sayso.app.facade import (
@@ -86,6 +92,8 @@ _HOMES = {
     "FilteredBC": "app.facade",
     "Agent": "app.facade",
     "ArCHer": "app.facade",
+    "CandidateDQN": "app.facade",
+    "CandidateSAC": "app.facade",
     "GRPO": "app.facade",
     "ILQL": "app.facade",
     "MCReturns": "app.facade",

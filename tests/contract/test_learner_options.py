@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from learner_cases import mixed_batch, perturb, randomise_critic, tiny_lm, weights
+from engine_cases import drain
+from learner_cases import END, mixed_batch, perturb, randomise_critic, tiny_lm, weights
 
 from sayso.algorithms.a2c import A2COptions
 from sayso.algorithms.archer import ArCHerOptions
 from sayso.algorithms.awr import AWROptions
 from sayso.algorithms.bc import BCOptions
+from sayso.algorithms.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.candidate_sac import CandidateSACOptions
 from sayso.algorithms.filtered_bc import FilteredBCOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
@@ -32,6 +35,7 @@ from sayso.algorithms.soft_q import SoftQOptions
 from sayso.app.config import RunConfig
 from sayso.data.replay import ReplayOptions
 from sayso.sampling.base import Request, SamplingOptions
+from sayso.sampling.candidates import CandidateOptions
 from sayso.sampling.make import make_engine
 
 Case = tuple[dict[str, Any], list[Any]]
@@ -75,6 +79,22 @@ UTTERANCES: dict[str, Case] = {
     "actor_updates": ({}, [1, 2]),
     "warmup_updates": ({}, [0, 1, 2]),
 }
+CANDIDATE_LEARNERS: dict[str, Case] = {
+    "tasks_per_step": ({}, [2, 3]),
+    "group_size": ({}, [2, 3]),
+    "candidates": ({}, [CandidateOptions(num_proposals=2), CandidateOptions(num_proposals=5)]),
+    "features": ({}, ["lm", "own"]),
+    "gamma_turn": ({"target_every": 1}, [1.0, 0.5]),
+    "huber": ({}, [1.0, 0.01]),
+    "critic_lr": ({}, [1e-3, 1e-2]),
+    "batch_size": ({}, [8, 9]),
+    "num_updates": ({}, [1, 2]),
+    "learning_starts": ({}, [0, 12, 20]),
+    "target_every": ({}, [1, 2, 3]),
+    "target_rate": ({"target_every": 1}, [1.0, 0.5]),
+    "replay": ({}, [ReplayOptions(), ReplayOptions(capacity=0), ReplayOptions(capacity=2)]),
+}
+TUNED = {"critic_lr": 3e-2}
 ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
     GRPOOptions: GROUPS | SUBSET | PASSES | CLIPS | {
         "variant": ({}, ["grpo", "dr_grpo", "dapo", "gspo", "cispo"]),
@@ -151,13 +171,28 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
         "advantage_scale": ({}, [0.0, 1.0, 2.0]),
         "max_weight": ({"advantage_scale": 5.0}, [20.0, 0.5]),
     },
+    CandidateDQNOptions: CANDIDATE_LEARNERS | {
+        "explore": (TUNED, ["boltzmann", "epsilon"]),
+        "alpha": (TUNED, [10.0, 1.0]),
+        "epsilon_start": (TUNED | {"explore": "epsilon"}, [0.3, 0.9]),
+        "epsilon_end": (TUNED | {"explore": "epsilon", "epsilon_decisions": 9}, [0.05, 0.5]),
+        "epsilon_decisions": (TUNED | {"explore": "epsilon"}, [10_000, 9]),
+        "evaluate": (TUNED, ["greedy", "sampled"]),
+        "backup": (TUNED | {"target_every": 1}, ["double", "soft"]),
+        "twins": ({}, ["one", "average", "min"]),
+        "n_step": ({"target_every": 1}, [1, 2]),
+        "cql_coef": ({}, [0.0, 0.1]),
+    },
+    CandidateSACOptions: CANDIDATE_LEARNERS | {
+        "twins": (TUNED, ["average", "min"]),
+        "evaluate": (TUNED, ["greedy", "sampled"]),
+        "temperature": ({}, [0.1, 0.5]),
+        "target_entropy": ({"temperature": 0.5}, [None, 0.1, 0.9]),
+        "temperature_lr": ({}, [0.01, 0.1]),
+    },
 }  # fmt: skip
-NO_KL = {
-    record
-    for record in ALGORITHM_TABLES
-    if not getattr(record, "uses_kl", True) or record().type in WITHOUT_KL
-}
-"""Algorithms with a divergence of their own, which refuse another beside it."""
+NO_KL = {record for record in ALGORITHM_TABLES if record().type in WITHOUT_KL}
+"""Algorithms whose loss has no divergence from a reference, or one of its own."""
 BASE: dict[type[Any], dict[str, Any]] = {
     ArCHerOptions: {"warmup_updates": 0, "critic_updates": 3, "critic_batch": 4},
     OfflineArCHerOptions: {"warmup_updates": 0, "critic_updates": 3},
@@ -185,7 +220,7 @@ KL_TABLE: dict[str, Case] = {
 
 
 def felt(options: Any, *, optim: OptimOptions, kl: KLOptions) -> tuple[Any, ...]:
-    """All that three updates leave behind, and what the learner asks of the environment."""
+    """All that three updates leave behind, what is said then, what the learner wants played."""
     torch.set_num_threads(1)
     lm = tiny_lm()
     sampling = SamplingOptions(max_new_tokens=3)
@@ -201,7 +236,15 @@ def felt(options: Any, *, optim: OptimOptions, kl: KLOptions) -> tuple[Any, ...]
     for seed, batch in enumerate((episodes, episodes[:3], episodes)):
         made.update(batch, seed=seed)
     numbers = torch.cat([w.flatten() for w in weights(made).values()])
-    return made.plan, num_rows, tuple(numbers.tolist()), says(made)
+    said = []
+    if type(options) in NO_KL:
+        asked = [
+            Request(session=str(i), new_ids=(END,), seed=i, max_new_tokens=3) for i in range(9)
+        ]
+        for acting in (made.sampler(), made.policy()):
+            done = drain(acting.engine, asked)
+            said.append(tuple((one.ids, one.logprobs) for one in done.values()))
+    return made.plan, num_rows, tuple(numbers.tolist()), tuple(said), says(made)
 
 
 def says(made: Any) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -87,8 +87,6 @@ class ILQLOptions:
     awac_lambda: float = 0.0
     acting: ActingOptions = field(default_factory=ActingOptions)
     replay: ReplayOptions = field(default_factory=ReplayOptions)
-
-    uses_kl: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_memory(

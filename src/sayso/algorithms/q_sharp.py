@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -73,8 +73,6 @@ class QSharpOptions:
     updates_per_step: int = 4
     critic_lr: float = 1e-3
     replay: ReplayOptions = field(default_factory=ReplayOptions)
-
-    uses_kl: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_plan(self.tasks_per_step, self.group_size)

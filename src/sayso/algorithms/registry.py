@@ -8,6 +8,8 @@ from sayso.algorithms.a2c import A2C
 from sayso.algorithms.archer import ArCHer
 from sayso.algorithms.awr import AWR
 from sayso.algorithms.bc import BC
+from sayso.algorithms.candidate_dqn import CandidateDQN
+from sayso.algorithms.candidate_sac import CandidateSAC
 from sayso.algorithms.filtered_bc import FilteredBC
 from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.ilql import ILQL
@@ -38,12 +40,18 @@ ALGORITHMS: dict[str, Any] = {
     "q_sharp": QSharp,
     "archer": ArCHer,
     "offline_archer": OfflineArCHer,
+    "candidate_sac": CandidateSAC,
+    "candidate_dqn": CandidateDQN,
 }
 ON_POLICY = frozenset({"grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo"})
 """They learn from what their own policy has just sampled, never from a stored data set."""
 OFFLINE_ONLY = frozenset({"bc", "awr", "offline_archer"})
 """They learn from a stored data set and do not play."""
-WITHOUT_KL = frozenset({"bc", "filtered_bc", "awr", "offline_archer"})
+HEADS_ONLY = frozenset({"q_sharp", "candidate_dqn", "candidate_sac"})
+"""They leave the language model as it is and train what they add."""
+WITHOUT_KL = HEADS_ONLY | {
+    "bc", "filtered_bc", "awr", "offline_archer", "mc_returns", "ilql", "token_dqn", "soft_q",
+}  # fmt: skip
 """They stay near the data by themselves; a distance to the reference is no part of them."""
 NEEDS_NO_REWARD = frozenset({"bc"})
 """They learn from episodes that nobody graded."""

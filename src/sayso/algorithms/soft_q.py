@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -72,8 +72,6 @@ class SoftQOptions:
     gamma_turn: float = 1.0
     target_rate: float = 0.05
     replay: ReplayOptions = field(default_factory=ReplayOptions)
-
-    uses_kl: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_plan(self.tasks_per_step, self.group_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -103,8 +103,6 @@ class TokenDQNOptions:
     explore_temperature: float = 1.5
     acting: ActingOptions = field(default_factory=ActingOptions)
     replay: ReplayOptions = field(default_factory=ReplayOptions)
-
-    uses_kl: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_memory(

@@ -10,6 +10,8 @@ from sayso.algorithms.a2c import A2COptions
 from sayso.algorithms.archer import ArCHerOptions
 from sayso.algorithms.awr import AWROptions
 from sayso.algorithms.bc import BCOptions
+from sayso.algorithms.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.candidate_sac import CandidateSACOptions
 from sayso.algorithms.filtered_bc import FilteredBCOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.ilql import ILQLOptions
@@ -95,6 +97,8 @@ AlgorithmOptions = (
     | QSharpOptions
     | ArCHerOptions
     | OfflineArCHerOptions
+    | CandidateDQNOptions
+    | CandidateSACOptions
 )
 
 

@@ -325,6 +325,18 @@ class ArCHer(Agent):
     algorithm = "archer"
 
 
+class CandidateDQN(Agent):
+    """Q-learning over utterances that the model proposes or the environment lists."""
+
+    algorithm = "candidate_dqn"
+
+
+class CandidateSAC(Agent):
+    """Discrete soft actor-critic over utterances."""
+
+    algorithm = "candidate_sac"
+
+
 class OfflineArCHer(Agent):
     """ArCHer on stored episodes: implicit Q-learning, advantage-weighted regression."""
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sayso.algorithms.registry import OFFLINE_ONLY, ON_POLICY, WITHOUT_KL
+from sayso.algorithms.registry import HEADS_ONLY, OFFLINE_ONLY, ON_POLICY, WITHOUT_KL
 from sayso.app.config import RunConfig, has_reference
 from sayso.envs.nothing import NO_ENV
 from sayso.errors import OptionValueError, UnusedOptionError
@@ -29,7 +29,7 @@ def refuse_unused(config: RunConfig) -> None:
     _refuse_unused_clips(config)
     _refuse_data(config)
     refuse_unused_by_values(config)
-    _refuse_beside_own_kl(config)
+    _refuse_training_of_frozen(config)
     if not config.train.eval_every:
         refuse_changed(
             config.train, "train", ("eval_episodes", "eval_split"),
@@ -46,10 +46,12 @@ def refuse_unused(config: RunConfig) -> None:
 def refuse_unused_kl(config: RunConfig) -> None:
     """Refuse details of a divergence that is switched off, and one that no algorithm minds."""
     if config.algorithm.type in WITHOUT_KL:
+        own = "acting.beta" if is_steered(config) else "beta"
+        has_own = is_steered(config) or config.algorithm.type in ("soft_q", "q_sharp")
         refuse_changed(
             config.kl, "kl", ("coef",),
-            reason=f"with {config.algorithm.type}, whose policy stays near its data by itself",
-            fix="Set kl.coef = 0",
+            reason=f"with {config.algorithm.type}, whose loss has no such term",
+            fix=f"Set algorithm.{own}" if has_own else "Set kl.coef = 0",
         )  # fmt: skip
     if config.kl.coef == 0:
         names = tuple(f.name for f in dataclasses.fields(config.kl))
@@ -70,12 +72,6 @@ def refuse_unused_by_values(config: RunConfig) -> None:
             config.sampling, "sampling", ("engine", "precision"),
             reason=f"with {config.algorithm.type}, whose values steer an engine of its own",
             fix="Take another algorithm",
-        )  # fmt: skip
-    if not getattr(config.algorithm, "uses_kl", True):
-        refuse_changed(
-            config.kl, "kl", ("coef",),
-            reason=f"with {config.algorithm.type}, whose loss has no such term",
-            fix="Set algorithm.acting.beta, which says how far from the model it may act",
         )  # fmt: skip
 
 
@@ -111,20 +107,14 @@ def _refuse_unused_clips(config: RunConfig) -> None:
         )  # fmt: skip
 
 
-def _refuse_beside_own_kl(config: RunConfig) -> None:
-    """What two algorithms decide themselves: the KL, and, where only a head learns, its rate."""
-    if not getattr(config.algorithm, "uses_kl", True):
+def _refuse_training_of_frozen(config: RunConfig) -> None:
+    """What says how the language model trains, for an algorithm that trains only what it adds."""
+    if config.algorithm.type in HEADS_ONLY:
+        reason = f"with {config.algorithm.type}, which leaves the language model as it is"
         refuse_changed(
-            config.kl, "kl", ("coef",),
-            reason=f"with {config.algorithm.type}, which has a KL of its own",
-            fix="Set algorithm.beta",
-        )  # fmt: skip
-    if config.algorithm.type == "q_sharp":
-        refuse_changed(
-            config.optim, "optim", ("lr",),
-            reason="with q_sharp, which trains nothing but its head",
-            fix="Set algorithm.critic_lr",
-        )  # fmt: skip
+            config.model, "model", ("lora",), reason=reason, fix="Leave the language model alone"
+        )
+        refuse_changed(config.optim, "optim", ("lr",), reason=reason, fix="Set algorithm.critic_lr")
 
 
 def _refuse_infinite_kl(config: RunConfig) -> None:

@@ -1,0 +1,249 @@
+"""CandidateSAC: soft actor-critic over whole utterances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.candidate_turns import Minibatch
+from sayso.algorithms.candidates import (
+    CandidateCore,
+    Features,
+    check_candidate_options,
+    is_sound,
+    trimmed,
+)
+from sayso.algorithms.checks import check_positive, is_changed
+from sayso.algorithms.grading import Numbers, graded
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.step import StepOutcome
+from sayso.credit.candidates import boltzmann, policy_value
+from sayso.data.replay import ReplayOptions
+from sayso.losses.candidates import candidate_actor, candidate_td
+from sayso.losses.loss import Loss
+from sayso.metrics import Mean
+from sayso.models.candidate_heads import CandidateCritic, CandidateHead
+from sayso.models.lm import LanguageModel
+from sayso.models.q_heads import target_of
+from sayso.models.slates import Read, Slate
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.sampling.candidates import CandidateOptions
+from sayso.types import Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateSACOptions:
+    """Options of ``CandidateSAC``; written in a run file under ``[algorithm]``.
+
+    Attributes:
+        tasks_per_step: Different tasks per update.
+        group_size: Attempts at each.
+        candidates: Among what is chosen.
+        features: ``"lm"``: critics and policy read the language model's hidden states, as they are,
+            each computed once; ``"own"``: the critics train a copy of the trunk, and the policy
+            reads what that says.
+        evaluate: How it acts when it counts: the ``"greedy"`` candidate, or ``"sampled"`` from the
+            policy, as in training.
+        temperature: τ, price of a nat of entropy in reward units; where it is tuned, at first.
+        target_entropy: Entropy that τ is tuned to, as a share of log k with k candidates; unset: τ
+            stays as it is.
+        temperature_lr: Step of log τ per nat that the entropy is off.
+        twins: The two critics' ``"average"``, or the ``"min"`` of both, which holds values low.
+        gamma_turn: Discount from one turn to the next.
+        huber: Errors count linearly beyond this size, in reward units.
+        critic_lr: Learning rate of all that trains.
+        batch_size: Decisions of an optimiser step.
+        num_updates: Optimiser steps per update.
+        learning_starts: Decisions seen before the first of them.
+        target_every: Optimiser steps from one move of the targets to the next.
+        target_rate: How far they move; 1 copies the critics.
+        replay: What is remembered.
+    """
+
+    type: Literal["candidate_sac"] = "candidate_sac"
+    tasks_per_step: int = 16
+    group_size: int = 1
+    candidates: CandidateOptions = field(default_factory=CandidateOptions)
+    features: Features = "lm"
+    evaluate: Literal["greedy", "sampled"] = "greedy"
+    temperature: float = 0.1
+    target_entropy: float | None = 0.3
+    temperature_lr: float = 1e-2
+    twins: Literal["average", "min"] = "average"
+    gamma_turn: float = 0.99
+    huber: float = 1.0
+    critic_lr: float = 5e-4
+    batch_size: int = 64
+    num_updates: int = 8
+    learning_starts: int = 0
+    target_every: int = 1
+    target_rate: float = 0.005
+    replay: ReplayOptions = field(default_factory=ReplayOptions)
+
+    def __post_init__(self) -> None:
+        check_candidate_options(self)
+        check_positive(temperature=self.temperature, temperature_lr=self.temperature_lr)
+        if self.target_entropy is not None and not 0 < self.target_entropy < 1:
+            raise ValueError(f"target_entropy must be in (0, 1), got {self.target_entropy}")
+        if self.target_entropy is None and is_changed(self, "temperature_lr"):
+            raise ValueError("temperature_lr has no effect while target_entropy is unset")
+
+
+class CandidateSAC:
+    r"""Discrete soft actor-critic over candidate utterances; the language model stays as it is.
+
+    .. math:: y = r + γ (1 - \text{terminated}) \sum_u π(u|s') (\bar Q(s', u) - τ \log π(u|s'))
+
+    .. math:: L_π = \tfrac1N \sum_i w_i \sum_u π(u|s_i) (τ \log π(u|s_i) - Q(s_i, u)),\quad
+        \log τ \leftarrow \log τ + η (c \log k - H(π))
+
+    with candidates u from the environment's list or drawn from the language model, k different ones
+    in a state, and exact expectations over them. The policy is a softmax of a head of its own. It
+    reads the critics' features and does not train them: what couples actor and critic makes this
+    method oscillate.
+
+    When to use it: as ``CandidateDQN``, where a stochastic policy is wanted. Experimental: its
+    entropy target needs care, and it has no prior to hold it to the language model.
+
+    Source:
+        Christodoulou 2019, arXiv:1910.07207; the average of twins for their minimum: Zhou et al.
+        2022, arXiv:2209.10081. Differs in that candidates differ from state to state, so that the
+        target entropy is a share of each state's log k, and in that τ follows the plain dual
+        gradient, not Adam.
+
+    Tests:
+        tests/math/test_candidate_values.py, tests/math/test_candidate_fixed_points.py,
+        tests/learning/test_candidates.py
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: CandidateSACOptions,
+        *,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+        seed: int,
+    ) -> None:
+        del kl  # a frozen policy is its own reference
+        self.lm, self.options = lm, options
+        self.critic = CandidateCritic(
+            lm, twins=options.twins, owns_trunk=options.features == "own", seed=seed
+        )
+        self.target: CandidateCritic = target_of(self.critic)  # type: ignore[assignment]
+        self.actor = CandidateHead(lm.width, seed=seed, dtype=lm.dtype, device=lm.device)
+        self.log_temperature = math.log(options.temperature)
+        heads = {"critic": self.critic, "target": self.target, "actor": self.actor}
+        self.parts = CandidateCore(
+            lm, engine, options, sampling=sampling, optim=optim, seed=seed,
+            heads=nn.ModuleDict(heads),
+        )  # fmt: skip
+        self.core = self.parts.core
+        self._explorer = self.parts.engine(self._sample, is_exact=False)
+        self._exploiter = self.parts.engine(self._exploit, is_exact=True)
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step, group_size=options.group_size
+        )
+
+    def sampler(self) -> Policy:
+        """The policy: its entropy is the exploration."""
+        return self.parts.acting(self._explorer)
+
+    def policy(self) -> Policy:
+        """The likeliest candidate, or what ``evaluate`` says."""
+        return self.parts.acting(self._exploiter)
+
+    def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
+        """Remember, draw, bootstrap, step."""
+        update = self.parts.learn(graded(episodes), self._step, seed=seed)
+        now = Mean(math.exp(self.log_temperature), 1)
+        return replace(update, metrics={**update.metrics, "policy/temperature": now})
+
+    def state(self) -> LearnerState:
+        """Critics, targets, policy, optimiser, memory, temperature."""
+        return self.parts.state(log_temperature=self.log_temperature)
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        self.parts.load_state(state)
+        self.log_temperature = float(state.values["log_temperature"])
+
+    def _step(self, minibatch: Minibatch) -> StepOutcome:
+        values = self._following(minibatch.following)
+        if values is None:
+            return StepOutcome(skipped=Skipped(reason="a value or a preference is not finite"))
+        target, errors = minibatch.targets(values), np.zeros(minibatch.count)
+        count, temperature = float(minibatch.count), math.exp(self.log_temperature)
+
+        def loss(read: Read) -> list[Loss]:
+            here = minibatch.here(read)
+            rows, taken = minibatch.rows(read, here)
+            each = self.critic.each(read)
+            wanted = torch.from_numpy(target[here]).to(each)
+            weight = minibatch.weights(here, each)
+            found = [
+                candidate_td(q[rows, taken], wanted, weight, num_in_step=count,
+                             huber=self.options.huber)
+                for q in each
+            ]  # fmt: skip
+            agreed = self.critic.agreed(each.detach())
+            logprob = self._logits(read).log_softmax(-1)
+            found.append(
+                candidate_actor(logprob[rows], agreed[rows], weight, temperature=temperature,
+                                num_in_step=count)
+            )  # fmt: skip
+            errors[here] = (agreed[rows, taken] - wanted).double().cpu().numpy()
+            return found
+
+        outcome = self.parts.step(minibatch, loss)
+        if outcome.skipped is None:
+            self.parts.note_errors(minibatch, errors)
+            self._tune(minibatch, outcome.metrics["policy/entropy"].value)
+        return outcome
+
+    def _tune(self, minibatch: Minibatch, entropy: float) -> None:
+        """Move the temperature towards the entropy that is wanted."""
+        share = self.options.target_entropy
+        if share is None:
+            return
+        sizes = [math.log(len(t.slate.candidates)) for t in minibatch.transitions]
+        wanted = share * sum(sizes) / len(sizes)
+        self.log_temperature += self.options.temperature_lr * (wanted - entropy)
+
+    def _logits(self, read: Read) -> Tensor:
+        """Preferences over candidates, [s, k]; no gradient reaches a trunk."""
+        return read.padded(self.actor(replace(read, phi=read.phi.detach(), psi=read.psi.detach())))
+
+    def _following(self, slates: Sequence[Slate]) -> Numbers | None:
+        """What the decisions are worth that follow; ``None`` where that is no number."""
+        if not slates:
+            return np.zeros(0)
+        judge = self.parts.table(self.parts.readers.target, slates, self.target)
+        logits = self.parts.table(self.parts.readers.online, slates, self._logits)
+        if not is_sound(judge) or not is_sound(logits):
+            return None
+        return policy_value(judge, _log_softmax(logits), temperature=math.exp(self.log_temperature))
+
+    def _sample(self, slates: Sequence[Slate]) -> list[Numbers]:
+        logits = self.parts.scored(slates, self._logits)
+        return trimmed(_log_softmax(logits), slates)
+
+    def _exploit(self, slates: Sequence[Slate]) -> list[Numbers]:
+        logits = self.parts.scored(slates, self._logits)
+        sharpness = np.inf if self.options.evaluate == "greedy" else 1.0
+        return trimmed(_log_softmax(logits, sharpness), slates)
+
+
+def _log_softmax(logits: Numbers, sharpness: float = 1.0) -> Numbers:
+    """Of each row; padding stays ``-inf``."""
+    return boltzmann(logits, np.where(logits > -np.inf, 0.0, -np.inf), alpha=sharpness)

@@ -1,0 +1,374 @@
+"""What learners over candidates share: memory, decisions to learn from, steps, engines.
+
+Dimensions: n = decisions of a minibatch, s = different slates among them, k = candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sayso.algorithms.base import LearnerState, Skipped, Update
+from sayso.algorithms.candidate_turns import DecisionReader, Minibatch, Transition
+from sayso.algorithms.checks import check_plan, check_positive
+from sayso.algorithms.core import Core
+from sayso.algorithms.grading import Graded, Numbers
+from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.step import StepOutcome
+from sayso.data.replay import Replay, ReplayOptions
+from sayso.errors import SamplingError
+from sayso.losses.loss import Loss
+from sayso.metrics import Mean, mean_of, merge
+from sayso.models.lm import LanguageModel
+from sayso.models.q_heads import polyak
+from sayso.models.slates import Read, Slate, SlateReader
+from sayso.runs.failpoints import Failpoint, fp
+from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.sampling.candidates import (
+    CandidateEngine,
+    CandidateMaker,
+    CandidateOptions,
+    Chooser,
+)
+from sayso.seeds import derive, generator
+from sayso.types import Episode
+
+Features = Literal["lm", "own"]
+"""What heads read: the frozen language model's hidden states, or those of a copy that trains."""
+
+
+class CandidateLearnerOptions(Protocol):
+    """Options that all learners over candidates have."""
+
+    @property
+    def candidates(self) -> CandidateOptions:
+        """Among what is chosen."""
+
+    @property
+    def replay(self) -> ReplayOptions:
+        """What is remembered."""
+
+    @property
+    def tasks_per_step(self) -> int:
+        """Different tasks per update."""
+
+    @property
+    def group_size(self) -> int:
+        """Attempts at each."""
+
+    @property
+    def batch_size(self) -> int:
+        """Decisions of an optimiser step."""
+
+    @property
+    def num_updates(self) -> int:
+        """Optimiser steps per update."""
+
+    @property
+    def learning_starts(self) -> int:
+        """Decisions seen before the first of them."""
+
+    @property
+    def gamma_turn(self) -> float:
+        """Discount from one turn to the next."""
+
+    @property
+    def critic_lr(self) -> float:
+        """Learning rate of all that trains."""
+
+    @property
+    def target_every(self) -> int:
+        """Optimiser steps from one move of the target to the next."""
+
+    @property
+    def target_rate(self) -> float:
+        """How far it moves."""
+
+    @property
+    def huber(self) -> float:
+        """Where errors begin to count linearly."""
+
+
+def check_candidate_options(options: CandidateLearnerOptions) -> None:
+    """Refuse what is out of range.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    check_plan(options.tasks_per_step, options.group_size)
+    check_positive(critic_lr=options.critic_lr, huber=options.huber)
+    for name in ("batch_size", "num_updates", "target_every"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"{name} must be positive, got {getattr(options, name)}")
+    if options.learning_starts < 0:
+        raise ValueError(f"learning_starts must not be negative, got {options.learning_starts}")
+    if not 0 <= options.gamma_turn <= 1:
+        raise ValueError(f"gamma_turn must be in [0, 1], got {options.gamma_turn}")
+    if not 0 < options.target_rate <= 1:
+        raise ValueError(f"target_rate must be in (0, 1], got {options.target_rate}")
+
+
+@dataclass(slots=True, kw_only=True)
+class Readers:
+    """Who reads slates: for the weights that train, and for their targets."""
+
+    online: SlateReader
+    target: SlateReader
+
+
+class CandidateCore:
+    """Held, not inherited: what a learner over candidates stands on.
+
+    Attributes:
+        core: Model, optimiser, counters. The language model is frozen: it proposes and is read.
+        replay: What is remembered.
+        decisions: Reads decisions from episodes.
+        readers: Hidden states of slates.
+        num_decisions: Decisions ever given to ``remember``.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: CandidateLearnerOptions,
+        *,
+        heads: nn.ModuleDict,
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        seed: int,
+    ) -> None:
+        """Set up.
+
+        Args:
+            lm: Frozen from here on.
+            engine: Where proposals come from.
+            options: The learner's.
+            heads: All that trains, and targets; ``critic`` and ``target`` may hold a ``trunk``.
+            sampling: How proposals are drawn.
+            optim: Options of the optimiser; its learning rate is ``options.critic_lr``.
+            seed: Decides proposals for what was stored without.
+        """
+        lm.freeze_network()
+        self.core = Core(
+            lm, engine, sampling=sampling, optim=replace(optim, lr=options.critic_lr),
+            kl=KLOptions(), q_heads=heads,
+        )  # fmt: skip
+        self.options, self.replay = options, Replay(options.replay)
+        self.num_decisions = 0
+        self.readers = self._readers(heads)
+        self.decisions = DecisionReader(
+            self._maker(engine), gamma_turn=options.gamma_turn,
+            max_new_tokens=sampling.max_new_tokens, seed=seed,
+        )  # fmt: skip
+        self._engines: list[CandidateEngine] = []
+
+    def engine(self, choose: Chooser, *, is_exact: bool) -> CandidateEngine:
+        """Who acts.
+
+        Args:
+            choose: Weighs candidates.
+            is_exact: Proposals are drawn exactly, whatever the precision while training.
+        """
+        inner = self.core.policy().engine if is_exact else self.core.engine
+        made = CandidateEngine(self.core.lm, self._maker(inner), choose)
+        self._engines.append(made)
+        return made
+
+    def acting(self, engine: Engine) -> Policy:
+        """The policy that acts through an engine."""
+        return self.core.acting(engine)
+
+    def remember(self, episodes: Sequence[Episode]) -> None:
+        """Keep episodes, if there is a memory, and count their decisions."""
+        if self.options.replay.capacity:
+            self.replay.push(episodes)
+        self.num_decisions += sum(len(e.turns) for e in episodes)
+
+    def draw(
+        self, given: Sequence[Episode], *, seed: int, version: int, n_step: int = 1
+    ) -> Minibatch:
+        """Decisions to learn from: episodes by ``Replay.draw``, of each one turn, uniformly.
+
+        Args:
+            given: What to draw from, uniformly, where there is no memory.
+            seed: Decides the draw, alone.
+            version: Optimiser steps when the update began.
+            n_step: Turns before bootstrapping.
+        """
+        count, serials = self.options.batch_size, list[int]()
+        if self.options.replay.capacity:
+            drawn = self.replay.draw(count, seed=seed, version=version)
+            episodes, weights, serials = drawn.episodes, drawn.weights, drawn.serials
+        else:
+            places = generator(seed, "episodes").integers(len(given), size=count)
+            episodes, weights = [given[int(place)] for place in places], np.ones(count)
+        shares = generator(seed, "turns").random(count)
+        turns = [int(u * len(e.turns)) for u, e in zip(shares, episodes, strict=True)]
+        pairs = list(zip(episodes, turns, strict=True))
+        transitions = self.decisions.transitions(pairs, weights.tolist(), n_step=n_step)
+        return self.minibatch(transitions, serials)
+
+    def minibatch(self, transitions: list[Transition], serials: list[int]) -> Minibatch:
+        """Transitions, with the different slates among theirs."""
+        slates = list(dict.fromkeys(t.slate for t in transitions))
+        place_of = {slate: place for place, slate in enumerate(slates)}
+        return Minibatch(
+            transitions=transitions,
+            slates=slates,
+            slate_of=np.array([place_of[t.slate] for t in transitions]),
+            serials=serials,
+        )
+
+    def table(
+        self, reader: SlateReader, slates: Sequence[Slate], values: Callable[[Read], Tensor]
+    ) -> Numbers:
+        """Numbers per candidate, without gradient, float64 [s, k] padded with ``-inf``."""
+        places = {slate: place for place, slate in enumerate(dict.fromkeys(slates))}
+        width = max(len(slate.candidates) for slate in places)
+        table = np.full((len(places), width), -np.inf)
+        with torch.no_grad():
+            for read in reader.read(list(places)):
+                found = values(read).double().cpu().numpy()
+                table[read.slates[0] : read.slates[-1] + 1, : found.shape[1]] = found
+        return table[[places[slate] for slate in slates]]
+
+    def scored(self, slates: Sequence[Slate], values: Callable[[Read], Tensor]) -> Numbers:
+        """``table`` of the weights that train, for acting.
+
+        Raises:
+            SamplingError: If a number is not finite.
+        """
+        table = self.table(self.readers.online, slates, values)
+        if not is_sound(table):
+            raise SamplingError(
+                where="candidates",
+                problem="a value is not finite.",
+                fix="Check the weights, or lower algorithm.critic_lr.",
+            )
+        return table
+
+    def step(self, minibatch: Minibatch, loss: Callable[[Read], Sequence[Loss]]) -> StepOutcome:
+        """One guarded optimiser step, part by part; then the target moves, if it is due.
+
+        Args:
+            minibatch: What to learn from.
+            loss: Terms of a part's loss, each divided by counts of the whole minibatch.
+        """
+        optimiser = self.core.optimiser
+        optimiser.zero_grad()
+        parts: list[dict[str, Mean]] = []
+        for read in self.readers.online.read(minibatch.slates):
+            losses = loss(read)
+            fp(Failpoint.FORWARD)
+            value = torch.stack([term.value for term in losses]).sum()
+            if not bool(torch.isfinite(value)):
+                optimiser.zero_grad()
+                return StepOutcome(skipped=Skipped(reason=f"the loss is {value.item()}"))
+            value.backward()  # type: ignore[no-untyped-call]
+            fp(Failpoint.BACKWARD)
+            parts += [dict(term.metrics) for term in losses]
+        metrics, skipped = optimiser.step()
+        heads: Any = self.core.lm.q_heads
+        if skipped is None and self.core.version % self.options.target_every == 0:
+            polyak(heads["target"], heads["critic"], self.options.target_rate)
+        parts.append({"candidates/distinct": mean_of(len(s.candidates) for s in minibatch.slates)})
+        return StepOutcome(metrics=merge(parts) | metrics, skipped=skipped)
+
+    def learn(
+        self,
+        kept: Graded,
+        step: Callable[[Minibatch], StepOutcome],
+        *,
+        seed: int,
+        n_step: int = 1,
+    ) -> Update:
+        """Remember, then take the steps of one update.
+
+        Args:
+            kept: New episodes.
+            step: Learns from a minibatch.
+            seed: Decides the draws.
+            n_step: Turns before bootstrapping.
+        """
+        version, skipped = self.core.version, list[Skipped]()
+        parts = [kept.metrics]
+        if kept.episodes:
+            self.remember(kept.episodes)
+            parts.append({"replay/episodes": Mean(len(self.replay), 1)})
+        if kept.episodes and self.num_decisions >= self.options.learning_starts:
+            for number in range(self.options.num_updates):
+                minibatch = self.draw(
+                    kept.episodes, seed=derive(seed, "minibatch", number), version=version,
+                    n_step=n_step,
+                )  # fmt: skip
+                outcome = step(minibatch)
+                if outcome.skipped is not None:
+                    skipped.append(outcome.skipped)
+                    break
+                parts.append(outcome.metrics)
+            for engine in self._engines:
+                engine.sync()
+        return Update(
+            metrics=merge(parts),
+            num_optimiser_steps=self.core.version - version,
+            skipped=tuple(skipped),
+            warnings=kept.warnings,
+        )
+
+    def note_errors(self, minibatch: Minibatch, errors: Numbers) -> None:
+        """Tell the memory how wrong the critic was."""
+        if minibatch.serials and np.isfinite(errors).all():
+            self.replay.note_errors(minibatch.serials, errors.tolist())
+
+    def state(self, **values: Any) -> LearnerState:
+        """Weights, targets, moments, memory, counters."""
+        own = {"num_decisions": self.num_decisions, **self.replay.state_values(), **values}
+        state = self.core.state(**own)
+        return LearnerState(
+            tensors={**state.tensors, **self.replay.state_tensors()}, values=state.values
+        )
+
+    def load_state(self, state: LearnerState) -> None:
+        """Undo ``state``."""
+        self.core.load_state(state)
+        self.num_decisions = int(state.values["num_decisions"])
+        num_seen = int(state.values["replay_num_seen"])
+        self.replay.load_tensors(dict(state.tensors), num_seen=num_seen)
+        for engine in self._engines:
+            engine.sync()
+
+    def _maker(self, engine: Engine) -> CandidateMaker:
+        lm, options = self.core.lm, self.options.candidates
+        return CandidateMaker(lm, engine, options, self.core.distribution)
+
+    def _readers(self, heads: nn.ModuleDict) -> Readers:
+        def reader(name: str) -> SlateReader:
+            trunk: Any = heads[name].trunk
+            return SlateReader(
+                self.core.lm,
+                trunk,
+                max_tokens=lambda: self.core.optimiser.options.micro_batch_tokens,
+            )
+
+        online: Any = reader("critic")
+        is_shared = heads["critic"].trunk is None
+        return Readers(online=online, target=online if is_shared else reader("target"))
+
+
+def is_sound(table: Numbers) -> bool:
+    """Whether a padded table holds numbers only, and some in each row."""
+    return bool(
+        (~np.isnan(table)).all() and (table < np.inf).all() and (table.max(-1) > -np.inf).all()
+    )
+
+
+def trimmed(table: Numbers, slates: Sequence[Slate]) -> list[Numbers]:
+    """A padded table as one array per slate."""
+    return [row[: len(slate.candidates)] for row, slate in zip(table, slates, strict=True)]

@@ -1,0 +1,356 @@
+"""Choosing one of several whole actions: listed by the environment, proposed by the model, or both.
+
+Dimensions: n = decisions, k = candidates of one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sayso.errors import SamplingError
+from sayso.models.distribution import Distribution
+from sayso.models.forest import Forest
+from sayso.models.lm import LanguageModel
+from sayso.models.scoring import score
+from sayso.models.slates import Ids, Slate, digest, fitting
+from sayso.sampling.base import Completion, Engine, Request
+from sayso.sampling.sessions import Session, SessionTable
+from sayso.seeds import derive
+from sayso.types import FinishReason
+
+Chooser = Callable[[Sequence[Slate]], Sequence[NDArray[np.float64]]]
+"""From slates to the log-probabilities (nats) with which each of their candidates is taken."""
+FEWEST = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateOptions:
+    """Among what a candidate learner chooses; written under ``[algorithm.candidates]``.
+
+    Attributes:
+        source: ``"auto"``: the actions that the environment lists (``info["choices"]``), or, where
+            it lists none, proposals of the language model; ``"proposed"``: proposals always;
+            ``"both"``: proposals and what is listed.
+        num_proposals: Proposals drawn for each decision; equal ones become one candidate that
+            counts so often.
+        prior: Of listed actions: ``"uniform"``, or ``"lm"``: their probabilities under the language
+            model, over the list. That of proposals is how often each was drawn.
+        state: What a decision is judged by: ``"context"``, the whole conversation so far, or
+            ``"observation"``, the environment's last message: for environments that say all there
+            is to know each time. Proposals always see the conversation.
+    """
+
+    source: Literal["auto", "proposed", "both"] = "auto"
+    num_proposals: int = 8
+    prior: Literal["uniform", "lm"] = "uniform"
+    state: Literal["context", "observation"] = "context"
+
+    def __post_init__(self) -> None:
+        if self.num_proposals < FEWEST:
+            raise ValueError(f"num_proposals must be at least {FEWEST}, got {self.num_proposals}")
+        if self.source == "proposed" and self.prior != "uniform":
+            raise ValueError("prior has no effect with source = 'proposed': nothing listed is used")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A decision to be made.
+
+    Attributes:
+        context: Token ids of the conversation so far.
+        observation: Those of its last message.
+        choices: Actions that the environment listed.
+        seed: Decides the proposals, alone.
+        max_new_tokens: Token budget of the action.
+    """
+
+    context: Ids
+    observation: Ids
+    choices: tuple[str, ...]
+    seed: int
+    max_new_tokens: int
+
+    def state(self, options: CandidateOptions) -> Ids:
+        """What the decision is judged by."""
+        return self.context if options.state == "context" else self.observation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """What may be done.
+
+    Attributes:
+        ids: Token ids of each action, listed ones first; with repetitions, which are their counts.
+        num_listed: How many were listed.
+        finish: Why each different action ends where it does.
+    """
+
+    ids: tuple[Ids, ...]
+    num_listed: int
+    finish: dict[Ids, FinishReason] = field(default_factory=dict)
+
+
+class CandidateMaker:
+    """Gathers candidates and weighs them before any value is looked at.
+
+    Args:
+        lm: Its chat format writes listed actions; its probabilities are the prior, if asked for.
+        engine: Draws proposals. Whoever else uses it must have no request waiting meanwhile.
+        options: See ``CandidateOptions``.
+        distribution: What proposals are drawn from.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        engine: Engine,
+        options: CandidateOptions,
+        distribution: Distribution,
+    ) -> None:
+        self.lm, self.engine, self.options = lm, engine, options
+        self._distribution = distribution
+        self._priors: dict[bytes, NDArray[np.float64]] = {}
+
+    def counts(self, choices: Sequence[str]) -> tuple[int, int]:
+        """How many candidates a decision has: listed, proposed."""
+        source, num = self.options.source, self.options.num_proposals
+        listed = 0 if source == "proposed" else len(choices)
+        return listed, 0 if source == "auto" and listed else num
+
+    def gather(self, asked: Sequence[Asked]) -> list[Gathered]:
+        """Candidates of each decision; all proposals are drawn together."""
+        listed: list[list[Ids]] = []
+        for one in asked:
+            num_listed, _ = self.counts(one.choices)
+            texts = one.choices[:num_listed]
+            listed.append([self.lm.chat.action(t, max_tokens=one.max_new_tokens) for t in texts])
+        proposed = self._propose(asked)
+        found = []
+        for one, named, drawn in zip(asked, listed, proposed, strict=True):
+            finish = {ids: self._finish(ids, one.max_new_tokens) for ids in named}
+            finish |= {completion.ids: completion.finish for completion in drawn}
+            ids = (*named, *(completion.ids for completion in drawn))
+            found.append(Gathered(ids=ids, num_listed=len(named), finish=finish))
+        return found
+
+    def slate(
+        self,
+        asked: Asked,
+        ids: Sequence[Ids],
+        num_listed: int,
+        *,
+        taken: Ids | None = None,
+    ) -> Slate:
+        """The different candidates with their prior.
+
+        The prior of proposals is the share of draws; of listed actions see ``CandidateOptions``;
+        where there are both, either half has half of the mass.
+
+        Args:
+            asked: The decision.
+            ids: As in ``Gathered``.
+            num_listed: As there.
+            taken: The action that was taken: it is on the slate, with prior 0 if it has to be.
+        """
+        listed, drawn = Counter(ids[:num_listed]), Counter(ids[num_listed:])
+        weight = dict.fromkeys((*listed, *drawn), 0.0)
+        share = 0.5 if listed and drawn else 1.0
+        if listed:
+            prior = self._listed_prior(asked.context, listed)
+            for action, mass in zip(listed, prior, strict=True):
+                weight[action] += share * float(mass)
+        for action, count in drawn.items():
+            weight[action] += share * count / drawn.total()
+        if taken is not None:
+            weight.setdefault(taken, 0.0)
+        with np.errstate(divide="ignore"):
+            logprior = np.log(np.array(list(weight.values())))
+        longest = max(map(len, weight))
+        return Slate(
+            state=fitting(asked.state(self.options), longest, self.lm.max_context),
+            candidates=tuple(weight),
+            logprior=tuple(logprior.tolist()),
+        )
+
+    def _propose(self, asked: Sequence[Asked]) -> list[list[Completion]]:
+        names: dict[str, int] = {}
+        for place, one in enumerate(asked):
+            _, count = self.counts(one.choices)
+            for number in range(count):
+                name = f"proposal/{place}/{number}"
+                names[name] = place
+                seed = derive(one.seed, "proposal", number)
+                room = fitting(one.context, one.max_new_tokens, self.engine.max_context)
+                self.engine.submit(
+                    Request(
+                        session=name,
+                        new_ids=room,
+                        seed=seed,
+                        max_new_tokens=one.max_new_tokens,
+                    )
+                )
+        done: dict[str, Completion] = {}
+        while names and (batch := self.engine.poll()):
+            for completion in batch:
+                done[completion.session] = completion
+                self.engine.close(completion.session)
+        found: list[list[Completion]] = [[] for _ in asked]
+        for name, place in names.items():
+            found[place].append(done[name])
+        return found
+
+    def _finish(self, ids: Ids, max_new_tokens: int) -> FinishReason:
+        is_cut = len(ids) == max_new_tokens and not self.lm.chat.is_closed(ids)
+        return FinishReason.LENGTH if is_cut else FinishReason.STOP
+
+    def _listed_prior(self, context: Ids, listed: Counter[Ids]) -> NDArray[np.float64]:
+        """Probability of each different listed action over the list."""
+        if self.options.prior == "uniform":
+            return np.array(list(listed.values())) / listed.total()
+        key = digest(context, *listed)
+        if key not in self._priors:
+            logprob = self._logprobs(context, list(listed))
+            mass = np.exp(logprob - logprob.max())
+            self._priors[key] = mass / mass.sum()
+        return self._priors[key]
+
+    @torch.no_grad()
+    def _logprobs(self, context: Ids, actions: Sequence[Ids]) -> NDArray[np.float64]:
+        """Log-probability of each whole action, stop token included."""
+        context = fitting(context, max(map(len, actions)), self.lm.max_context)
+        ids, position, source, owner = list(context), list(range(len(context))), [], []
+        for place, action in enumerate(actions):
+            start = len(ids)
+            source += [len(context) - 1, *range(start, start + len(action) - 1)]
+            ids += action
+            position += range(len(context), len(context) + len(action))
+            owner += [place] * len(action)
+        device = self.lm.device
+        scores = score(
+            self.lm,
+            ids=torch.tensor(ids, device=device),
+            position=torch.tensor(position, device=device),
+            visible=Forest(((len(context), tuple(map(len, actions))),)),
+            source=torch.tensor(source, device=device),
+            target=torch.tensor(ids[len(context) :], device=device),
+            distribution=self._distribution,
+        )
+        summed = np.zeros(len(actions))
+        np.add.at(summed, owner, scores.logprob.double().cpu().numpy())
+        return summed
+
+
+class CandidateEngine:
+    """Answers each request by one of its candidates. Satisfies ``Engine``.
+
+    ``poll`` answers all that is queued: candidates are gathered together, scored together, and one
+    is taken by the inverse distribution function at the request's own first uniform number.
+    ``Completion.logprobs`` holds log P(choice), given the candidates, at the first token and 0 at
+    the others: the whole action was chosen at once. The conversation is kept as token ids here,
+    so that nothing is ever tokenised again.
+
+    Args:
+        lm: Gives context length, vocabulary and stop tokens.
+        maker: Gathers the candidates.
+        choose: Weighs them.
+    """
+
+    def __init__(self, lm: LanguageModel, maker: CandidateMaker, choose: Chooser) -> None:
+        self._maker, self._choose = maker, choose
+        self._max_context = min(lm.max_context, maker.engine.max_context)
+        self._sessions = SessionTable(lm, ())
+        self._queue: dict[str, tuple[Session, Request]] = {}
+
+    @property
+    def max_context(self) -> int:
+        """Most tokens a session may hold."""
+        return self._max_context
+
+    @property
+    def path(self) -> str:
+        """How it computes."""
+        return f"a choice among candidates; proposals: {self._maker.engine.path}"
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; see ``Engine``."""
+        self._queue[request.session] = (self._sessions.submit(request), request)
+
+    def poll(self) -> list[Completion]:
+        """Answer all that is queued, in order of submission."""
+        queued = list(self._queue.values())
+        if not queued:
+            return []
+        asked = [
+            Asked(
+                context=tuple(session.ids),
+                observation=request.new_ids,
+                choices=request.choices,
+                seed=request.seed,
+                max_new_tokens=request.max_new_tokens,
+            )
+            for session, request in queued
+        ]
+        gathered = self._maker.gather(asked)
+        slates = [
+            self._maker.slate(one, found.ids, found.num_listed)
+            for one, found in zip(asked, gathered, strict=True)
+        ]
+        chosen = self._choose(slates)
+        self._queue.clear()
+        return [
+            self._answer(session, slate, found, logprobs)
+            for (session, _), slate, found, logprobs in zip(
+                queued, slates, gathered, chosen, strict=True
+            )
+        ]
+
+    def close(self, session: str) -> None:
+        """Forget a session."""
+        self._sessions.close(session)
+        self._queue.pop(session, None)
+
+    def sync(self) -> None:
+        """Drop every session; the engine of the proposals is told as well."""
+        self._sessions.clear()
+        self._queue.clear()
+        self._maker.engine.sync()
+
+    def _answer(
+        self, session: Session, slate: Slate, found: Gathered, logprobs: NDArray[np.float64]
+    ) -> Completion:
+        place = drawn_place(logprobs, session.active.uniform)
+        ids = slate.candidates[place]
+        session.ids += ids
+        session.row = None
+        return Completion(
+            session=session.name,
+            ids=ids,
+            logprobs=(min(0.0, float(logprobs[place])), *[0.0] * (len(ids) - 1)),
+            finish=found.finish[ids],
+            candidates=found.ids,
+        )
+
+
+def drawn_place(logprobs: NDArray[np.float64], uniform: float) -> int:
+    """Inverse distribution function: the first place whose cumulative probability exceeds it.
+
+    Raises:
+        SamplingError: If no probability is above 0, or one is not a number.
+    """
+    mass = np.exp(np.asarray(logprobs, np.float64))
+    total = np.cumsum(mass)
+    if not (np.isfinite(total).all() and total[-1] > 0):
+        raise SamplingError(
+            where="candidates",
+            problem=f"no choice can be made with log-probabilities {logprobs.tolist()}.",
+            fix="The values are not finite: check the weights, or lower the learning rate.",
+        )
+    place = int(np.searchsorted(total, uniform * total[-1], side="right"))
+    return min(place, int(np.flatnonzero(mass)[-1]))
