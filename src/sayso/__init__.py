@@ -13,62 +13,26 @@ from sayso.envs import registry as _registry
 from sayso.kernels import threads as _threads
 
 if TYPE_CHECKING:
-    from sayso.app.facade import (
-        A2C as A2C,
-    )
-    from sayso.app.facade import (
-        AWR as AWR,
-    )
-    from sayso.app.facade import (
-        BC as BC,
-    )
-    from sayso.app.facade import (
-        GRPO as GRPO,
-    )
-    from sayso.app.facade import (
-        ILQL as ILQL,
-    )
-    from sayso.app.facade import (
-        PPO as PPO,
-    )
-    from sayso.app.facade import (
-        RLOO as RLOO,
-    )
+    from sayso.app.agents import A2C as A2C
+    from sayso.app.agents import AWR as AWR
+    from sayso.app.agents import BC as BC
+    from sayso.app.agents import GRPO as GRPO
+    from sayso.app.agents import ILQL as ILQL
+    from sayso.app.agents import PPO as PPO
+    from sayso.app.agents import RLOO as RLOO
+    from sayso.app.agents import ArCHer as ArCHer
+    from sayso.app.agents import CandidateDQN as CandidateDQN
+    from sayso.app.agents import CandidateSAC as CandidateSAC
+    from sayso.app.agents import FilteredBC as FilteredBC
+    from sayso.app.agents import MCReturns as MCReturns
+    from sayso.app.agents import OfflineArCHer as OfflineArCHer
+    from sayso.app.agents import QSharp as QSharp
+    from sayso.app.agents import Reinforce as Reinforce
+    from sayso.app.agents import ReinforcePP as ReinforcePP
+    from sayso.app.agents import SoftQ as SoftQ
+    from sayso.app.agents import TokenDQN as TokenDQN
     from sayso.app.facade import (
         Agent as Agent,
-    )
-    from sayso.app.facade import (
-        ArCHer as ArCHer,
-    )
-    from sayso.app.facade import (
-        CandidateDQN as CandidateDQN,
-    )
-    from sayso.app.facade import (
-        CandidateSAC as CandidateSAC,
-    )
-    from sayso.app.facade import (
-        FilteredBC as FilteredBC,
-    )
-    from sayso.app.facade import (
-        MCReturns as MCReturns,
-    )
-    from sayso.app.facade import (
-        OfflineArCHer as OfflineArCHer,
-    )
-    from sayso.app.facade import (
-        QSharp as QSharp,
-    )
-    from sayso.app.facade import (
-        Reinforce as Reinforce,
-    )
-    from sayso.app.facade import (
-        ReinforcePP as ReinforcePP,
-    )
-    from sayso.app.facade import (
-        SoftQ as SoftQ,
-    )
-    from sayso.app.facade import (
-        TokenDQN as TokenDQN,
     )
     from sayso.app.facade import (
         evaluate as evaluate,
@@ -86,25 +50,25 @@ if TYPE_CHECKING:
     from sayso.types import Task as Task
 
 _HOMES = {
-    "A2C": "app.facade",
-    "AWR": "app.facade",
-    "BC": "app.facade",
-    "FilteredBC": "app.facade",
+    "A2C": "app.agents",
+    "AWR": "app.agents",
+    "ArCHer": "app.agents",
+    "BC": "app.agents",
+    "CandidateDQN": "app.agents",
+    "CandidateSAC": "app.agents",
+    "FilteredBC": "app.agents",
+    "GRPO": "app.agents",
+    "ILQL": "app.agents",
+    "MCReturns": "app.agents",
+    "OfflineArCHer": "app.agents",
+    "PPO": "app.agents",
+    "QSharp": "app.agents",
+    "RLOO": "app.agents",
+    "Reinforce": "app.agents",
+    "ReinforcePP": "app.agents",
+    "SoftQ": "app.agents",
+    "TokenDQN": "app.agents",
     "Agent": "app.facade",
-    "ArCHer": "app.facade",
-    "CandidateDQN": "app.facade",
-    "CandidateSAC": "app.facade",
-    "GRPO": "app.facade",
-    "ILQL": "app.facade",
-    "MCReturns": "app.facade",
-    "TokenDQN": "app.facade",
-    "OfflineArCHer": "app.facade",
-    "PPO": "app.facade",
-    "RLOO": "app.facade",
-    "Reinforce": "app.facade",
-    "ReinforcePP": "app.facade",
-    "SoftQ": "app.facade",
-    "QSharp": "app.facade",
     "evaluate": "app.facade",
     "Callback": "training.callbacks",
     "StopOnReward": "training.callbacks",

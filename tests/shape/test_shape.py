@@ -17,10 +17,10 @@ MAX_FILE, MAX_FUNCTION, MAX_ARGUMENTS = 400, 60, 9
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 FORBIDDEN_CALLS = {"eval", "exec"}
 PUBLIC = [
-    "A2C", "AWR", "Agent", "BC", "Callback", "Chat", "Episode", "FilteredBC", "GRPO", "ILQL",
-    "MCReturns", "Message", "PPO", "PromptEnv", "QSharp", "RLOO", "Reinforce", "ReinforcePP",
-    "SoftQ", "StopOnReward", "Task", "TextEnv", "TokenDQN", "Utterance", "check_text_env",
-    "evaluate", "register",
+    "A2C", "AWR", "Agent", "ArCHer", "BC", "Callback", "CandidateDQN", "CandidateSAC", "Chat",
+    "Episode", "FilteredBC", "GRPO", "ILQL", "MCReturns", "Message", "OfflineArCHer", "PPO",
+    "PromptEnv", "QSharp", "RLOO", "Reinforce", "ReinforcePP", "SoftQ", "StopOnReward", "Task",
+    "TextEnv", "TokenDQN", "Utterance", "check_text_env", "evaluate", "register",
 ]  # fmt: skip
 
 
