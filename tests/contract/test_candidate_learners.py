@@ -284,6 +284,31 @@ def test_fault_15_a_step_that_is_not_finite_is_refused_and_changes_no_weight(nam
         assert made.update(episodes, seed=2).num_optimiser_steps == 2
 
 
+@both
+def test_the_policy_is_greedy_or_sampled_as_the_options_say_or_as_asked(name: str) -> None:
+    requests = [
+        Request(
+            session=f"{i}", new_ids=(END, 1), seed=i, max_new_tokens=3, choices=("a", "b", "ab")
+        )
+        for i in range(12)
+    ]
+    said = {}
+    for how in ("greedy", "sampled"):
+        made = random_learner(name, evaluate=how, **({"alpha": 0.3} if name == "dqn" else {}))
+        if name == "sac":
+            with torch.no_grad():
+                made.actor.project.weight.mul_(0.02)
+        said[how] = drain(made.policy().engine, requests)
+        made.policy().engine.sync()
+        for greedy in (True, False):
+            engine = made.acting_as(greedy=greedy).engine
+            same = drain(engine, requests) == said[how]
+            engine.sync()
+            assert same == (greedy == (how == "greedy"))
+    assert len({one.ids for one in said["greedy"].values()}) == 1
+    assert {one.logprobs[0] for one in said["greedy"].values()} == {0.0}
+
+
 def test_acting_on_values_that_are_not_finite_is_an_error_not_a_guess() -> None:
     made = candidate_learner(options("dqn"))
     with torch.no_grad():

@@ -46,7 +46,7 @@ IN_THE_MAZE: dict[str, Any] = {
     ),
     "sac": CandidateSACOptions(
         tasks_per_step=3, group_size=4, candidates=LISTED, gamma_turn=0.9, critic_lr=5e-3,
-        target_rate=0.05,
+        target_rate=0.05, temperature=1.0,
     ),
 }  # fmt: skip
 STEPS = {"tinylang": 30, "maze": 40}

@@ -183,7 +183,7 @@ class Agent:
 
         Args:
             observation: Text, or chat messages: ``[{"role": "user", "content": "Hello"}]``.
-            deterministic: Take the likeliest token each time.
+            deterministic: Take the likeliest token each time, or the best candidate.
             seed: Decides the draw otherwise.
 
         Raises:
@@ -191,7 +191,9 @@ class Agent:
         """
         policy = self.learner.policy()
         engine = policy.engine
-        if deterministic:
+        if deterministic and hasattr(self.learner, "acting_as"):
+            engine = self.learner.acting_as(greedy=True).engine
+        elif deterministic:
             from sayso.sampling.make import make_engine
 
             exactly = dataclasses.replace(self.config.sampling, top_k=1, precision="exact")
