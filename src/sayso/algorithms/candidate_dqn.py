@@ -66,8 +66,8 @@ class CandidateDQNOptions:
         cql_coef: Weight of the term that pushes down what was not taken, for stored data.
         huber: Errors count linearly beyond this size, in reward units.
         critic_lr: Learning rate of all that trains.
-        batch_size: Decisions of an optimiser step.
-        num_updates: Optimiser steps per update.
+        batch_decisions: Decisions of an optimiser step.
+        updates_per_step: Optimiser steps per update.
         learning_starts: Decisions seen before the first of them.
         target_every: Optimiser steps from one move of the target to the next.
         target_rate: How far it moves; 1 copies the critic.
@@ -92,8 +92,8 @@ class CandidateDQNOptions:
     cql_coef: float = 0.0
     huber: float = 1.0
     critic_lr: float = 5e-4
-    batch_size: int = 64
-    num_updates: int = 8
+    batch_decisions: int = 64
+    updates_per_step: int = 8
     learning_starts: int = 0
     target_every: int = 20
     target_rate: float = 1.0
