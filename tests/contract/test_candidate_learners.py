@@ -33,7 +33,7 @@ FORGETFUL = ReplayOptions(capacity=0)
 
 
 def options(name: str, **more: Any) -> Any:
-    given = {"candidates": SMALL, "batch_size": 12, "num_updates": 2, "critic_lr": 1e-2}
+    given = {"candidates": SMALL, "batch_decisions": 12, "updates_per_step": 2, "critic_lr": 1e-2}
     return RECORDS[name](**{**given, **more})
 
 
@@ -71,7 +71,7 @@ def test_is_a_learner_and_leaves_the_language_model_as_it_is(name: str) -> None:
 @both
 @trunks
 def test_row_02_the_gradient_does_not_depend_on_the_micro_batch(name: str, features: Any) -> None:
-    made = random_learner(name, features=features, replay=FORGETFUL, batch_size=40)
+    made = random_learner(name, features=features, replay=FORGETFUL, batch_decisions=40)
     episodes = listed(mixed_batch(made.lm))
     expected = flat(gradient_of(made, episodes))
     assert expected.norm() > 0
@@ -86,7 +86,7 @@ def test_metrics_are_means_over_decisions_whatever_the_micro_batch(name: str) ->
     updates = []
     for budget in (1, 30, 1000):
         made = random_learner(
-            name, features="own", num_updates=1, optim=OptimOptions(micro_batch_tokens=budget)
+            name, features="own", updates_per_step=1, optim=OptimOptions(micro_batch_tokens=budget)
         )
         updates.append(made.update(listed(mixed_batch(made.lm)), seed=0).metrics)
     for metrics in updates:
@@ -209,7 +209,7 @@ def test_candidates_that_were_recorded_are_taken_up_and_others_are_proposed_once
 
 @both
 def test_the_target_follows_every_so_many_steps(name: str) -> None:
-    made = candidate_learner(options(name, target_every=3, target_rate=1.0, num_updates=1))
+    made = candidate_learner(options(name, target_every=3, target_rate=1.0, updates_per_step=1))
     episodes = listed(mixed_batch(made.lm))
 
     def head(which: str) -> torch.Tensor:
@@ -220,7 +220,7 @@ def test_the_target_follows_every_so_many_steps(name: str) -> None:
         assert not head("target").any()
     made.update(episodes, seed=3)
     assert torch.equal(head("target"), head("critic"))
-    slow = candidate_learner(options(name, target_every=1, target_rate=0.25, num_updates=1))
+    slow = candidate_learner(options(name, target_every=1, target_rate=0.25, updates_per_step=1))
     slow.update(episodes, seed=1)
     weights_of = slow.lm.q_heads
     torch.testing.assert_close(
@@ -284,6 +284,31 @@ def test_fault_15_a_step_that_is_not_finite_is_refused_and_changes_no_weight(nam
         assert made.update(episodes, seed=2).num_optimiser_steps == 2
 
 
+@both
+def test_the_policy_is_greedy_or_sampled_as_the_options_say_or_as_asked(name: str) -> None:
+    requests = [
+        Request(
+            session=f"{i}", new_ids=(END, 1), seed=i, max_new_tokens=3, choices=("a", "b", "ab")
+        )
+        for i in range(12)
+    ]
+    said = {}
+    for how in ("greedy", "sampled"):
+        made = random_learner(name, evaluate=how, **({"alpha": 0.3} if name == "dqn" else {}))
+        if name == "sac":
+            with torch.no_grad():
+                made.actor.project.weight.mul_(0.02)
+        said[how] = drain(made.policy().engine, requests)
+        made.policy().engine.sync()
+        for greedy in (True, False):
+            engine = made.acting_as(greedy=greedy).engine
+            same = drain(engine, requests) == said[how]
+            engine.sync()
+            assert same == (greedy == (how == "greedy"))
+    assert len({one.ids for one in said["greedy"].values()}) == 1
+    assert {one.logprobs[0] for one in said["greedy"].values()} == {0.0}
+
+
 def test_acting_on_values_that_are_not_finite_is_an_error_not_a_guess() -> None:
     made = candidate_learner(options("dqn"))
     with torch.no_grad():
@@ -338,7 +363,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         (name, {option: value}, option)
         for name in RECORDS
         for option, value in (
-            ("gamma_turn", 1.5), ("huber", 0.0), ("batch_size", 0), ("num_updates", 0),
+            ("gamma_turn", 1.5), ("huber", 0.0), ("batch_decisions", 0), ("updates_per_step", 0),
             ("learning_starts", -1), ("target_every", 0), ("target_rate", 0.0),
             ("critic_lr", 0.0), ("group_size", 0),
         )

@@ -31,7 +31,7 @@ PROPOSALS = 16
 EXPLORING: dict[str, Any] = {"explore": "epsilon", "epsilon_start": 1.0, "epsilon_end": 0.1}
 PROPOSED: dict[str, Any] = {
     "tasks_per_step": 1, "group_size": 64, "candidates": CandidateOptions(num_proposals=PROPOSALS),
-    "critic_lr": 5e-3, "num_updates": 16,
+    "critic_lr": 5e-3, "updates_per_step": 16,
 }  # fmt: skip
 """The best sentence is one of 55 proposals: it has to be tried before it is written off."""
 TINYLANG: dict[str, Any] = {
@@ -46,7 +46,7 @@ IN_THE_MAZE: dict[str, Any] = {
     ),
     "sac": CandidateSACOptions(
         tasks_per_step=3, group_size=4, candidates=LISTED, gamma_turn=0.9, critic_lr=5e-3,
-        target_rate=0.05,
+        target_rate=0.05, temperature=1.0,
     ),
 }  # fmt: skip
 STEPS = {"tinylang": 30, "maze": 40}

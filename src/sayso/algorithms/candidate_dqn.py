@@ -66,8 +66,8 @@ class CandidateDQNOptions:
         cql_coef: Weight of the term that pushes down what was not taken, for stored data.
         huber: Errors count linearly beyond this size, in reward units.
         critic_lr: Learning rate of all that trains.
-        batch_size: Decisions of an optimiser step.
-        num_updates: Optimiser steps per update.
+        batch_decisions: Decisions of an optimiser step.
+        updates_per_step: Optimiser steps per update.
         learning_starts: Decisions seen before the first of them.
         target_every: Optimiser steps from one move of the target to the next.
         target_rate: How far it moves; 1 copies the critic.
@@ -92,8 +92,8 @@ class CandidateDQNOptions:
     cql_coef: float = 0.0
     huber: float = 1.0
     critic_lr: float = 5e-4
-    batch_size: int = 64
-    num_updates: int = 8
+    batch_decisions: int = 64
+    updates_per_step: int = 8
     learning_starts: int = 0
     target_every: int = 20
     target_rate: float = 1.0
@@ -174,7 +174,8 @@ class CandidateDQN:
         )  # fmt: skip
         self.core = self.parts.core
         self._explorer = self.parts.engine(self._explore, is_exact=False)
-        self._exploiter = self.parts.engine(self._exploit, is_exact=True)
+        self._best = self.parts.engine(self._greedy, is_exact=True)
+        self._tempered = self.parts.engine(self._sampled, is_exact=True)
         self.plan = RolloutPlan(
             tasks_per_step=options.tasks_per_step, group_size=options.group_size
         )
@@ -185,7 +186,11 @@ class CandidateDQN:
 
     def policy(self) -> Policy:
         """The best candidate, or what ``evaluate`` says."""
-        return self.parts.acting(self._exploiter)
+        return self.acting_as(greedy=self.options.evaluate == "greedy")
+
+    def acting_as(self, *, greedy: bool = False) -> Policy:
+        """Who acts greedily, or samples, whatever the options say."""
+        return self.parts.acting(self._best if greedy else self._tempered)
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, bootstrap, step."""
@@ -252,17 +257,18 @@ class CandidateDQN:
     def _explore(self, slates: Sequence[Slate]) -> list[Numbers]:
         options = self.options
         if options.explore == "boltzmann":
-            return self._tilted(slates, options.alpha)
+            return self._sampled(slates)
         epsilon = options.epsilon(self.parts.num_decisions)
-        greedy = self._tilted(slates, np.inf)
         return [
             mixed(p, np.array(slate.logprior), epsilon=epsilon)
-            for p, slate in zip(greedy, slates, strict=True)
+            for p, slate in zip(self._greedy(slates), slates, strict=True)
         ]
 
-    def _exploit(self, slates: Sequence[Slate]) -> list[Numbers]:
-        is_greedy = self.options.evaluate == "greedy"
-        return self._tilted(slates, np.inf if is_greedy else self.options.alpha)
+    def _greedy(self, slates: Sequence[Slate]) -> list[Numbers]:
+        return self._tilted(slates, np.inf)
+
+    def _sampled(self, slates: Sequence[Slate]) -> list[Numbers]:
+        return self._tilted(slates, self.options.alpha)
 
     def _tilted(self, slates: Sequence[Slate], alpha: float) -> list[Numbers]:
         values = self.parts.scored(slates, self.critic)

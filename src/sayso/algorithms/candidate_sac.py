@@ -60,8 +60,8 @@ class CandidateSACOptions:
         gamma_turn: Discount from one turn to the next.
         huber: Errors count linearly beyond this size, in reward units.
         critic_lr: Learning rate of all that trains.
-        batch_size: Decisions of an optimiser step.
-        num_updates: Optimiser steps per update.
+        batch_decisions: Decisions of an optimiser step.
+        updates_per_step: Optimiser steps per update.
         learning_starts: Decisions seen before the first of them.
         target_every: Optimiser steps from one move of the targets to the next.
         target_rate: How far they move; 1 copies the critics.
@@ -81,8 +81,8 @@ class CandidateSACOptions:
     gamma_turn: float = 0.99
     huber: float = 1.0
     critic_lr: float = 5e-4
-    batch_size: int = 64
-    num_updates: int = 8
+    batch_decisions: int = 64
+    updates_per_step: int = 8
     learning_starts: int = 0
     target_every: int = 1
     target_rate: float = 0.005
@@ -149,8 +149,9 @@ class CandidateSAC:
             heads=nn.ModuleDict(heads),
         )  # fmt: skip
         self.core = self.parts.core
-        self._explorer = self.parts.engine(self._sample, is_exact=False)
-        self._exploiter = self.parts.engine(self._exploit, is_exact=True)
+        self._explorer = self.parts.engine(self._sampled, is_exact=False)
+        self._best = self.parts.engine(self._greedy, is_exact=True)
+        self._tempered = self.parts.engine(self._sampled, is_exact=True)
         self.plan = RolloutPlan(
             tasks_per_step=options.tasks_per_step, group_size=options.group_size
         )
@@ -161,7 +162,11 @@ class CandidateSAC:
 
     def policy(self) -> Policy:
         """The likeliest candidate, or what ``evaluate`` says."""
-        return self.parts.acting(self._exploiter)
+        return self.acting_as(greedy=self.options.evaluate == "greedy")
+
+    def acting_as(self, *, greedy: bool = False) -> Policy:
+        """Who acts greedily, or samples, whatever the options say."""
+        return self.parts.acting(self._best if greedy else self._tempered)
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, bootstrap, step."""
@@ -234,13 +239,14 @@ class CandidateSAC:
             return None
         return policy_value(judge, _log_softmax(logits), temperature=math.exp(self.log_temperature))
 
-    def _sample(self, slates: Sequence[Slate]) -> list[Numbers]:
-        logits = self.parts.scored(slates, self._logits)
-        return trimmed(_log_softmax(logits), slates)
+    def _sampled(self, slates: Sequence[Slate]) -> list[Numbers]:
+        return self._sharpened(slates, 1.0)
 
-    def _exploit(self, slates: Sequence[Slate]) -> list[Numbers]:
+    def _greedy(self, slates: Sequence[Slate]) -> list[Numbers]:
+        return self._sharpened(slates, np.inf)
+
+    def _sharpened(self, slates: Sequence[Slate], sharpness: float) -> list[Numbers]:
         logits = self.parts.scored(slates, self._logits)
-        sharpness = np.inf if self.options.evaluate == "greedy" else 1.0
         return trimmed(_log_softmax(logits, sharpness), slates)
 
 

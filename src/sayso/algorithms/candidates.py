@@ -63,11 +63,11 @@ class CandidateLearnerOptions(Protocol):
         """Attempts at each."""
 
     @property
-    def batch_size(self) -> int:
+    def batch_decisions(self) -> int:
         """Decisions of an optimiser step."""
 
     @property
-    def num_updates(self) -> int:
+    def updates_per_step(self) -> int:
         """Optimiser steps per update."""
 
     @property
@@ -103,7 +103,7 @@ def check_candidate_options(options: CandidateLearnerOptions) -> None:
     """
     check_plan(options.tasks_per_step, options.group_size)
     check_positive(critic_lr=options.critic_lr, huber=options.huber)
-    for name in ("batch_size", "num_updates", "target_every"):
+    for name in ("batch_decisions", "updates_per_step", "target_every"):
         if getattr(options, name) < 1:
             raise ValueError(f"{name} must be positive, got {getattr(options, name)}")
     if options.learning_starts < 0:
@@ -202,7 +202,7 @@ class CandidateCore:
             version: Optimiser steps when the update began.
             n_step: Turns before bootstrapping.
         """
-        count, serials = self.options.batch_size, list[int]()
+        count, serials = self.options.batch_decisions, list[int]()
         if self.options.replay.capacity:
             drawn = self.replay.draw(count, seed=seed, version=version)
             episodes, weights, serials = drawn.episodes, drawn.weights, drawn.serials
@@ -303,7 +303,7 @@ class CandidateCore:
             self.remember(kept.episodes)
             parts.append({"replay/episodes": Mean(len(self.replay), 1)})
         if kept.episodes and self.num_decisions >= self.options.learning_starts:
-            for number in range(self.options.num_updates):
+            for number in range(self.options.updates_per_step):
                 minibatch = self.draw(
                     kept.episodes, seed=derive(seed, "minibatch", number), version=version,
                     n_step=n_step,

@@ -197,7 +197,7 @@ class Agent:
 
         Args:
             observation: Text, or chat messages: ``[{"role": "user", "content": "Hello"}]``.
-            deterministic: Take the likeliest token each time.
+            deterministic: Take the likeliest token each time, or the best candidate.
             seed: Decides the draw otherwise.
 
         Raises:
