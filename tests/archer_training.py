@@ -120,7 +120,7 @@ def archer_on_two_turns(seed: int, **changes: Any) -> float:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         lm = fresh_lm()
-    made = train_archer(TwoTurns, lm, seed=seed, max_new_tokens=2, **{"steps": 50, **changes})
+    made = train_archer(TwoTurns, lm, seed=seed, max_new_tokens=2, **{"steps": 100, **changes})
     return two_turns_return(made.lm)
 
 

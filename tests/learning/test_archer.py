@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from archer_training import (
+    TwoTurns,
     archer_on_tinylang,
     archer_on_two_turns,
     expectile,
@@ -15,7 +16,12 @@ from archer_training import (
 from learner_cases import tiny_lm
 from tinylang_training import fresh_lm
 
+from sayso.envs.registry import source
 from sayso.envs.tinylang_math import probability, reference, sequences
+from sayso.evaluation.evaluate import evaluate
+from sayso.rollout.limits import RolloutLimits
+from sayso.sampling.base import Policy, SamplingOptions
+from sayso.sampling.make import make_engine
 
 LOG = {y: probability(reference(), y) for y in sequences()}
 
@@ -30,14 +36,6 @@ def test_expectiles_of_two_values_and_what_weighing_does_in_closed_form() -> Non
 
 
 def test_the_return_of_the_game_by_enumeration_is_what_is_played() -> None:
-    from archer_training import TwoTurns
-
-    from sayso.envs.registry import source
-    from sayso.evaluation.evaluate import evaluate
-    from sayso.rollout.limits import RolloutLimits
-    from sayso.sampling.base import Policy, SamplingOptions
-    from sayso.sampling.make import make_engine
-
     lm = tiny_lm(dtype="float32", width=16, context=32, loud=3.0)
     torch.set_num_threads(1)
     policy = Policy(engine=make_engine(lm, SamplingOptions(max_new_tokens=2)), chat=lm.chat,
@@ -58,6 +56,15 @@ def test_archer_reaches_the_best_sentence() -> None:
 @pytest.mark.medium
 def test_archer_waits_for_what_pays_later() -> None:
     assert archer_on_two_turns(0) >= 0.95
+
+
+@pytest.mark.medium
+def test_without_a_future_archer_takes_what_pays_at_once() -> None:
+    """The same game with a discount of 0: the critic's look ahead is what the first answer needs.
+
+    It gets b and then the best that is left: 0.1 + 0.4.
+    """
+    assert archer_on_two_turns(0, gamma_turn=0.0) < 0.6
 
 
 @pytest.mark.medium

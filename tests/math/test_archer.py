@@ -444,6 +444,26 @@ def test_the_critic_moves_no_weight_of_the_policy_and_the_actor_none_of_the_crit
     assert not any(is_critic(name) for name in moved(one, two))
 
 
+@pytest.mark.parametrize("trunk", ["frozen", "copy", "adapter"])
+def test_what_the_critic_reads_does_not_move_with_the_policy(trunk: str) -> None:
+    lm = tiny_lm(lora=LoraOptions(rank=2) if trunk == "adapter" else None)
+    made = archer(lm, trunk=trunk)
+    for head in (*made.critic.heads.q, *made.critic.heads.v):
+        torch.nn.init.normal_(head.project.weight)  # type: ignore[union-attr, arg-type]
+    episode = two_turns(lm, "a", "b")
+    (before,) = made.critic.opinions([episode])
+    logits = lm.network(input_ids=torch.tensor([episode.ids()])).logits.detach()
+    with torch.no_grad():
+        for name, parameter in lm.network.named_parameters():
+            if parameter.requires_grad and ".critic." not in name:
+                parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    made.critic.forget_all_but(())
+    (after,) = made.critic.opinions([episode])
+    assert not torch.allclose(lm.network(input_ids=torch.tensor([episode.ids()])).logits, logits)
+    assert after.q.tolist() == before.q.tolist()
+    assert after.v.tolist() == before.v.tolist()
+
+
 def test_kl_in_the_reward_is_charged_to_the_utterance() -> None:
     lm = tiny_lm()
     made = archer(lm, kl=KLOptions(coef=0.3))
@@ -462,7 +482,7 @@ def test_kl_in_the_reward_is_charged_to_the_utterance() -> None:
 
 def test_a_baseline_does_not_know_what_was_said() -> None:
     """V of the fresh states is what the critic said before it learnt from them."""
-    made = archer(critic_updates=30, critic_lr=0.1)
+    made = archer(critic_updates=30, critic_lr=0.1, polyak=0.5)
     credited: list[Any] = []
     original = made._actor_loss_of
     made._actor_loss_of = lambda exp, credit: credited.append(credit) or original(exp, credit)  # type: ignore[method-assign, func-returns-value]
