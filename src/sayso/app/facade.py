@@ -20,6 +20,7 @@ from sayso.app.assemble import (
     require_playable,
     rollout_limits,
 )
+from sayso.app.callbacks import callbacks_of
 from sayso.app.cards import card, reward_in_words
 from sayso.app.config import RunConfig, load_config
 from sayso.app.extend import remember
@@ -51,7 +52,7 @@ from sayso.runs.interrupt import Interrupted
 from sayso.runs.run import Run
 from sayso.sampling.base import Request
 from sayso.seeds import derive
-from sayso.training.callbacks import Callback, StepReport, TrainingContext
+from sayso.training.callbacks import Callback
 from sayso.training.loop import TrainResult, train
 from sayso.training.options import TrainOptions
 
@@ -124,7 +125,7 @@ class Agent:
             Itself.
         """
         config = self._train_config({"total_episodes": total_episodes, **train_options})
-        callbacks = _callbacks(callback)
+        callbacks = callbacks_of(callback)
         require_playable(config, self.source)
         config, opened = self._open_run(config, None if run is None else Path(run))
         if progress_bar:
@@ -331,32 +332,6 @@ AGENTS: dict[str, type[Agent]] = {
         TokenDQN,
     )
 }
-
-
-class _FunctionCallback(Callback):
-    def __init__(self, function: Callable[..., bool | None]) -> None:
-        self.function = function
-
-    def on_step(self, context: TrainingContext, report: StepReport) -> bool | None:
-        return self.function(context, report)
-
-
-def _callbacks(callback: Any) -> list[Callback]:
-    if callback is None:
-        return []
-    if isinstance(callback, Callback):
-        return [callback]
-    if callable(callback) and not isinstance(callback, type):
-        return [_FunctionCallback(callback)]
-    several = callback if isinstance(callback, list | tuple) else [callback]
-    for each in several:
-        if not isinstance(each, Callback):
-            raise OptionValueError(
-                where="learn, callback",
-                problem=f"got {each!r}, which is no sayso.Callback.",
-                fix="Pass a Callback, a list of them, or one function of (context, report).",
-            )
-    return list(several)
 
 
 def evaluate(
