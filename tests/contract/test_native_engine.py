@@ -147,6 +147,76 @@ def test_int8_is_near_and_its_logprobs_are_those_it_sampled_from(kind: str) -> N
     assert abs(float(ratio.mean()) - 1) < 4 * error
 
 
+def int8_backend(net: Any) -> NativeBackend:
+    if not lib.library().has_int8:
+        pytest.skip("this processor multiplies no bytes")
+    return NativeBackend(language_model(net), PLAIN, is_int8=True)
+
+
+def fed_in_turn(backend: NativeBackend) -> torch.Tensor:
+    """Log-probabilities after a context fed whole, and after tokens on top of it, one by one."""
+    context = list(range(1, 31))
+    found = [backend.forward([0], [0], [context])[0].clone()]
+    found += [backend.forward([0], [30 + n], [[n]])[0].clone() for n in range(20)]
+    return torch.stack(found).log_softmax(-1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_keys_and_values_as_bytes_are_near_those_in_float32(kind: str) -> None:
+    """Matrices are bytes on both sides; the bound is in nats."""
+    as_bytes, as_floats = int8_backend(network(kind)), int8_backend(network(kind))
+    as_floats._weights.model.is_int8 = False
+    as_floats.refresh()
+    ours, expected = fed_in_turn(as_bytes), fed_in_turn(as_floats)
+    assert as_bytes.snapshot(0, 50).nbytes < as_floats.snapshot(0, 50).nbytes / 3
+    divergence = (ours.exp() * (ours - expected)).sum(-1)
+    assert not torch.equal(ours, expected)
+    assert float(divergence.mean()) < 2e-3
+
+
+def test_keys_and_values_of_any_size_are_kept_as_well() -> None:
+    """By powers of two, so that nothing else rounds otherwise: beyond what 16 bits could hold."""
+    net, large = network("llama"), network("llama")
+    with torch.no_grad():
+        for layer in large.model.layers:
+            layer.self_attn.v_proj.weight.mul_(2.0**30)
+            layer.self_attn.o_proj.weight.mul_(2.0**-30)
+            layer.self_attn.k_proj.weight.mul_(2.0**30)
+            layer.self_attn.q_proj.weight.mul_(2.0**-30)
+    found = fed_in_turn(int8_backend(large))
+    assert torch.equal(found, fed_in_turn(int8_backend(net)))
+
+
+def test_a_value_that_is_not_finite_shows() -> None:
+    net = network("llama")
+    with torch.no_grad():
+        net.model.layers[0].self_attn.v_proj.weight[3] = float("inf")
+    assert bool(fed_in_turn(int8_backend(net)).isnan().all())
+
+
+def test_in_int8_a_rest_and_a_shared_beginning_change_no_token() -> None:
+    """Three rows that share a prompt, then rest; and each of them alone, all in one slot."""
+    shared = tuple(range(1, 24))
+    together, alone = (
+        TorchEngine(language_model(network("llama")), PLAIN, max_rows=rows,
+                    backend=int8_backend(network("llama")))
+        for rows in (3, 1)
+    )  # fmt: skip
+    for turn in range(3):
+        asked = [request(str(i), shared if turn == 0 else (7, 8), seed=9 * turn + i, budget=17)
+                 for i in range(3)]  # fmt: skip
+        ours = drain(together, asked)
+        others = drain(together, [request(f"x{turn}{i}", (3, 4), seed=i) for i in range(3)])
+        expected = {c.session: c for one in asked for c in drain(alone, [one]).values()}
+        assert len(others) == 3
+        for name, completion in ours.items():
+            assert completion.ids == expected[name].ids
+            torch.testing.assert_close(
+                torch.tensor(completion.logprobs), torch.tensor(expected[name].logprobs),
+                atol=1e-2, rtol=0,
+            )  # fmt: skip
+
+
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft's
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_adapters_move_without_packing_the_base_again(
@@ -200,12 +270,13 @@ def test_new_weights_are_sampled_from_after_sync(is_int8: bool) -> None:
     assert drain(engine, asked) != before
 
 
-def test_regions_are_used_again_and_a_rest_restores_bit_for_bit() -> None:
-    cache = NativeCache(num_heads=3, padded_width=16)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+def test_regions_are_used_again_and_a_rest_restores_bit_for_bit(dtype: torch.dtype) -> None:
+    cache = NativeCache(num_heads=3, width=16, dtype=dtype)
     state = cache.room(0, 70)
     assert state.own is not None
     assert state.own.capacity == 128
-    state.own.held.copy_(torch.randn_like(state.own.held))
+    state.own.held.copy_(50 * torch.randn(state.own.held.shape))
     kept = state.own.held.clone()
     snapshot = cache.snapshot(0, 70)
     address = state.own.address

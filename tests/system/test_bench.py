@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from sayso.bench import gate
 from sayso.bench.ours import sampled, setting
 from sayso.bench.pairs import Side, best_micro_batch, paired
+from sayso.bench.record import Record, commit
 from sayso.bench.works import Job
 from sayso.cli.main import app
 from sayso.errors import GuardError, OptionValueError, RunError
@@ -90,10 +91,35 @@ def test_pairs_are_ratios_of_speeds_without_the_warm_up(tmp_path: Path) -> None:
     ours = side(tmp_path, "ours", SAY % (True, 100) + SAY % (False, 1))
     chatter = "print({'loss': 0.0})\n"
     peer = side(tmp_path, "peer", SAY % (True, 1) + chatter + SAY % (False, 4))
-    found = paired(ours, peer, Job(model="m"), num_pairs=3, tell=lambda _: None)
+    kept = Record(None, {})
+    found = paired(ours, peer, Job(model="m"), kept, num_pairs=3, tell=lambda _: None)
     assert found["ratio"] == {"median": 4.0, "low": 4.0, "high": 4.0}
     assert found["memory"]["median"] == 1.0
     assert found["pairs"] == 3
+
+
+def test_pairs_that_were_measured_are_not_measured_again(tmp_path: Path) -> None:
+    count = "open(__file__ + '.runs', 'a').write('x')\n"
+    ours = side(tmp_path, "ours", count + SAY % (False, 1))
+    peer = side(tmp_path, "peer", count + SAY % (False, 4))
+    out = tmp_path / "kept.jsonl"
+
+    def go(num_pairs: int) -> float:
+        found = paired(
+            ours, peer, Job(model="m"), Record(out, {"what": "step"}), num_pairs=num_pairs,
+            tell=lambda _: None,
+        )  # fmt: skip
+        assert found["pairs"] == num_pairs
+        return float(found["ratio"]["median"])
+
+    assert go(2) == go(3) == 4.0
+    assert (tmp_path / "ours.py.runs").read_text() == "xxx"
+    header, *rows = map(json.loads, out.read_text().splitlines())
+    assert header == {"what": "step"}
+    assert [(row["side"], row["number"]) for row in rows] == [
+        (name, number) for number in range(3) for name in ("ours", "peer")
+    ]
+    assert all(row["commit"] == commit() for row in rows)
 
 
 def test_a_peer_gets_the_micro_batch_that_suits_it_best(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from sayso.bench.pairs import Side
 from sayso.bench.race import Race
 from sayso.bench.racer import Racer, prepare, run
-from sayso.bench.reward import Record, compared, raced
+from sayso.bench.record import Record
+from sayso.bench.reward import compared, raced
 from sayso.cli.main import app
 from sayso.envs.writing import WritingEnv
 from sayso.errors import OptionValueError

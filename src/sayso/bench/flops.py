@@ -101,21 +101,23 @@ def decode_roofline_s(
     rows: int,
     positions_read: int,
     weight_bytes: int,
+    kv_bytes: int,
     ops_per_s: float,
     bytes_per_s: float,
 ) -> float:
     r"""Least seconds of one decode step.
 
-    .. math:: \max(N b / W, 2 N B / F) + 4\,p\,k / W
+    .. math:: \max(N b / W, 2 N B / F) + p\,k\,c / W
 
     Args:
         model: Of the model; N is trunk, head and adapters.
         rows: B.
         positions_read: p: a prompt that several rows share is read once for all of them.
         weight_bytes: b, of one weight.
+        kv_bytes: c, of one of the k numbers that are keys and values of a position.
         ops_per_s: F.
-        bytes_per_s: W; keys and values, k of them a position, are held in float32.
+        bytes_per_s: W.
     """
     weights = model.trunk + model.head + model.adapters
     linear = max(weights * weight_bytes / bytes_per_s, 2 * weights * rows / ops_per_s)
-    return linear + 4 * positions_read * model.kv / bytes_per_s
+    return linear + kv_bytes * positions_read * model.kv / bytes_per_s

@@ -15,7 +15,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from sayso.kernels import library as lib
-from sayso.sampling.native.cache import NativeCache
+from sayso.sampling.native.cache import cache_for
 from sayso.sampling.native.weights import Weights
 
 BETWEEN_PRODUCTS = (
@@ -206,8 +206,7 @@ def without_products(model: lib.Model) -> tuple[lib.Model, Any]:
 
 def first_tokens(kernels: lib.Library, model: lib.Model, rows: int) -> tuple[Any, ...]:
     """One token a row, each in a region of its own, and room for their logits."""
-    padded = -(-model.head_width // kernels.lanes) * kernels.lanes
-    cache = NativeCache(model.num_layers * model.key_heads, padded)
+    cache = cache_for(model, kernels)
     regions = [cache.room(slot, 1).own for slot in range(rows)]
     arrays = {
         name: torch.zeros(rows, dtype=torch.int64)

@@ -12,10 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from sayso.bench.record import Record
 from sayso.bench.works import Job
 from sayso.errors import RunError
 
@@ -104,17 +106,19 @@ def best_micro_batch(peer: Side, job: Job, tell: Callable[[str], None]) -> int:
 
 
 def paired(
-    ours: Side, peer: Side, job: Job, *, num_pairs: int, tell: Callable[[str], None]
-) -> dict[str, Any]:
-    """Ours, theirs, ours, theirs: ratios of each pair.
+    ours: Side, peer: Side, job: Job, record: Record, *, num_pairs: int,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Ours, theirs, ours, theirs: ratios of each pair. What the record has is not run again.
 
     Returns:
         ``ratio`` of tokens per second and ``memory`` of peak resident sets (median, low, high),
         ``pairs``, and the last measurement of each side.
     """
     ratios, memory, last = [], [], {}
-    for _ in range(num_pairs):
-        a, b = ours.measure(job), peer.measure(job)
+    for number in range(num_pairs):
+        a = record.run("ours", number, partial(ours.measure, job))
+        b = record.run("peer", number, partial(peer.measure, job))
         ratios.append(a["tokens_per_s"] / b["tokens_per_s"])
         if "peak_gb" in a and "peak_gb" in b:
             memory.append(a["peak_gb"] / b["peak_gb"])

@@ -7,82 +7,19 @@ import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sayso.bench.pairs import HERE, Side
 from sayso.bench.race import Race
+from sayso.bench.record import SIDES, Record, Row
 from sayso.errors import OptionValueError
 from sayso.stats.intervals import mean_interval
 
-SIDES = ("ours", "peer")
 Bound = Literal["exact", "at least", "at most", "unknown"]
-Row = dict[str, Any]
-
-
-class Record:
-    """Finished runs; with a file they outlive this process, and the next one goes on.
-
-    The first line of the file says what was raced, on what; each further line is one run.
-    """
-
-    def __init__(self, path: Path | None, header: Mapping[str, Any]) -> None:
-        """Read what is there.
-
-        Raises:
-            OptionValueError: If the file is of another race or another machine.
-        """
-        self.path = path
-        rows = _read(path)
-        self.header: Row = rows[0] if rows else dict(header)
-        differing = [key for key, value in header.items() if self.header.get(key) != value]
-        if differing:
-            raise OptionValueError(
-                where="--out",
-                problem=f"{path} holds runs with other values of {', '.join(differing)}.",
-                fix="Name another file, or ask for what its first line says.",
-            )
-        self._runs = {(row["side"], row["seed"]): row for row in rows[1:]}
-        if not rows:
-            self._append(self.header)
-
-    def run(self, side: str, seed: int, measure: Callable[[], Row]) -> Row:
-        """A run that is there already, or a fresh one."""
-        if (side, seed) not in self._runs:
-            row = {"side": side, "seed": seed, **measure()}
-            self._append(row)
-            self._runs[side, seed] = row
-        return self._runs[side, seed]
-
-    def has_all(self, num_seeds: int) -> bool:
-        """Nothing is left to run."""
-        return all((side, seed) in self._runs for side in SIDES for seed in range(num_seeds))
-
-    def _append(self, row: Mapping[str, Any]) -> None:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-
-
-def _read(path: Path | None) -> list[Row]:
-    """Whole lines; a last one that was torn is cut off, so that nothing is appended to it."""
-    if path is None or not path.is_file():
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    return [json.loads(line) for line in whole.splitlines()]
-
-
-def first_line(path: Path | None) -> Row:
-    """What an earlier process raced; empty if there is no such file."""
-    rows = _read(path)
-    return rows[0] if rows else {}
 
 
 def racers(peer_python: str, threads: int) -> tuple[Side, Side]:
@@ -105,7 +42,7 @@ def raced(
     for seed in range(num_seeds):
         for name, side in zip(SIDES, (ours, peer), strict=True):
             run = record.run(name, seed, partial(_fresh, ours, side, race, seed))
-            runs[name].append(run)
+            runs[name].append({**run, "seed": seed})
             tell(f"seed {seed}, {name}: {_told(run)}")
     return {**compared(runs["ours"], runs["peer"]), "runs": runs}
 

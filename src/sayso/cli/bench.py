@@ -101,20 +101,26 @@ def _guards_in_words(found: Mapping[str, Any]) -> str:
 
 
 def _pairs(asked: Asked, peer: Peer, python: str) -> dict[str, Any]:
+    """Gate and micro-batch are found once; a file that is gone on with has them already."""
     from sayso.bench import pairs as measure
+    from sayso.bench.record import Record, first_line
 
     job = _job(asked.what, asked.work, asked.settings)
     ours, theirs = measure.sides(peer, python, job.threads)
-    found: dict[str, Any] = {"against": peer, **dataclasses.asdict(job)}
+    known = first_line(asked.out)
+    gate = known.get("gate")
     if peer == "trl":
-        _tell("One saved batch through both trainers ...")
-        found["gate"] = measure.gated(ours, theirs, job)
+        if gate is None:
+            _tell("One saved batch through both trainers ...")
+            gate = measure.gated(ours, theirs, job)
         if "micro_batch" not in _given(asked.settings) and not job.shipped:
-            best = measure.best_micro_batch(theirs, job, _tell)
+            best = known.get("micro_batch") or measure.best_micro_batch(theirs, job, _tell)
             job = dataclasses.replace(job, micro_batch=best)
-        found["micro_batch"] = job.micro_batch
-    found |= measure.paired(ours, theirs, job, num_pairs=asked.pairs, tell=_tell)
-    return found | measure.machine(python, peer)
+    about = dataclasses.asdict(job) | {"model": Path(job.model).name}
+    header = {"against": peer, **about, **measure.machine(python, peer)}
+    record = Record(asked.out, {**header, "gate": gate})
+    found = measure.paired(ours, theirs, job, record, num_pairs=asked.pairs, tell=_tell)
+    return {**record.header, **found}
 
 
 def _reward(asked: Asked, peer: Peer, python: str) -> dict[str, Any]:
@@ -122,6 +128,7 @@ def _reward(asked: Asked, peer: Peer, python: str) -> dict[str, Any]:
     from sayso.bench import pairs as measure
     from sayso.bench import reward
     from sayso.bench.race import Race
+    from sayso.bench.record import Record, first_line
     from sayso.bench.works import Job
 
     defaults = {f.name: f.default for f in dataclasses.fields(Race)}
@@ -129,7 +136,7 @@ def _reward(asked: Asked, peer: Peer, python: str) -> dict[str, Any]:
         race = Race(**settings_of(asked.settings, defaults | {"model": ""}))
     except ValueError as error:
         raise OptionValueError(where="--set", problem=f"{error}.", fix="Change it.") from error
-    known = reward.first_line(asked.out)
+    known = first_line(asked.out)
     gate = known.get("gate")
     job = Job(model=race.model, lora=race.lora, threads=race.threads, micro_batch=race.micro_batch)
     ours, theirs = measure.sides(peer, python, race.threads)
@@ -141,7 +148,7 @@ def _reward(asked: Asked, peer: Peer, python: str) -> dict[str, Any]:
         best = best or measure.best_micro_batch(theirs, job, _tell)
         race = dataclasses.replace(race, micro_batch=best)
     header = {"race": dataclasses.asdict(race), "machine": measure.machine(python, peer)}
-    record = reward.Record(asked.out, {**header, "gate": gate})
+    record = Record(asked.out, {**header, "gate": gate})
     ours, theirs = reward.racers(python, race.threads)
     raced = reward.raced(ours, theirs, race, record, num_seeds=asked.seeds, tell=_tell)
     return {"what": "reward", "against": peer, **record.header, "seeds": asked.seeds, **raced}

@@ -184,7 +184,7 @@ def bench(
     pairs: Annotated[int, typer.Option(help="Ours, theirs, so many times.", min=1)] = 5,
     seeds: Annotated[int, typer.Option(help="reward: runs of each side.", min=1)] = 5,
     out: Annotated[
-        Path | None, typer.Option(help="reward: keep finished runs here, and go on from them.")
+        Path | None, typer.Option(help="Keep finished runs here, and go on from them.")
     ] = None,
     peer_python: Annotated[
         Path | None, typer.Option(help="The peer's own environment; hf may share ours.")

@@ -6,9 +6,13 @@ import operator
 from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
+
 from sayso.envs.base import SPLITS, TextEnv
+from sayso.envs.scripted import Scripted
 from sayso.errors import EnvContractError, OptionValueError
 from sayso.seeds import derive
 from sayso.types import Task
@@ -34,6 +38,70 @@ MOVES: dict[str, Cell] = {
 SIDES = {"move up": "above", "move down": "below", "move left": "left", "move right": "right"}
 STEP_REWARD, GOAL_REWARD, UNREADABLE_REWARD = -1.0, 0.0, -4.0
 HELD_OUT_SHARE = UNSEEN_SHARE = 0.2
+SUB_MAZES: tuple[frozenset[Cell], ...] = (
+    frozenset({(5, column) for column in range(3, 10)} | {(row, 6) for row in range(6, 9)}),
+    frozenset({(1, column) for column in range(1, 6)} | {(row, 3) for row in range(2, 6)}),
+    frozenset({(1, column) for column in range(7, 12)} | {(row, 9) for row in range(2, 6)}),
+)
+"""The three Ts of LMRL-Gym's maze: the lower one with the goal, the left one, the right one.
+
+The upper Ts end at (5, 3) and (5, 9), which belong to the lower one too.
+"""
+RANDOM_SHARE = 0.85
+"""Of the moves of LMRL-Gym's logged games, arXiv:2311.18232, app. C.1."""
+
+
+def _random(env: MazeEnv, draws: np.random.Generator) -> str:
+    del env
+    return _one_of(list(MOVES), draws)
+
+
+def _shortest(env: MazeEnv, draws: np.random.Generator) -> str:
+    del draws
+    return min(MOVES, key=lambda move: env.distances[env.after(move)])
+
+
+def _mixture(env: MazeEnv, draws: np.random.Generator) -> str:
+    r"""LMRL-Gym's logged games: 85 % random moves, 15 % a solver's, confined to a sub-maze.
+
+    A game stays in the sub-maze that it starts in, the lower one for the two cells that belong to
+    two. Random moves are uniform among those that do not leave it; moves into walls do not. The
+    solver's move is the first of a shortest way to the goal, or a random one where that leaves the
+    sub-maze. So games that start in an upper T never reach the goal, those of the lower T may, and
+    no game shows the way from an upper T to the goal: it has to be stitched together from two,
+    which share (5, 3) or (5, 9).
+
+    Its data set are 1 200 games. Known of it: the numbers 1 200, 85 and 15; that the solver is
+    "suboptimal"; that there are three symmetrical sub-mazes, which a trajectory does not leave;
+    that the goal is only reached from the goal's own. Not known, hence decided here: where the
+    sub-mazes end, that they share a cell each, how a trajectory is kept inside, what the solver
+    does, and how long trajectories are (here to the end of the episode; the paper gives a mean
+    return of -19.7 in its first version and of -83 later).
+
+    Source:
+        Abdulhai et al. 2023, LMRL-Gym, arXiv:2311.18232, app. A.1 and C.1.
+    """
+    part = next(part for part in SUB_MAZES if env.start in part)
+    inside = [move for move in MOVES if env.after(move) in part]
+    if draws.random() >= RANDOM_SHARE and (move := _shortest(env, draws)) in inside:
+        return move
+    return _one_of(inside, draws)
+
+
+def _one_of(moves: Sequence[str], draws: np.random.Generator) -> str:
+    return moves[int(draws.integers(len(moves)))]
+
+
+PLAYERS = MappingProxyType(
+    {
+        "random": Scripted(act=_random, about="any of the four moves"),
+        "shortest": Scripted(act=_shortest, about="a shortest way: the optimum", is_oracle=True),
+        "mixture": Scripted(
+            act=_mixture, about="85 % random, confined to a third: LMRL-Gym's logged games",
+            is_oracle=True,
+        ),
+    }
+)  # fmt: skip
 
 
 class MazeEnv(TextEnv):
@@ -42,6 +110,9 @@ class MazeEnv(TextEnv):
     Every move costs 1, the move that reaches the goal 0, an action that is none of the four costs 4
     and moves nothing, a move into a wall costs 1 and moves nothing. After ``max_moves`` actions the
     episode is truncated.
+
+    Scripted players: ``random``, ``shortest`` and, in LMRL-Gym's maze, ``mixture``, who plays its
+    logged games (``_mixture`` says how).
 
     Args:
         observation: ``"full"`` says where the goal, the player and the walls are; ``"partial"``
@@ -67,8 +138,27 @@ class MazeEnv(TextEnv):
         self.observation, self.max_moves, self.starts = observation, max_moves, starts
         self._check()
         self.reward_low, self.reward_high = UNREADABLE_REWARD * max_moves, GOAL_REWARD
+        is_lmrl = (self.layout, self.goal) == (LAYOUT, GOAL)
+        self.scripted = {k: v for k, v in PLAYERS.items() if k != "mixture" or is_lmrl}
+        self._start: Cell | None = None
         self._at: Cell | None = None
         self._num_moves = 0
+
+    @property
+    def start(self) -> Cell:
+        """Where the episode began."""
+        return self._in_progress(self._start)
+
+    @property
+    def at(self) -> Cell:
+        """Where the player stands."""
+        return self._in_progress(self._at)
+
+    def after(self, move: str) -> Cell:
+        """Where a move leads from here; into a wall, nowhere else."""
+        (row, column), (down, right) = self.at, MOVES[move]
+        near = (row + down, column + right)
+        return near if self._is_free(near) else self.at
 
     @cached_property
     def distances(self) -> dict[Cell, int]:
@@ -121,24 +211,16 @@ class MazeEnv(TextEnv):
         """Stand at the task's start."""
         super().reset(seed=seed)
         row, column = self.choose(seed, options).payload["start"]
-        self._at, self._num_moves = (row, column), 0
+        self._start = self._at = (row, column)
+        self._num_moves = 0
         return self._describe(self._at), {"choices": list(MOVES)}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Try a move."""
-        if self._at is None:
-            raise EnvContractError(
-                where="sayso/Maze-v0, step", problem="came before reset.", fix="Call reset first."
-            )
-        move = MOVES.get(" ".join(action.strip().lower().split()))
+        here, move = self.at, " ".join(action.strip().lower().split())
         self._num_moves += 1
-        reward = STEP_REWARD
-        if move is None:
-            reward = UNREADABLE_REWARD
-        else:
-            near = (self._at[0] + move[0], self._at[1] + move[1])
-            if self._is_free(near):
-                self._at = near
+        reward = STEP_REWARD if move in MOVES else UNREADABLE_REWARD
+        self._at = self.after(move) if move in MOVES else here
         terminated = self._at == self.goal
         if terminated:
             reward = GOAL_REWARD
@@ -156,6 +238,13 @@ class MazeEnv(TextEnv):
         if self.observation == "partial":
             return told
         return f"Goal: {self.goal[0]}, {self.goal[1]}. You: {at[0]}, {at[1]}. {told}"
+
+    def _in_progress(self, cell: Cell | None) -> Cell:
+        if cell is None:
+            raise EnvContractError(
+                where="sayso/Maze-v0, step", problem="came before reset.", fix="Call reset first."
+            )
+        return cell
 
     def _is_free(self, cell: Cell) -> bool:
         row, column = cell

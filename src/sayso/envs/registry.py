@@ -22,6 +22,10 @@ BUILT_IN = {
     "sayso/Writing-v0": "sayso.envs.writing:WritingEnv",
     "sayso/Maze-v0": "sayso.envs.maze:MazeEnv",
     "sayso/TinyLang-v0": "sayso.envs.tinylang:TinyLangEnv",
+    "sayso/RandomWalks-v0": "sayso.envs.random_walks:RandomWalksEnv",
+    "sayso/Wordle-v0": "sayso.envs.wordle:WordleEnv",
+    "sayso/TextNav-v0": "sayso.envs.text_nav:TextNavEnv",
+    "sayso/TwentyQuestions-v0": "sayso.envs.twenty_questions:TwentyQuestionsEnv",
 }
 
 

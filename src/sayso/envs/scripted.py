@@ -11,10 +11,14 @@ import numpy as np
 from sayso.envs.base import Observation, TextEnv
 from sayso.errors import UnknownNameError
 from sayso.seeds import generator
+from sayso.stats.intervals import Interval, bounded_interval
 from sayso.types import Task
 
-Act = Callable[[TextEnv, np.random.Generator], str]
-"""The next action of a game in progress. An oracle looks at what the environment hides."""
+Act = Callable[[Any, np.random.Generator], str]
+"""The next action of a game in progress; the first argument is the player's own environment.
+
+An oracle looks at what the environment hides.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +141,34 @@ def games(env: TextEnv, act: Act, *, split: str, num_games: int, seed: int) -> I
     tasks = env.require_tasks(split)
     for i in range(num_games):
         yield play(env, tasks[i % len(tasks)], act, seed=seed, sample=i // len(tasks))
+
+
+def bounds(env: TextEnv, *, split: str, num_games: int, seed: int = 0) -> dict[str, Interval]:
+    """Mean return of every scripted player of an environment, with 95 % intervals.
+
+    The games are those of ``play_many``: with a multiple of the number of tasks, every task counts
+    alike. An interval takes them as independent; over several rounds of the same tasks it is a
+    little wide, never narrow. Where all returns are equal, it leaves room for one that was not
+    seen, as the intervals of ``sayso.evaluate`` do.
+
+    Args:
+        env: Where; empty if it has no players.
+        split: Which tasks.
+        num_games: Games of each player.
+        seed: Decides their draws.
+
+    Raises:
+        ValueError: If ``num_games`` is below 1.
+        UnknownNameError: If the split has no tasks.
+    """
+    if num_games < 1:
+        raise ValueError(f"num_games must be positive, got {num_games}")
+    found = {}
+    for name, player in env.scripted.items():
+        games = play_many(env, player.act, split=split, num_games=num_games, seed=seed)
+        returns = [game.return_ for game in games]
+        found[name] = bounded_interval(returns, env.reward_low, env.reward_high)
+    return found
 
 
 def _choices(info: dict[str, Any]) -> tuple[str, ...]:

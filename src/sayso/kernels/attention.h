@@ -1,41 +1,87 @@
 // Attention of a few tokens over keys and values that some of them share.
 //
-// Keys lie in blocks of LANES positions, depth by depth, so that LANES scores come from one
-// multiply-add per depth; values lie position by position. A head's width is padded to LANES.
+// Both lie in blocks of LANES positions. Keys lie depth by depth, so that LANES scores come from one
+// multiply-add per depth; values lie position by position. A head's width is padded to LANES. `Kept` is
+// what a number is kept as; whatever it is, it is float once it is loaded. A block of bytes ends with
+// the scale of each of its positions.
 #pragma once
 
+#include <type_traits>
 #include <vector>
 
 #include "vectors.h"
 
-struct Segment {
-    const float *keys, *values;  // of one layer and head, from the segment's first position on
+template <typename Kept> constexpr bool IS_SCALED = std::is_same<Kept, Byte>::value;
+
+// Numbers of type Kept from one block to the next.
+template <typename Kept> constexpr int64_t block_size(int64_t padded) {
+    return LANES * (padded + (IS_SCALED<Kept> ? sizeof(float) : 0));
+}
+
+static inline float *scales_of(Byte *block, int64_t padded) { return (float *)(block + LANES * padded); }
+static inline const float *scales_of(const Byte *block, int64_t padded) {
+    return (const float *)(block + LANES * padded);
+}
+
+template <typename Kept> struct Segment {
+    const Kept *keys, *values;  // of one layer and head, from the segment's first block on
     int64_t length;
 };
 
 constexpr int QUERIES = 8;
 constexpr int MOST_PER_ROW = 64;  // query heads of one key head
+constexpr int64_t AHEAD = 4;  // blocks from the one that is read to the one that is fetched from memory
 
-template <int COUNT>
-static void scores_of(const float *q, int64_t stride, int64_t depth, int64_t padded,
-                      const Segment &s, float *out, int64_t out_stride) {
-    for (int64_t block = 0; block * LANES < s.length; ++block) {
-        const float *keys = s.keys + block * LANES * padded;
-        Floats acc[COUNT] = {};
-        for (int64_t d = 0; d < depth; ++d) {
-            const Floats k = load(keys + d * LANES);
+// One block, or two side by side: sums of one alone wait for themselves.
+template <int COUNT, int BLOCKS, typename Kept>
+static inline void scores_of_blocks(const float *q, int64_t stride, int64_t depth, const Kept *keys,
+                                    const Kept *next, int64_t padded, float *out,
+                                    int64_t out_stride) {
+    const int64_t size = block_size<Kept>(padded);
+    Floats acc[COUNT][BLOCKS] = {};
+    for (int64_t d = 0; d < depth; ++d) {
+        Floats k[BLOCKS];
 #pragma GCC unroll 8
-            for (int i = 0; i < COUNT; ++i) acc[i] += splat(q[i * stride + d]) * k;
+        for (int b = 0; b < BLOCKS; ++b) {
+            k[b] = load(keys + b * size + d * LANES);
+            __builtin_prefetch(next + b * size + d * LANES, 0, 2);
         }
 #pragma GCC unroll 8
-        for (int i = 0; i < COUNT; ++i) store(out + i * out_stride + block * LANES, acc[i]);
+        for (int i = 0; i < COUNT; ++i) {
+            const Floats x = splat(q[i * stride + d]);
+#pragma GCC unroll 8
+            for (int b = 0; b < BLOCKS; ++b) acc[i][b] += x * k[b];
+        }
+    }
+    if constexpr (IS_SCALED<Kept>)
+#pragma GCC unroll 8
+        for (int b = 0; b < BLOCKS; ++b)
+#pragma GCC unroll 8
+            for (int i = 0; i < COUNT; ++i) acc[i][b] *= load(scales_of(keys + b * size, padded));
+#pragma GCC unroll 8
+    for (int i = 0; i < COUNT; ++i)
+#pragma GCC unroll 8
+        for (int b = 0; b < BLOCKS; ++b) store(out + i * out_stride + b * LANES, acc[i][b]);
+}
+
+template <int COUNT, typename Kept>
+static void scores_of(const float *q, int64_t stride, int64_t depth, int64_t padded,
+                      const Segment<Kept> &s, float *out, int64_t out_stride) {
+    const int64_t blocks = (s.length + LANES - 1) / LANES, size = block_size<Kept>(padded);
+    for (int64_t block = 0; block < blocks; block += 2) {
+        const int64_t ahead = block + AHEAD;  // after the keys come the values
+        const Kept *next = ahead < blocks ? s.keys + ahead * size : s.values + (ahead - blocks) * size;
+        const auto one_or_two =
+            block + 1 < blocks ? scores_of_blocks<COUNT, 2, Kept> : scores_of_blocks<COUNT, 1, Kept>;
+        one_or_two(q, stride, depth, s.keys + block * size, next, padded, out + block * LANES, out_stride);
     }
     for (int i = 0; i < COUNT; ++i)
         for (int64_t p = s.length; p % LANES; ++p) out[i * out_stride + p] = -INFINITY;
 }
 
+template <typename Kept>
 static void scores(const float *q, int64_t count, int64_t stride, int64_t depth, int64_t padded,
-                   const Segment &s, float *out, int64_t out_stride) {
+                   const Segment<Kept> &s, float *out, int64_t out_stride) {
     int64_t i = 0;
     for (; i + QUERIES <= count; i += QUERIES)
         scores_of<QUERIES>(q + i * stride, stride, depth, padded, s, out + i * out_stride, out_stride);
@@ -45,18 +91,22 @@ static void scores(const float *q, int64_t count, int64_t stride, int64_t depth,
         scores_of<1>(q + i * stride, stride, depth, padded, s, out + i * out_stride, out_stride);
 }
 
-template <int COUNT, int VECTORS>
-static void mixed_of(const float *p, int64_t p_stride, const float *values, int64_t padded,
+template <int COUNT, int VECTORS, typename Kept>
+static void mixed_of(const float *p, int64_t p_stride, const Kept *values, int64_t padded,
                      int64_t length, float *out, int64_t stride) {
     Floats acc[COUNT][VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < COUNT; ++i)
 #pragma GCC unroll 8
         for (int v = 0; v < VECTORS; ++v) acc[i][v] = load(out + i * stride + v * LANES);
-    for (int64_t t = 0; t < length; ++t) {
+    const int64_t size = block_size<Kept>(padded), between = size - LANES * padded;
+    for (int64_t t = 0; t < length; ++t, values += t % LANES ? padded : padded + between) {
+        const Kept *next = t + AHEAD * LANES < length ? values + AHEAD * size : values;
+        for (size_t at = 0; at < VECTORS * LANES * sizeof(Kept); at += 64)
+            __builtin_prefetch((const char *)next + at, 0, 2);
         Floats x[VECTORS];
 #pragma GCC unroll 8
-        for (int v = 0; v < VECTORS; ++v) x[v] = load(values + t * padded + v * LANES);
+        for (int v = 0; v < VECTORS; ++v) x[v] = load(values + v * LANES);
 #pragma GCC unroll 8
         for (int i = 0; i < COUNT; ++i) {
             const Floats weight = splat(p[i * p_stride + t]);
@@ -70,8 +120,8 @@ static void mixed_of(const float *p, int64_t p_stride, const float *values, int6
         for (int v = 0; v < VECTORS; ++v) store(out + i * stride + v * LANES, acc[i][v]);
 }
 
-template <int COUNT>
-static void mixed_rows(const float *p, int64_t p_stride, const Segment &s, int64_t padded,
+template <int COUNT, typename Kept>
+static void mixed_rows(const float *p, int64_t p_stride, const Segment<Kept> &s, int64_t padded,
                        float *out, int64_t stride) {
     int64_t d = 0;
     for (; d + 4 * LANES <= padded; d += 4 * LANES)
@@ -80,8 +130,16 @@ static void mixed_rows(const float *p, int64_t p_stride, const Segment &s, int64
         mixed_of<COUNT, 1>(p, p_stride, s.values + d, padded, s.length, out + d, stride);
 }
 
-static void mixed(const float *p, int64_t count, int64_t p_stride, const Segment &s, int64_t padded,
+template <typename Kept>
+static void mixed(float *p, int64_t count, int64_t p_stride, const Segment<Kept> &s, int64_t padded,
                   float *out, int64_t stride) {
+    if constexpr (IS_SCALED<Kept>)
+        for (int64_t t = 0; t < s.length; t += LANES) {
+            const Kept *block = s.values + t / LANES * block_size<Kept>(padded);
+            const Floats scale = load(scales_of(block, padded));
+            for (int64_t i = 0; i < count; ++i)
+                store(p + i * p_stride + t, load(p + i * p_stride + t) * scale);
+        }
     int64_t i = 0;
     for (; i + 4 <= count; i += 4)
         mixed_rows<4>(p + i * p_stride, p_stride, s, padded, out + i * stride, stride);
@@ -112,9 +170,10 @@ static inline int64_t padded_to_lanes(int64_t length) { return (length + LANES -
 // Some queries over the segments that all of them share, then each row's over its own.
 //
 // Queries lie row by row, `per_row` of each; they are scaled already. `buffer` is scratch.
+template <typename Kept>
 static void attend(const float *q, int64_t rows, int64_t per_row, int64_t depth, int64_t padded,
-                   const Segment *common, int64_t num_common, const Segment *own, float *out,
-                   std::vector<float> &buffer) {
+                   const Segment<Kept> *common, int64_t num_common, const Segment<Kept> *own,
+                   float *out, std::vector<float> &buffer) {
     int64_t shared = 0, longest = 0;
     for (int64_t c = 0; c < num_common; ++c) shared += padded_to_lanes(common[c].length);
     for (int64_t r = 0; r < rows; ++r)

@@ -32,7 +32,7 @@ struct Layer {
 struct Model {
     int64_t width, heads, key_heads, head_width, mlp_width, num_layers, vocabulary;
     int64_t is_gated;  // SwiGLU: up gives gate and up; else GELU (tanh form)
-    int64_t is_int8;
+    int64_t is_int8;   // keys and values are kept as Byte, else as float
     double attention_scale;
     const float *embedding, *positions, *cosines, *sines;
     const Layer *layers;
@@ -98,22 +98,47 @@ struct Scratch {
     std::vector<uint8_t> bytes;
 };
 
-struct Region {
+template <typename Kept> struct Region {
     const Model &m;
-    float *base;
+    Kept *base;
     int64_t capacity;
 
     int64_t padded() const { return padded_to_lanes(m.head_width); }
-    float *keys(int64_t layer, int64_t head) const {
-        return base + (layer * m.key_heads + head) * capacity * padded();
+    int64_t to_block(int64_t position) const { return position / LANES * block_size<Kept>(padded()); }
+    Kept *keys(int64_t layer, int64_t head, int64_t position) const {
+        return base + (layer * m.key_heads + head) * to_block(capacity) + to_block(position);
     }
-    float *values(int64_t layer, int64_t head) const {
-        return keys(layer, head) + m.num_layers * m.key_heads * capacity * padded();
+    Kept *values(int64_t layer, int64_t head, int64_t position) const {
+        return keys(layer, head, position) + m.num_layers * m.key_heads * to_block(capacity);
     }
-    Segment segment(int64_t layer, int64_t head, int64_t from, int64_t to) const {
-        return {keys(layer, head) + from * padded(), values(layer, head) + from * padded(), to - from};
+    Segment<Kept> segment(int64_t layer, int64_t head, int64_t from, int64_t to) const {
+        return {keys(layer, head, from), values(layer, head, from), to - from};
     }
 };
+
+// Numbers of one head and position, zeros up to whole vectors after them: in `block` from `first` on,
+// `step` apart. What is not finite poisons a scale.
+template <typename Kept>
+void keep(const float *from, int64_t width, Kept *block, int64_t lane, int64_t first, int64_t step) {
+    float inverse = 1;
+    if constexpr (IS_SCALED<Kept>) {
+        Floats most = {}, poison = {};
+        by_vectors(0, width, [&](int64_t d, int64_t n) {
+            const Floats value = load_some(from + d, n), size = magnitude(value);
+            most = select(size > most, size, most);
+            poison += value * 0.0f;
+        });
+        const float top = largest(most);
+        inverse = top > 0 ? 127.0f / top : 0.0f;
+        scales_of(block, padded_to_lanes(width))[lane] = top / 127.0f + sum(poison);
+    }
+    Kept part[LANES];
+    by_vectors(0, width, [&](int64_t d, int64_t n) {
+        const Floats value = load_some(from + d, n);
+        store(part, IS_SCALED<Kept> ? value * inverse : value);
+        for (int64_t i = 0; i < LANES; ++i) block[first + (d + i) * step] = part[i];
+    });
+}
 
 void normalise(const Norm &norm, const float *x, int64_t width, float *out) {
     float centre = 0;
@@ -166,7 +191,7 @@ void activate(float *row, int64_t width, bool is_gated) {
     }
 }
 
-class Pass {
+template <typename Kept> class Pass {
   public:
     Pass(const Model &model, const Tokens &tokens, float *logits, Scratch &scratch)
         : m(model), t(tokens), logits(logits), s(scratch),
@@ -303,15 +328,13 @@ class Pass {
             if (layer.is_rotary)
                 rotate(head, m.cosines + position * width, m.sines + position * width, width);
         }
-        const Region region{m, (float *)t.own[i], t.own_capacity[i]};
+        const Region<Kept> region{m, (Kept *)t.own[i], t.own_capacity[i]};
         const int64_t at = position - t.num_prefix[i];
         for (int64_t h = 0; h < m.key_heads; ++h) {
             const float *key = row + q_width + h * width, *value = key + kv_width;
-            float *keys = region.keys(n, h) + at / LANES * LANES * padded + at % LANES;
-            for (int64_t d = 0; d < width; ++d) keys[d * LANES] = key[d];
-            float *values = region.values(n, h) + at * padded;
-            std::memcpy(values, value, width * sizeof(float));
-            std::fill(values + width, values + padded, 0.0f);
+            const int64_t lane = at % LANES;
+            keep(key, width, region.keys(n, h, at), lane, lane, LANES);
+            keep(value, width, region.values(n, h, at), lane, lane * padded, 1);
         }
         for (int64_t d = 0; d < q_width; ++d) row[d] *= (float)m.attention_scale;
     }
@@ -328,20 +351,21 @@ class Pass {
                             s.qkv.data() + (first + r) * (q_width + 2 * kv_width) +
                                 (head * per_row + h) * width,
                             width * sizeof(float));
-        Segment common[2], own[QUERIES];
+        Segment<Kept> common[2], own[QUERIES];
         int64_t num_common = 0;
         if (t.prefix[first] && t.num_prefix[first])
-            common[num_common++] = Region{m, (float *)t.prefix[first], t.prefix_capacity[first]}.segment(
-                n, head, 0, t.num_prefix[first]);
+            common[num_common++] =
+                Region<Kept>{m, (Kept *)t.prefix[first], t.prefix_capacity[first]}.segment(
+                    n, head, 0, t.num_prefix[first]);
         int64_t from = 0;
         if (tile.is_chunk) {  // whole blocks that even the first of these tokens may see
             from = (t.position[first] - t.num_prefix[first] + 1) / LANES * LANES;
-            const Region region{m, (float *)t.own[first], t.own_capacity[first]};
+            const Region<Kept> region{m, (Kept *)t.own[first], t.own_capacity[first]};
             if (from) common[num_common++] = region.segment(n, head, 0, from);
         }
         for (int64_t r = 0; r < tile.count; ++r) {
             const int64_t i = first + r, to = t.position[i] - t.num_prefix[i] + 1;
-            own[r] = Region{m, (float *)t.own[i], t.own_capacity[i]}.segment(n, head, from, to);
+            own[r] = Region<Kept>{m, (Kept *)t.own[i], t.own_capacity[i]}.segment(n, head, from, to);
         }
         attend(queries.data(), tile.count, per_row, width, padded, common, num_common, own, out.data(),
                buffer);
@@ -351,6 +375,19 @@ class Pass {
                             &out[(r * per_row + h) * padded], width * sizeof(float));
     }
 };
+
+template <typename Kept>
+void step(const Model &model, const Tokens &tokens, float *logits, int64_t threads) {
+    static thread_local Scratch scratch;
+    std::optional<Team> team;  // its size is what the runtime grants, not what was asked for
+    Pass<Kept> pass(model, tokens, logits, scratch);
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp single
+        team.emplace(omp_get_num_threads());
+        pass.run(*team, omp_get_thread_num());
+    }
+}
 
 }  // namespace
 
@@ -407,15 +444,7 @@ void sayso_pack(const Source *sources, int64_t num_sources, int64_t depth, int64
 }
 
 void sayso_step(const Model *model, const Tokens *tokens, float *logits, int64_t threads) {
-    static thread_local Scratch scratch;
-    std::optional<Team> team;  // its size is what the runtime grants, not what was asked for
-    Pass pass(*model, *tokens, logits, scratch);
-#pragma omp parallel num_threads(threads)
-    {
-#pragma omp single
-        team.emplace(omp_get_num_threads());
-        pass.run(*team, omp_get_thread_num());
-    }
+    (model->is_int8 ? step<Byte> : step<float>)(*model, *tokens, logits, threads);
 }
 
 // One token per row of logits [rows, vocabulary] at one uniform number each, and its log-probability.

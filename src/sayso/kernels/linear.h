@@ -154,7 +154,8 @@ static void rows_int8(const uint8_t *x, int64_t stride, const float *x_scale, in
             for (int v = 0; v < TILE_VECTORS; ++v) acc[r][v] = bytes(offset + v * LANES);
         const uint8_t *part = x + g * GROUP;
         for (int64_t k = 0; k < GROUP; k += 4, w += 4 * TILE_COLUMNS) {
-            __builtin_prefetch(next.at, 0, 2);
+            __builtin_prefetch(next.at, 0, 2);  // of few rows, each has more than a cache line to fetch
+            __builtin_prefetch(next.at + 64, 0, 2);
             next.at += next.step;
             Bytes b[TILE_VECTORS];
 #pragma GCC unroll 8
@@ -222,7 +223,7 @@ static void quantise_row(const float *x, int64_t depth, uint8_t *out, float *sca
         std::memcpy(part, x + start, (depth - start < GROUP ? depth - start : GROUP) * sizeof(float));
         Floats most = {}, poison = {};
         for (int64_t i = 0; i < GROUP; i += LANES) {
-            const Floats value = load(part + i), size = select(value < 0.0f, -value, value);
+            const Floats value = load(part + i), size = magnitude(value);
             most = select(size > most, size, most);
             poison += value * 0.0f;
         }

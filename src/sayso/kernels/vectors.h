@@ -7,6 +7,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
 constexpr int TILE_ROWS = 8;
@@ -38,6 +42,34 @@ static inline Floats select(Ints mask, Floats yes, Floats no) {
     return (Floats)((mask & (Ints)yes) | (~mask & (Ints)no));
 }
 
+// A number as one of 255 levels; whoever reads it knows their scale.
+struct Byte {
+    int8_t level;
+};
+
+typedef int8_t Levels __attribute__((vector_size(LANES)));
+
+// Written out where it can be: of the general form some compilers make LANES scalar conversions.
+static inline Floats load(const Byte *from) {
+    Levels out;
+    std::memcpy(&out, from, sizeof out);
+#if defined(__AVX512F__)
+    const Ints levels = (Ints)_mm512_cvtepi8_epi32((__m128i)out);
+#elif defined(__AVX2__)
+    const Ints levels = (Ints)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from));
+#else
+    const Ints levels = __builtin_convertvector(out, Ints);
+#endif
+    return __builtin_convertvector(levels, Floats);
+}
+
+static inline void store(Byte *to, Floats value) {  // within 127 of 0
+    const float round = 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low bits
+    const Ints level = (Ints)(value + round) - (Ints)splat(round);
+    const Levels out = __builtin_convertvector(level, Levels);
+    std::memcpy(to, &out, sizeof out);
+}
+
 static inline float sum(Floats value) {
     float total = 0;
     for (int i = 0; i < LANES; ++i) total += value[i];
@@ -49,6 +81,8 @@ static inline float largest(Floats value) {
     for (int i = 1; i < LANES; ++i) found = value[i] > found ? value[i] : found;
     return found;
 }
+
+static inline Floats magnitude(Floats value) { return select(value < 0.0f, -value, value); }
 
 // e^x to about 1e-7 relative (range reduction by powers of two, then a polynomial; coefficients of
 // Cephes' expf). Below -87 it is 0; NaN stays NaN.

@@ -14,7 +14,7 @@ from sayso.kernels import library as lib
 from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.backend import drawn
-from sayso.sampling.native.cache import NativeCache, NativeSnapshot
+from sayso.sampling.native.cache import NativeSnapshot, cache_for
 from sayso.sampling.native.weights import Weights
 from sayso.sampling.network import unwrapped
 
@@ -31,7 +31,7 @@ class NativeBackend:
         self._weights = Weights(unwrapped(lm.network), is_int8=is_int8)
         self._distribution = distribution
         self._is_fresh = False
-        self._cache = self._empty()
+        self._cache = cache_for(self._weights.model, self._kernels)
         self._logits = torch.empty(0, 0)
 
     @property
@@ -48,7 +48,7 @@ class NativeBackend:
     def refresh(self) -> None:
         """Pack the weights again before the next pass, and give the memory back."""
         self._is_fresh = False
-        self._cache = self._empty()
+        self._cache = cache_for(self._weights.model, self._kernels)
 
     def reserve(self, num_slots: int, length: int) -> None:
         """Rotary tables; regions grow by themselves."""
@@ -119,11 +119,6 @@ class NativeBackend:
         if self._logits.shape[0] < rows:
             self._logits = torch.empty(rows, vocabulary)
         return self._logits[:rows]
-
-    def _empty(self) -> NativeCache:
-        model, lanes = self._weights.model, self._kernels.lanes
-        padded = -(-model.head_width // lanes) * lanes
-        return NativeCache(model.num_layers * model.key_heads, padded)
 
     def _pass(self, rows, states, num_cached, chunks, logits: Tensor) -> None:  # type: ignore[no-untyped-def]
         """One call of the kernel for some of the rows."""

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sayso.kernels.library import Library, Model
+
 FIRST_POSITIONS = 64
 """Positions of a new region; it doubles when it is full."""
 
 
 @dataclass(slots=True, eq=False)
 class Region:
-    """Keys and values of successive positions: ``[2, layers * heads, capacity, padded width]``."""
+    """Keys and values of successive positions: ``[2, layers * heads, capacity, width]``.
+
+    Within whole blocks of vectors the kernels have an order of their own.
+    """
 
     held: Tensor
 
@@ -66,9 +71,9 @@ class NativeSnapshot:
 class NativeCache:
     """Slots of regions. Regions given up are used again, so that memory is faulted in once."""
 
-    def __init__(self, num_heads: int, padded_width: int) -> None:
-        """Args: key heads of all layers together; width of a head, padded to the lanes."""
-        self._num_heads, self._width = num_heads, padded_width
+    def __init__(self, num_heads: int, width: int, dtype: torch.dtype) -> None:
+        """Args: key heads of all layers together; numbers of a position in each; what they are."""
+        self._num_heads, self._width, self._dtype = num_heads, width, dtype
         self._slots: dict[int, SlotState] = {}
         self._free: dict[int, list[Tensor]] = {}
 
@@ -136,7 +141,16 @@ class NativeCache:
         free = self._free.get(capacity)
         if free:
             return Region(free.pop())
-        return Region(torch.empty(2, self._num_heads, capacity, self._width))
+        return Region(torch.empty(2, self._num_heads, capacity, self._width, dtype=self._dtype))
 
     def _give(self, region: Region) -> None:
         self._free.setdefault(region.capacity, []).append(region.held)
+
+
+def cache_for(model: Model, kernels: Library) -> NativeCache:
+    """An empty cache as the kernels read it: bytes and their scales in int8, else float32."""
+    num_heads = model.num_layers * model.key_heads
+    padded = -(-model.head_width // kernels.lanes) * kernels.lanes
+    if model.is_int8:
+        return NativeCache(num_heads, padded + torch.float32.itemsize, torch.int8)
+    return NativeCache(num_heads, padded, torch.float32)

@@ -115,6 +115,7 @@ class Weights:
             num_layers=len(self._layers),
             vocabulary=self._network.get_output_embeddings().weight.shape[0],
             is_gated=len(family.up) == 2,
+            is_int8=self.is_int8,
             attention_scale=getattr(attention, "scaling", None) or 1 / math.sqrt(head_width),
             layers=ctypes.addressof(self._structs),
         )
