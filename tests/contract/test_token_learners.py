@@ -157,7 +157,7 @@ def test_a_frozen_trunk_stays_what_it_was_and_another_does_not(
 def test_a_resumed_learner_goes_on_bit_for_bit(name: str) -> None:
     optim = OptimOptions(lr=1e-2, warmup_steps=5, micro_batch_tokens=16)
     options: dict[str, Any] = {
-        "updates_per_step": 3, "batch_episodes": 4,
+        "updates_per_step": 3, "draws": 4,
         "replay": ReplayOptions(capacity=8, sampling="prioritised"),
     }  # fmt: skip
     one = value_learner(name, optim=optim, **options)
@@ -201,7 +201,7 @@ def test_a_memory_is_drawn_from_and_one_without_room_is_not(name: str) -> None:
 def test_what_is_drawn_depends_on_the_seed_alone(name: str) -> None:
     found = []
     for seed in (0, 0, 1):
-        made, episodes = made_on_stale_data(name, batch_episodes=3)
+        made, episodes = made_on_stale_data(name, draws=3)
         made.update(episodes, seed=seed)
         found.append(weights(made))
     assert same_bits(found[0], found[1])
@@ -212,7 +212,7 @@ def test_what_is_drawn_depends_on_the_seed_alone(name: str) -> None:
 def test_priorities_are_the_errors_of_the_episodes(name: str) -> None:
     """Of the step's own values, a mean over the tokens of each episode."""
     replay = ReplayOptions(capacity=10, sampling="prioritised", alpha=1.0)
-    made = value_learner(name, replay=replay, updates_per_step=1, batch_episodes=20)
+    made = value_learner(name, replay=replay, updates_per_step=1, draws=20)
     pair = [written(made.lm, [([END], [0], 0.25)]), written(made.lm, [([END], [1, 1], 4.0)])]
     made.update(pair, seed=0)
     # Nothing was known: the error is the target, of the second's first token what follows.
@@ -244,7 +244,7 @@ PLAN: dict[str, tuple[dict[str, Any], list[Any]]] = {
     "tasks_per_step": ({}, [2, 3]),
     "group_size": ({}, [2, 3]),
     "updates_per_step": ({}, [1, 2]),
-    "batch_episodes": ({}, [None, 2, 3]),
+    "draws": ({}, [None, 2, 3]),
     "gamma_token": ({}, [1.0, 0.9]),
     "gamma_turn": ({}, [1.0, 0.9]),
     "critic_loss": ({}, ["mse", "huber"]),
@@ -274,7 +274,7 @@ TABLES: dict[str, dict[str, tuple[dict[str, Any], list[Any]]]] = {
         "token_set": ({}, [None, 1, 2]),
         "double": ({}, [True, False]),
         "dueling": ({}, [True, False]),
-        "n_steps": ({}, [1, 2, 9]),
+        "n_step": ({}, [1, 2, 9]),
         "epsilon_start": ({}, [0.3, 0.9]),
         "epsilon_end": ({"epsilon_steps": 2}, [0.05, 0.4]),
         "epsilon_steps": ({}, [3, 100]),
@@ -323,7 +323,7 @@ def test_row_36_a_new_option_needs_an_entry_here(name: str) -> None:
     ("name", "options", "named"),
     [
         ("mc_returns", {"updates_per_step": 0}, "updates_per_step"),
-        ("mc_returns", {"batch_episodes": 4, "replay": NO_MEMORY}, "batch_episodes"),
+        ("mc_returns", {"draws": 4, "replay": NO_MEMORY}, "draws"),
         ("mc_returns", {"alpha_cql": -1.0}, "alpha_cql"),
         ("ilql", {"tau": 1.0}, "tau"),
         ("ilql", {"tau": 0.9, "backup": "sarsa"}, "tau"),
@@ -334,7 +334,7 @@ def test_row_36_a_new_option_needs_an_entry_here(name: str) -> None:
         ("ilql", {"alpha_cql": 0.0, "cql_tokens": 3}, "cql_tokens"),
         ("mc_returns", {"train_lm": False, "bc_coef": 0.5}, "bc_coef"),
         ("token_dqn", {"epsilon_start": 1.5}, "epsilon_start"),
-        ("token_dqn", {"n_steps": 0}, "n_steps"),
+        ("token_dqn", {"n_step": 0}, "n_step"),
         ("token_dqn", {"cql_tokens": 3}, "cql_tokens"),
         ("token_dqn", {"gamma_token": 1.5}, "gamma_token"),
     ],

@@ -93,12 +93,12 @@ def episode_of(made: Any, end: EndReason = EndReason.TRUNCATED) -> Any:
 
 
 @pytest.mark.parametrize("double", [True, False])
-@pytest.mark.parametrize("n_steps", [1, 2, 3, 99])
+@pytest.mark.parametrize("n_step", [1, 2, 3, 99])
 @pytest.mark.parametrize("end", [EndReason.TRUNCATED, EndReason.TERMINATED])
 def test_t13_targets_are_n_rewards_and_the_best_that_follows(
-    double: bool, n_steps: int, end: EndReason
+    double: bool, n_step: int, end: EndReason
 ) -> None:
-    made = randomised(double=double, n_steps=n_steps, gamma_token=0.9, gamma_turn=0.8)
+    made = randomised(double=double, n_step=n_step, gamma_token=0.9, gamma_turn=0.8)
     episode = episode_of(made, end)
     with torch.no_grad():
         output = made.lm.network(input_ids=torch.tensor([episode.ids()]), output_hidden_states=True)
@@ -108,19 +108,19 @@ def test_t13_targets_are_n_rewards_and_the_best_that_follows(
         best = slow[torch.arange(len(slow)), chosen]
     values = best[[0, 1, 3, 4]].tolist()
     wanted = n_step(
-        [0.0, 3.0, 0.0, 7.0], values, n=n_steps, turn_ends=[False, True, False, True],
+        [0.0, 3.0, 0.0, 7.0], values, n=n_step, turn_ends=[False, True, False, True],
         final_value=best[-1].item() if end is EndReason.TRUNCATED else 0.0,
         gamma_token=0.9, gamma_turn=0.8,
     )  # fmt: skip
     assert targets_of(made, [episode])[0] == pytest.approx(wanted.tolist(), abs=1e-12)
-    if n_steps == 99 and end is EndReason.TERMINATED:
+    if n_step == 99 and end is EndReason.TERMINATED:
         discounts = np.array([1.0, 0.9, 0.9 * 0.8, 0.9 * 0.8 * 0.9])
         assert wanted[0] == pytest.approx(discounts @ np.array([0.0, 3.0, 0.0, 7.0]))
 
 
 def test_t12_a_cut_off_episode_goes_on_and_one_that_ended_does_not() -> None:
     """Reward 1 for ever, discount 0.9: 10."""
-    made = value_learner("token_dqn", gamma_turn=0.9, dueling=False, n_steps=5)
+    made = value_learner("token_dqn", gamma_turn=0.9, dueling=False, n_step=5)
     for heads in (made.heads.online, made.heads.target):
         with torch.no_grad():
             heads.action.project.bias.fill_(10.0)
@@ -143,7 +143,7 @@ def test_t14_turns_change_no_target_without_a_discount(gamma: float) -> None:
 def test_t15_what_the_environment_says_between_turns_changes_no_target() -> None:
     found = []
     for count in (1, 2, 7):
-        made = value_learner("token_dqn", gamma_token=0.9, gamma_turn=0.8, n_steps=2)
+        made = value_learner("token_dqn", gamma_token=0.9, gamma_turn=0.8, n_step=2)
         made._best = lambda hidden, also: torch.arange(len(hidden)).double().sin()
         turns = [([END], [0, 1], 0.5), ([1] * count, [0, END], -0.25), ([0] * count, [1, 1], 2.0)]
         found.append(targets_of(made, [written(made.lm, turns, end=EndReason.TRUNCATED)]))

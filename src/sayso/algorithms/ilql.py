@@ -41,7 +41,7 @@ class ILQLOptions:
         group_size: Attempts at each.
         updates_per_step: Optimiser steps per update: the replay ratio, where each draws as many
             episodes as are new.
-        batch_episodes: Episodes of an optimiser step, drawn from memory; unset: as many as are new.
+        draws: Episodes of an optimiser step, drawn from memory; unset: as many as are new.
         gamma_token: Discount between tokens of one turn.
         gamma_turn: Discount from one turn to the next.
         backup: What follows is worth: ``"expectile"``: V of the next context; ``"sarsa"``: the
@@ -69,7 +69,7 @@ class ILQLOptions:
     tasks_per_step: int = 64
     group_size: int = 1
     updates_per_step: int = 1
-    batch_episodes: int | None = None
+    draws: int | None = None
     gamma_token: float = 1.0
     gamma_turn: float = 0.99
     backup: Literal["expectile", "sarsa"] = "expectile"
@@ -91,7 +91,7 @@ class ILQLOptions:
     def __post_init__(self) -> None:
         check_memory(
             tasks_per_step=self.tasks_per_step, group_size=self.group_size,
-            updates_per_step=self.updates_per_step, batch_episodes=self.batch_episodes,
+            updates_per_step=self.updates_per_step, draws=self.draws,
             replay=self.replay,
         )  # fmt: skip
         check_discounts(self.gamma_token, self.gamma_turn, 1.0)
@@ -189,7 +189,7 @@ class ILQL:
             return nothing_to_learn(kept)
         return learn(
             self.core, kept, self.memory, self._terms, num_updates=options.updates_per_step,
-            batch_episodes=options.batch_episodes, seed=seed, after_step=self._follow,
+            draws=options.draws, seed=seed, after_step=self._follow,
         )  # fmt: skip
 
     def _terms(self, batch: Batch, row: PackedRow, weight: Tensor) -> RowTerms:

@@ -46,7 +46,7 @@ class MCReturnsOptions:
         group_size: Attempts at each.
         updates_per_step: Optimiser steps per update: the replay ratio, where each draws as many
             episodes as are new.
-        batch_episodes: Episodes of an optimiser step, drawn from memory; unset: as many as are new.
+        draws: Episodes of an optimiser step, drawn from memory; unset: as many as are new.
         gamma_token: Discount between tokens of one turn.
         gamma_turn: Discount from one turn to the next.
         critic_loss: ``"mse"``, or ``"huber"`` (δ = 1), which outliers move less.
@@ -67,7 +67,7 @@ class MCReturnsOptions:
     tasks_per_step: int = 64
     group_size: int = 1
     updates_per_step: int = 1
-    batch_episodes: int | None = None
+    draws: int | None = None
     gamma_token: float = 1.0
     gamma_turn: float = 1.0
     critic_loss: CriticLoss = "mse"
@@ -83,7 +83,7 @@ class MCReturnsOptions:
     def __post_init__(self) -> None:
         check_memory(
             tasks_per_step=self.tasks_per_step, group_size=self.group_size,
-            updates_per_step=self.updates_per_step, batch_episodes=self.batch_episodes,
+            updates_per_step=self.updates_per_step, draws=self.draws,
             replay=self.replay,
         )  # fmt: skip
         check_discounts(self.gamma_token, self.gamma_turn, 1.0)
@@ -171,7 +171,7 @@ class MCReturns:
             return nothing_to_learn(kept)
         return learn(
             self.core, kept, self.memory, self._terms, num_updates=options.updates_per_step,
-            batch_episodes=options.batch_episodes, seed=seed,
+            draws=options.draws, seed=seed,
         )  # fmt: skip
 
     def _terms(self, batch: Batch, row: PackedRow, weight: Tensor) -> RowTerms:

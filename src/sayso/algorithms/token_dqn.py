@@ -49,14 +49,14 @@ class TokenDQNOptions:
         group_size: Attempts at each.
         updates_per_step: Optimiser steps per update: the replay ratio, where each draws as many
             episodes as are new.
-        batch_episodes: Episodes of an optimiser step, drawn from memory; unset: as many as are new.
+        draws: Episodes of an optimiser step, drawn from memory; unset: as many as are new.
         gamma_token: Discount between tokens of one turn.
         gamma_turn: Discount from one turn to the next.
         token_set: Choose among so many likeliest tokens of the model and, in learning, the one in
             the data; 0: among all. Unset: all up to 1 024 tokens, else 32.
         double: Let the heads that learn choose the token that their slow copy values.
         dueling: Value contexts by a head of their own.
-        n_steps: Rewards before bootstrapping. Above 1, targets credit what an old policy did next,
+        n_step: Rewards before bootstrapping. Above 1, targets credit what an old policy did next,
             uncorrected.
         critic_loss: ``"huber"`` (δ = 1), or ``"mse"``.
         alpha_cql: Weight of the cross-entropy that pushes tokens down which the data lack; for data
@@ -82,13 +82,13 @@ class TokenDQNOptions:
     tasks_per_step: int = 64
     group_size: int = 1
     updates_per_step: int = 4
-    batch_episodes: int | None = None
+    draws: int | None = None
     gamma_token: float = 1.0
     gamma_turn: float = 0.99
     token_set: int | None = None
     double: bool = True
     dueling: bool = True
-    n_steps: int = 1
+    n_step: int = 1
     critic_loss: CriticLoss = "huber"
     alpha_cql: float = 0.0
     cql_tokens: int = 0
@@ -107,12 +107,12 @@ class TokenDQNOptions:
     def __post_init__(self) -> None:
         check_memory(
             tasks_per_step=self.tasks_per_step, group_size=self.group_size,
-            updates_per_step=self.updates_per_step, batch_episodes=self.batch_episodes,
+            updates_per_step=self.updates_per_step, draws=self.draws,
             replay=self.replay,
         )  # fmt: skip
         check_discounts(self.gamma_token, self.gamma_turn, 1.0)
         check_positive(
-            critic_lr=self.critic_lr, n_steps=self.n_steps, target_every=self.target_every,
+            critic_lr=self.critic_lr, n_step=self.n_step, target_every=self.target_every,
             epsilon_steps=self.epsilon_steps, explore_temperature=self.explore_temperature,
         )  # fmt: skip
         check_weights(
@@ -237,7 +237,7 @@ class TokenDQN:
         self.explorer.sync()
         update = learn(
             self.core, kept, self.memory, self._terms, num_updates=options.updates_per_step,
-            batch_episodes=options.batch_episodes, seed=seed, after_step=self._follow,
+            draws=options.draws, seed=seed, after_step=self._follow,
         )  # fmt: skip
         return replace(update, metrics={**update.metrics, "explore/epsilon": epsilon})
 
@@ -274,7 +274,7 @@ class TokenDQN:
         after = dict(zip(row.final_episode, final, strict=True))
         found = [
             n_step(
-                token_rewards(batch.episodes[index]), values, n=options.n_steps,
+                token_rewards(batch.episodes[index]), values, n=options.n_step,
                 final_value=after.get(index, 0.0), turn_ends=turn_ends(batch.episodes[index]),
                 gamma_token=options.gamma_token, gamma_turn=options.gamma_turn,
             )

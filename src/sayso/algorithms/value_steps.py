@@ -49,7 +49,7 @@ def learn(  # where the episodes come from, and what is done with them
     terms_of: TermsOf,
     *,
     num_updates: int,
-    batch_episodes: int | None,
+    draws: int | None,
     seed: int,
     after_step: Callable[[], None] = lambda: None,
 ) -> Update:
@@ -61,7 +61,7 @@ def learn(  # where the episodes come from, and what is done with them
         memory: Where they go; one without room leaves every step to the new episodes, all of them.
         terms_of: The loss.
         num_updates: Steps.
-        batch_episodes: Episodes of a step that are drawn; ``None``: as many as are new.
+        draws: Episodes of a step that are drawn; ``None``: as many as are new.
         seed: Decides the draws.
         after_step: Called after each step that was taken: targets follow here.
     """
@@ -72,7 +72,7 @@ def learn(  # where the episodes come from, and what is done with them
     for number in range(num_updates):
         drawn = Drawn(episodes=kept.episodes, weights=np.ones(len(kept.episodes)), serials=[])
         if memory.options.capacity:
-            count = batch_episodes or len(kept.episodes)
+            count = draws or len(kept.episodes)
             drawn = memory.draw(count, seed=derive(seed, "draw", number), version=core.version)
         outcome, errors = _step(core, drawn, terms_of)
         if outcome.skipped is not None:  # what spoils one step spoils the next
@@ -135,7 +135,7 @@ def check_memory(
     tasks_per_step: int,
     group_size: int,
     updates_per_step: int,
-    batch_episodes: int | None,
+    draws: int | None,
     replay: ReplayOptions,
 ) -> None:
     """Refuse steps of nothing, and a size of draws that are not made.
@@ -144,9 +144,9 @@ def check_memory(
         ValueError: Naming the option.
     """
     check_plan(tasks_per_step, group_size)
-    check_positive(updates_per_step=updates_per_step, batch_episodes=batch_episodes)
-    if batch_episodes is not None and not replay.capacity:
+    check_positive(updates_per_step=updates_per_step, draws=draws)
+    if draws is not None and not replay.capacity:
         raise ValueError(
-            f"batch_episodes has no effect with replay.capacity = 0, got {batch_episodes}: every "
+            f"draws has no effect with replay.capacity = 0, got {draws}: every "
             "step is on all new episodes"
         )

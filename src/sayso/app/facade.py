@@ -20,7 +20,6 @@ from sayso.app.assemble import (
     require_playable,
     rollout_limits,
 )
-from sayso.app.callbacks import callbacks_of
 from sayso.app.cards import card, reward_in_words
 from sayso.app.config import RunConfig, load_config
 from sayso.app.extend import remember

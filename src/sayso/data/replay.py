@@ -84,6 +84,7 @@ class Replay:
         self._kept: dict[int, Episode] = {}
         self._lines: dict[int, bytes] = {}
         self._priority: dict[int, float] = {}
+        self._written: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         """Episodes remembered."""
@@ -100,6 +101,7 @@ class Replay:
         A new episode gets the greatest priority there is, so that each is drawn at least once.
         """
         interrupt.hold()
+        self._written = {}
         for episode in episodes:
             serial = self.num_seen
             self._kept[serial] = episode
@@ -144,6 +146,7 @@ class Replay:
         """
         if not np.isfinite(np.asarray(errors, np.float64)).all():
             raise ValueError(f"a TD error is not finite: {list(errors)[:5]}")
+        self._written = {}
         for serial, error in zip(serials, errors, strict=True):
             if serial in self._priority:
                 self._priority[serial] = abs(float(error)) + 1e-6
@@ -168,16 +171,23 @@ class Replay:
         return chances
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Everything but the count, as tensors: text of the ledger, ends of lines, priorities."""
-        text = NEWLINE.join(self._lines.values())
-        return {
-            "replay.episodes": torch.frombuffer(bytearray(text or NEWLINE), dtype=torch.uint8),
-            "replay.serials": torch.tensor(list(self._kept), dtype=torch.int64),
-            "replay.priorities": torch.tensor(list(self._priority.values()), dtype=torch.float64),
-        }
+        """Everything but the count, as tensors: lines of the ledger, serials, priorities.
+
+        The loop asks more often than anything changes, so they are kept until something does.
+        """
+        if not self._written:
+            text = NEWLINE.join(self._lines.values())
+            priorities = list(self._priority.values())
+            self._written = {
+                "replay.episodes": torch.frombuffer(bytearray(text or NEWLINE), dtype=torch.uint8),
+                "replay.serials": torch.tensor(list(self._kept), dtype=torch.int64),
+                "replay.priorities": torch.tensor(priorities, dtype=torch.float64),
+            }
+        return self._written
 
     def load_tensors(self, tensors: dict[str, Tensor], *, num_seen: int) -> None:
         """Undo ``state_tensors``."""
+        self._written = {}
         serials = [int(serial) for serial in tensors["replay.serials"].tolist()]
         lines = bytes(tensors["replay.episodes"].cpu().numpy().tobytes()).split(NEWLINE)
         lines = lines[: len(serials)]
