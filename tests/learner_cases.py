@@ -176,11 +176,12 @@ def randomise_critic(lm: LanguageModel, *, seed: int = 5) -> None:
             parameter.normal_()
 
 
-def perturb(lm: LanguageModel, *, seed: int = 6, scale: float = 0.1) -> None:
-    """Move the policy away from where it is."""
+def perturb(lm: LanguageModel, *, seed: int = 6, scale: float = 0.1, q_heads: bool = True) -> None:
+    """Move the policy away from where it is, and unless told otherwise what values steer it."""
+    kept = ("value_head.",) if q_heads else ("value_head.", "q_heads.")
     with seeded(seed), torch.no_grad():
         for name, parameter in lm.trainable().items():
-            if not name.startswith(("value_head.", "q_heads.")):
+            if not name.startswith(kept):
                 parameter.add_(torch.randn(parameter.shape, dtype=parameter.dtype), alpha=scale)
 
 

@@ -70,9 +70,9 @@ def randomise_heads(made: Any, *, seed: int = 5) -> None:
 def made_on_stale_data(name: str, **more: Any) -> tuple[Any, list[Episode]]:
     """A learner that has left its reference and the policy that sampled; its critics know much."""
     made = learner(name, **more)
-    perturb(made.lm, scale=0.05, seed=1)
+    perturb(made.lm, scale=0.05, seed=1, q_heads=False)
     episodes = mixed_batch(made.lm)
-    perturb(made.lm, scale=0.03)
+    perturb(made.lm, scale=0.03, q_heads=False)
     randomise_heads(made)
     return made, episodes
 

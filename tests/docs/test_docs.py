@@ -188,7 +188,16 @@ def test_every_option_is_documented_as_its_record_says() -> None:
 
 COMMANDS = {
     "train": ["--set", "--resume", "--run", "--seed", "--tensorboard", "--json"],
-    "eval": ["--split", "--episodes", "--checkpoint", "--seed", "--json", "--beta", "--decode"],
+    "eval": [
+        "--audit",
+        "--split",
+        "--episodes",
+        "--checkpoint",
+        "--seed",
+        "--json",
+        "--beta",
+        "--decode",
+    ],
     "chat": ["--checkpoint", "--seed", "--max-new-tokens"],
     "list": ["--json"],
     "doctor": ["--set", "--json"],

@@ -93,12 +93,12 @@ def episode_of(made: Any, end: EndReason = EndReason.TRUNCATED) -> Any:
 
 
 @pytest.mark.parametrize("double", [True, False])
-@pytest.mark.parametrize("n_step", [1, 2, 3, 99])
+@pytest.mark.parametrize("steps", [1, 2, 3, 99])
 @pytest.mark.parametrize("end", [EndReason.TRUNCATED, EndReason.TERMINATED])
 def test_t13_targets_are_n_rewards_and_the_best_that_follows(
-    double: bool, n_step: int, end: EndReason
+    double: bool, steps: int, end: EndReason
 ) -> None:
-    made = randomised(double=double, n_step=n_step, gamma_token=0.9, gamma_turn=0.8)
+    made = randomised(double=double, n_step=steps, gamma_token=0.9, gamma_turn=0.8)
     episode = episode_of(made, end)
     with torch.no_grad():
         output = made.lm.network(input_ids=torch.tensor([episode.ids()]), output_hidden_states=True)
@@ -108,12 +108,12 @@ def test_t13_targets_are_n_rewards_and_the_best_that_follows(
         best = slow[torch.arange(len(slow)), chosen]
     values = best[[0, 1, 3, 4]].tolist()
     wanted = n_step(
-        [0.0, 3.0, 0.0, 7.0], values, n=n_step, turn_ends=[False, True, False, True],
+        [0.0, 3.0, 0.0, 7.0], values, n=steps, turn_ends=[False, True, False, True],
         final_value=best[-1].item() if end is EndReason.TRUNCATED else 0.0,
         gamma_token=0.9, gamma_turn=0.8,
     )  # fmt: skip
     assert targets_of(made, [episode])[0] == pytest.approx(wanted.tolist(), abs=1e-12)
-    if n_step == 99 and end is EndReason.TERMINATED:
+    if steps == 99 and end is EndReason.TERMINATED:
         discounts = np.array([1.0, 0.9, 0.9 * 0.8, 0.9 * 0.8 * 0.9])
         assert wanted[0] == pytest.approx(discounts @ np.array([0.0, 3.0, 0.0, 7.0]))
 

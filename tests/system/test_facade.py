@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 import sayso
 from sayso.algorithms.optim import OptimOptions
+from sayso.app import sweep
 from sayso.app.assemble import require_playable
 from sayso.config.load import load_toml
 from sayso.envs.tinylang import TinyLangEnv
@@ -22,7 +23,6 @@ from sayso.errors import (
     UnknownOptionError,
 )
 from sayso.kernels.library import library
-from sayso.sampling import make
 
 TINY: dict[str, Any] = {
     "tiny": {"tokens": ["a", "b"], "width": 16, "layers": 1, "heads": 2},
@@ -300,13 +300,13 @@ def test_what_is_odd_in_a_run_that_is_there_is_told_and_does_not_stop_it(
 def test_every_prediction_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     made = sayso.RLOO("tiny", "sayso/TinyLang-v0", **TINY, precision="int8")
     asked: list[str] = []
-    plain = make.make_engine
+    plain = sweep.make_engine
 
     def note(lm: Any, options: Any) -> Any:
         asked.append(options.precision)
         return plain(lm, options)
 
-    monkeypatch.setattr(make, "make_engine", note)
+    monkeypatch.setattr(sweep, "make_engine", note)
     made.predict("x", deterministic=True)
     assert asked == ["exact"]
     assert "float32" in made.learner.policy().engine.path

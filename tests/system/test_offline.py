@@ -227,7 +227,10 @@ def test_an_environment_is_needed_unless_stored_episodes_are_all_there_is(
 def _evaluate(path: Path) -> None:
     from sayso.cli import evaluate
 
-    evaluate.run(path, split=None, episodes=1, checkpoint="last", seed=0, as_json=False)
+    evaluate.run(
+        path, split=None, episodes=1, checkpoint="last", seed=0, beta=None, decode="sampled",
+        audit=0, as_json=False,
+    )  # fmt: skip
 
 
 def test_missing_files_show_before_a_model_is_loaded() -> None:
