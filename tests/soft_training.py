@@ -35,6 +35,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "q_sharp": {"critic_lr": 0.2, **Q_SHARP},
 }
 OFFLINE: dict[str, dict[str, Any]] = {name: {"lr": 1e-2} for name in SOFT_MODES}
+ONLINE: dict[str, dict[str, Any]] = {
+    # Half of what is learnt from are the best tenth: "bab" is said once in 170 sentences at first.
+    "soft_pcl": {"replay": ReplayOptions(capacity=1_000, sampling="success")},
+    "soft_trajectory": {"replay": ReplayOptions(capacity=1_000, sampling="success")},
+    "soft_td": {
+        "replay": ReplayOptions(capacity=2_000), "target_rate": 0.3, "updates_per_step": 2,
+    },
+}  # fmt: skip
+"""Beside ``SETTINGS``. One-step values need more steps, and a quick target: runs are short here."""
 ONLINE_STEPS = {0.5: 100, 0.1: 200}
 OFFLINE_STEPS = 400
 
@@ -86,7 +95,7 @@ def played(made: Any, count: int, *, seed: int, step: int = 0) -> list[Episode]:
 def train_online(name: str, *, beta: float, seed: int, **changes: Any) -> dict[str, list[float]]:
     """Collect, remember, learn from what is drawn; repeat."""
     steps = changes.pop("steps", ONLINE_STEPS[beta])
-    changes = {"replay": ReplayOptions(capacity=1_000), **changes}
+    changes = {**ONLINE.get(name, {}), **changes}
     if name == "q_sharp":  # four steps per update; what is remembered never grows old
         fading = {"schedule": "linear", "total_steps": 4 * steps}
         changes = {"optim": fading, **changes, "replay": ReplayOptions()}
@@ -136,6 +145,7 @@ if __name__ == "__main__":
                 tables = [train(name, beta=beta, seed=seed) for seed in range(seeds)]
                 runs = [described(table, beta) for table in tables]
                 shares = [run.objective / run.optimum for run in runs]
+                near = sum(share >= 0.95 for share in shares)
                 print(f"{name} beta {beta} {way}: J - beta KL {min(shares):.4f} to "
-                      f"{max(shares):.4f} of the optimum; greatest Q says",
+                      f"{max(shares):.4f} of the optimum, {near} of {seeds} at 95 %; says",
                       *(greedy_in_q(table) for table in tables), flush=True)  # fmt: skip
