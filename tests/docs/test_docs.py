@@ -166,7 +166,7 @@ def test_every_option_is_documented_as_its_record_says() -> None:
 
 COMMANDS = {
     "train": ["--set", "--resume", "--run", "--seed", "--tensorboard", "--json"],
-    "eval": ["--split", "--episodes", "--checkpoint", "--seed", "--json"],
+    "eval": ["--split", "--episodes", "--checkpoint", "--seed", "--audit", "--json"],
     "chat": ["--checkpoint", "--seed", "--max-new-tokens"],
     "list": ["--json"],
     "doctor": ["--set", "--json"],
