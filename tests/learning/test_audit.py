@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from learner_cases import learner
+from learner_cases import END, learner, written
 from tinylang_training import policy_table, reference_lm
 from typer.testing import CliRunner
 
@@ -18,7 +18,7 @@ from sayso.cli.main import app
 from sayso.envs.registry import source
 from sayso.envs.tinylang_math import sequences
 from sayso.errors import EnvContractError
-from sayso.evaluation.audit import AuditReport, audit
+from sayso.evaluation.audit import AuditReport, _return, audit
 from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import Policy, SamplingOptions
 from sayso.types import Episode
@@ -95,6 +95,15 @@ def test_same_seed_same_report_and_its_form_is_stable() -> None:
     assert told["num_prefixes"] == 6
     assert told["rank_correlation"]["n"] == 6
     assert "rank correlation with returns" in str(one)
+
+
+def test_a_return_is_counted_from_the_prefix_on_with_the_critics_discounts() -> None:
+    """Two turns of two tokens: 0.5 inside a turn, 0.25 from one to the next."""
+    made = learner("a2c")
+    turns = [([END], [0, END], 4.0), ([0], [1, END], 8.0)]
+    episode = written(made.lm, turns)
+    told = ActionValues(values=np.zeros(4), kind="q", gamma_token=0.5, gamma_turn=0.25)
+    assert [_return(episode, told, place) for place in range(4)] == [2.5, 5.0, 4.0, 8.0]
 
 
 def test_learners_with_a_critic_say_so() -> None:

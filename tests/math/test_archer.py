@@ -249,8 +249,10 @@ def test_redrawn_utterances_follow_the_policy_in_each_context() -> None:
         assert abs(counts[y] - expected) <= 4.5 * (expected + 1) ** 0.5, y
 
 
-def expected_targets(made: ArCHer, episodes: Sequence[Episode]) -> list[Tensor]:
-    """What Q should say of each turn, as the loss has it: from the gradient at heads of zero."""
+def expected_targets(
+    made: ArCHer, episodes: Sequence[Episode], redrawn: Sequence[Episode] = ()
+) -> list[Tensor]:
+    """What Q and V should say of each turn, twin by twin, as the losses are told."""
     seen: list[Tensor] = []
     import sayso.algorithms.archer as module
 
@@ -262,7 +264,7 @@ def expected_targets(made: ArCHer, episodes: Sequence[Episode]) -> list[Tensor]:
 
     module.value_loss = keep  # type: ignore[assignment]
     try:
-        for online, target in made.critic._parts(episodes, ()):
+        for online, target in made.critic._parts(episodes, redrawn):
             made._critic_loss(online, target, 1.0)
     finally:
         module.value_loss = original
@@ -367,16 +369,12 @@ def test_v_is_a_mean_over_what_the_policy_would_say_when_asked_for_that() -> Non
     drawn = redraw(made.core, kept, seed=5)
     said = ["".join("abE"[i] for i in e.turns[0].action_ids) for e in drawn]
     assert said != ["aE", "bab"]
-    seen: list[list[float]] = []
-    loss = made._critic_loss
-
-    def keep(online: Any, target: Any, count: float) -> Any:
-        with torch.no_grad():
-            seen.append(made.critic.heads.q_target[0](target.redrawn).tolist())
-        return loss(online, target, count)
-
-    made.critic.learn(kept, keep, rate=0.1, redrawn=drawn)
-    assert seen[0] == pytest.approx([REWARDS[y] for y in said], abs=1e-8)
+    q, v, other_q, other_v = expected_targets(made, kept, drawn)
+    for wanted in (v, other_v):
+        assert wanted.tolist() == pytest.approx([REWARDS[y] for y in said], abs=1e-8)
+    assert q.tolist() == other_q.tolist() == [REWARDS["aE"], REWARDS["bab"]]
+    _, v, *_ = expected_targets(made, kept)
+    assert v.tolist() == pytest.approx([REWARDS["aE"], REWARDS["bab"]], abs=1e-8)
 
 
 def test_the_advantage_takes_the_lesser_of_the_twins() -> None:
@@ -524,10 +522,10 @@ def test_every_state_of_a_long_game_finds_its_successor_when_batches_are_joined(
     made = archer(gamma_turn=1.0)
     cut = EndReason.TRUNCATED
     turns = [([END], [0], 1.0), ([1], [1], 2.0), ([0], [0, 1], 4.0)]
-    mixed = [written(made.lm, turns, end=cut, final_ids=[0]), sentence(made.lm, "bab", 8.0),
+    mixed = [sentence(made.lm, "bab", 8.0), written(made.lm, turns, end=cut, final_ids=[0]),
              written(made.lm, turns[:1], task="u", end=cut)]  # fmt: skip
     ((online, _),) = made.critic._parts(mixed, ())
-    assert online.states.following.tolist() == [1, 2, 5, -1, 6]
-    assert online.reward.tolist() == [1, 2, 4, 8, 1]
+    assert online.states.following.tolist() == [-1, 2, 3, 5, 6]
+    assert online.reward.tolist() == [8, 1, 2, 4, 1]
     assert isinstance(made.critic, UtteranceCritic)
     assert replace(online).said.shape[0] == 5

@@ -235,7 +235,7 @@ class UtteranceCritic:
                 self._known[key] = utterance_states(self._core, batch.rows[0], batch)
         known = self._known[key]
         earned = [turn.reward or 0.0 for turn in episode.turns]
-        return replace(known, reward=torch.tensor(earned).to(known.reward))
+        return replace(known, reward=known.reward.new_tensor(earned))
 
     @torch.no_grad()
     def _said(self, redrawn: Sequence[Episode], episodes: Sequence[Episode]) -> list[Tensor]:

@@ -66,7 +66,7 @@ def utterance_states(core: Core, row: PackedRow, batch: Batch) -> UtteranceState
             following=torch.tensor(following, device=hidden.device),
         ),
         said=hidden.index_select(0, row.place[last]),
-        reward=torch.tensor([turn.reward or 0.0 for turn in turns]).to(row.logprob_sampled),
+        reward=row.logprob_sampled.new_tensor([turn.reward or 0.0 for turn in turns]),
     )
 
 
