@@ -77,7 +77,7 @@ def greedy_sentence(made: Any, *, beta: float = 1000.0) -> str:
     """What the engine says when it always takes the likeliest token; large β: the best value."""
     words = source("sayso/TinyLang-v0")
     (episode,) = collect(
-        made.acting_as(ActingOptions(beta=beta), greedy=True), words.open().tasks("train"), words,
+        made.acting_as(beta=beta, greedy=True), words.open().tasks("train"), words,
         group_size=1, seed=0, path=("say",), limits=RolloutLimits(),
     )  # fmt: skip
     return "".join("abE"[token] for token in episode.turns[0].action_ids)

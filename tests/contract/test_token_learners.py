@@ -22,7 +22,7 @@ from learner_cases import (
 )
 from value_cases import NO_MEMORY, RECORDS, VALUE_LEARNERS, value_learner
 
-from sayso.algorithms.acting import ActingOptions, Steered
+from sayso.algorithms.acting import Actable, ActingOptions
 from sayso.algorithms.base import Learner, LearnerState
 from sayso.algorithms.optim import OptimOptions
 from sayso.data.replay import ReplayOptions
@@ -67,7 +67,7 @@ def made_on_stale_data(name: str, **more: Any) -> tuple[Any, Any]:
 def test_it_is_a_learner_that_values_steer(name: str) -> None:
     made = value_learner(name)
     assert isinstance(made, Learner)
-    assert isinstance(made, Steered)
+    assert isinstance(made, Actable)
 
 
 @every_learner

@@ -10,7 +10,7 @@ import torch
 from learner_cases import END, tiny_lm
 from value_cases import exact, table_of, value_learner
 
-from sayso.algorithms.acting import ActingOptions, Steered, steered
+from sayso.algorithms.acting import Actable, ActingOptions, steered
 from sayso.algorithms.kl import KLOptions
 from sayso.envs.registry import source
 from sayso.envs.tinylang_math import prefixes, reference, soft_optimum
@@ -123,15 +123,15 @@ def test_t9_an_untrained_learner_says_what_its_model_says(name: str) -> None:
     plain = made.core.acting(make_engine(made.lm, sampling))
     assert said(made.sampler()) == said(made.policy()) == said(plain)
     other = randomised(name)
-    assert said(other.acting_as(ActingOptions(beta=0.0))) == said(plain)
+    assert said(other.acting_as(beta=0.0)) == said(plain)
     assert said(other.policy()) != said(plain)
-    assert said(other.acting_as(ActingOptions(beta=1.0))) != said(other.policy())
+    assert said(other.acting_as(beta=1.0)) != said(other.policy())
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_greedy_decoding_takes_the_likeliest_of_what_values_make_of_the_model(name: str) -> None:
     made = randomised(name, acting=ActingOptions(beta=1.0))
-    assert isinstance(made, Steered)
+    assert isinstance(made, Actable)
     for ids, logprobs in said(made.acting_as(greedy=True), num=3):
         assert logprobs == (0.0,) * len(ids)
         text = [END]

@@ -228,7 +228,7 @@ def _evaluate(path: Path) -> None:
     from sayso.cli import evaluate
 
     evaluate.run(
-        path, split=None, episodes=1, checkpoint="last", seed=0, beta=None, decode="sampled",
+        path, split=None, episodes=1, checkpoint="last", seed=0, beta=None, decode=None,
         audit=0, as_json=False,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from learner_cases import END, mixed_batch, plain_logprobs, randomise_critic, ti
 from tiny_models import ARCHITECTURES, Pair, in_double
 from torch import Tensor
 
+from sayso.algorithms.grading import graded
 from sayso.data.batch import Batch, PackedRow, pack
 from sayso.errors import EpisodeError
 from sayso.models.distribution import Distribution
@@ -267,9 +268,21 @@ def test_row_05_attempts_at_one_task_with_different_prompts_are_refused() -> Non
         written(lm, [([END, 1], [1, END], 0.0)], task="same", sample=1),
     ]
     with pytest.raises(EpisodeError, match=r"group of task same.*different prompts"):
-        pack(mixed, max_tokens=100)
+        graded(mixed, min_group=2)
+    assert graded(mixed).episodes == mixed  # nothing is compared
     shuffled = [with_task(mixed[1], "other", 0), mixed[0]]
-    assert len(pack(shuffled, max_tokens=100).rows) == 1
+    assert graded(shuffled, min_group=1).episodes == shuffled
+
+
+def test_what_is_remembered_of_one_task_may_have_begun_with_different_prompts() -> None:
+    lm = tiny_lm()
+    mixed = [
+        written(lm, [([END, 0], [1, END], 1.0)], task="same"),
+        written(lm, [([END, 1, 1], [0, END], 0.0)], task="same", sample=1),
+    ]
+    (row,) = pack(mixed, max_tokens=100).rows
+    assert row.ids.tolist() == [END, 0, 1, END, END, 1, 1, 0, END]
+    assert row.tree.tolist() == [0] * 4 + [1] * 5
 
 
 def test_a_failed_episode_is_never_packed() -> None:

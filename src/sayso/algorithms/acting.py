@@ -43,6 +43,10 @@ class ActingOptions:
     adv_clip_max: float | None = None
     topk_before: int = 0
 
+    def at(self, beta: float | None) -> ActingOptions:
+        """The same with another β, if one is given."""
+        return self if beta is None else replace(self, beta=beta)
+
     def __post_init__(self) -> None:
         check_weights(beta=self.beta, topk_before=self.topk_before)
         if self.adv_clip_max is not None and not abs(self.adv_clip_max) < float("inf"):
@@ -50,11 +54,14 @@ class ActingOptions:
 
 
 @runtime_checkable
-class Steered(Protocol):
-    """A learner whose policy is a language model steered by values."""
+class Actable(Protocol):
+    """A learner whose policy is more than the language model: values steer or choose."""
 
-    def acting_as(self, acting: ActingOptions | None = None, *, greedy: bool = False) -> Policy:
-        """Its policy under other options of acting, or always at its likeliest token."""
+    def acting_as(self, *, greedy: bool = False) -> Policy:
+        """Its policy, drawn or always the likeliest, whatever the options say.
+
+        Where values steer decoding, ``beta`` says how strongly, instead of the options.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sayso.credit.group import most_varied
+from sayso.errors import EpisodeError
 from sayso.metrics import Mean
 from sayso.types import Episode
 
@@ -71,11 +72,22 @@ def graded(
         episodes: Valid episodes of one step.
         min_group: Fewest attempts at a task that a method can use; 2 where attempts are compared.
         train_on: Keep so many attempts at each task, those whose returns vary most; ``None``: all.
+
+    Raises:
+        EpisodeError: If attempts that are compared began with different prompts.
     """
     usable = [e for e in episodes if e.return_ is not None and e.num_action_tokens]
     by_task: dict[str, list[Episode]] = {}
     for episode in usable:
         by_task.setdefault(episode.task.id, []).append(episode)
+    if min_group > 1:
+        for task, group in by_task.items():
+            if len({episode.turns[0].observation_ids for episode in group}) > 1:
+                raise EpisodeError(
+                    where=f"group of task {task}",
+                    problem="mixes different prompts, so its attempts cannot be compared.",
+                    fix="Give different problems different task ids.",
+                )
     too_small = {task for task, group in by_task.items() if len(group) < min_group}
     kept = [e for e in usable if e.task.id not in too_small]
     groups = [group for task, group in by_task.items() if task not in too_small]

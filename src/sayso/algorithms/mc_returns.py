@@ -159,9 +159,9 @@ class MCReturns:
         """The same."""
         return self.core.policy()
 
-    def acting_as(self, acting: ActingOptions | None = None, *, greedy: bool = False) -> Policy:
-        """The policy under other options of acting; see ``Steered``."""
-        guide = steering(self.heads.advantage, acting or self.options.acting)
+    def acting_as(self, *, beta: float | None = None, greedy: bool = False) -> Policy:
+        """The policy at another β, or always at its likeliest token; see ``Actable``."""
+        guide = steering(self.heads.advantage, self.options.acting.at(beta))
         return self.core.acting(steered_engine(self.lm, self.sampling, guide, greedy=greedy))
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:

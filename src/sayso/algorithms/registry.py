@@ -43,7 +43,7 @@ ALGORITHMS: dict[str, Any] = {
     "candidate_sac": CandidateSAC,
     "candidate_dqn": CandidateDQN,
 }
-ON_POLICY = frozenset({"grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo"})
+ON_POLICY = frozenset({"grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo", "archer"})
 """They learn from what their own policy has just sampled, never from a stored data set."""
 OFFLINE_ONLY = frozenset({"bc", "awr", "offline_archer"})
 """They learn from a stored data set and do not play."""

@@ -200,9 +200,9 @@ class TokenDQN:
         """The steered policy alone."""
         return self.core.policy()
 
-    def acting_as(self, acting: ActingOptions | None = None, *, greedy: bool = False) -> Policy:
-        """The policy under other options of acting; see ``Steered``."""
-        guide = self._guide(acting or self.options.acting)
+    def acting_as(self, *, beta: float | None = None, greedy: bool = False) -> Policy:
+        """The policy at another β, or always at its likeliest token; see ``Actable``."""
+        guide = self._guide(self.options.acting.at(beta))
         return self.core.acting(steered_engine(self.lm, self.sampling, guide, greedy=greedy))
 
     def _guide(self, acting: ActingOptions, *, is_exploring: bool = False) -> Guide:

@@ -68,12 +68,13 @@ def learn(  # where the episodes come from, and what is done with them
     core.sync()  # what the sampler remembers of the rollout is memory for the update
     if memory.options.capacity:
         memory.push(kept.episodes)
+    version = core.version  # the new episodes are of this age, whatever steps follow
     parts, skipped, num_steps = [kept.metrics], list[Skipped](), 0
     for number in range(num_updates):
         drawn = Drawn(episodes=kept.episodes, weights=np.ones(len(kept.episodes)), serials=[])
         if memory.options.capacity:
             count = draws or len(kept.episodes)
-            drawn = memory.draw(count, seed=derive(seed, "draw", number), version=core.version)
+            drawn = memory.draw(count, seed=derive(seed, "draw", number), version=version)
         outcome, errors = _step(core, drawn, terms_of)
         if outcome.skipped is not None:  # what spoils one step spoils the next
             skipped.append(outcome.skipped)

@@ -225,7 +225,7 @@ class Agent:
         num_episodes: int = 100,
         seed: int = 0,
         beta: float | None = None,
-        decode: Decode = "sampled",
+        decode: Decode | None = None,
     ) -> EvalReport:
         """Mean return with its interval, per reward part; changes nothing. See ``evaluate``."""
         return evaluate(
@@ -293,7 +293,7 @@ def evaluate(
     num_episodes: int = 100,
     seed: int = 0,
     beta: float | None = None,
-    decode: Decode = "sampled",
+    decode: Decode | None = None,
 ) -> EvalReport:
     """Mean return of an agent with its 95 % interval, per part of the reward.
 
@@ -304,7 +304,8 @@ def evaluate(
         num_episodes: How many.
         seed: Same seed, same weights: same report.
         beta: How strongly values steer, for algorithms that have some, instead of ``acting.beta``.
-        decode: ``"sampled"``, or ``"greedy"``: the likeliest token each time.
+        decode: ``"sampled"``, or ``"greedy"``: the likeliest token or candidate each time. Unset:
+            as the options say; sampled, where they say nothing.
     """
     if not isinstance(model, Agent):
         raise OptionValueError(
@@ -327,6 +328,6 @@ def evaluate(
         limits=rollout_limits(model.config.env),
     )
     is_same = other is model.source or (other.spec is not None and other.spec == model.source.spec)
-    if is_same and beta is None and decode == "sampled":
+    if is_same and beta is None and decode is None:
         model.last_report = report
     return report

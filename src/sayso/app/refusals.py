@@ -65,6 +65,11 @@ def is_steered(config: RunConfig) -> bool:
     return hasattr(config.algorithm, "acting")
 
 
+def has_beta(config: RunConfig) -> bool:
+    """Whether a β says at the time of acting how strongly values steer."""
+    return is_steered(config) or config.algorithm.type == "q_sharp"
+
+
 def refuse_unused_by_values(config: RunConfig) -> None:
     """Refuse what does nothing for a policy that values steer: it has an engine of its own."""
     if is_steered(config):
@@ -158,7 +163,8 @@ def _refuse_data(config: RunConfig) -> None:
             where="data.path",
             problem=f"{algorithm.type} learns from episodes that its own policy has just sampled, "
             "not from stored ones.",
-            fix="Leave it out, or choose bc, filtered_bc, awr or a value-based algorithm.",
+            fix="Leave it out, or choose bc, filtered_bc, awr, offline_archer or another algorithm "
+            "of values.",
         )
     online = (*ONLINE, *getattr(algorithm, "online", ()))
     names = [name for name in online if hasattr(algorithm, name)]

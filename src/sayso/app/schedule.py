@@ -18,17 +18,15 @@ LEAVE_OUT = (
 def num_optimiser_steps(config: RunConfig, env: EnvSource) -> int:
     """Optimiser steps that a run's episodes come to, if none fails and no pass is cut short."""
     algorithm: Any = config.algorithm
-    total = config.train.total_episodes
-    if config.data.path is not None:
-        num_kept = config.data.batch_episodes
-        minibatches = min(getattr(algorithm, "minibatches", 1), num_kept)
-        return -(-total // num_kept) * _passes(algorithm) * int(minibatches)
-    num_tasks = min(algorithm.tasks_per_step, len(env.open().tasks(config.train.split)))
-    num_updates = -(-total // max(1, num_tasks * algorithm.group_size))
+    num_kept = per_update = config.data.batch_episodes
+    if config.data.path is None:
+        num_tasks = min(algorithm.tasks_per_step, len(env.open().tasks(config.train.split)))
+        num_kept = num_tasks * (getattr(algorithm, "train_on", None) or algorithm.group_size)
+        per_update = max(1, num_tasks * algorithm.group_size)
+    num_updates = -(-config.train.total_episodes // per_update)
     own = getattr(algorithm, "num_optimiser_steps", None)
     if own is not None:  # steps that do not go with the episodes of an update
         return int(own(num_updates))
-    num_kept = num_tasks * (getattr(algorithm, "train_on", None) or algorithm.group_size)
     minibatches = min(getattr(algorithm, "minibatches", 1), max(1, num_kept))
     return int(num_updates) * _passes(algorithm) * int(minibatches)
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sayso.algorithms.acting import ActingOptions, Steered
+from sayso.algorithms.acting import Actable
 from sayso.algorithms.base import Learner
 from sayso.app.config import RunConfig
-from sayso.app.refusals import is_steered
+from sayso.app.refusals import has_beta
 from sayso.envs.registry import EnvSource
 from sayso.errors import OptionValueError
 from sayso.evaluation.evaluate import evaluate
@@ -28,12 +28,12 @@ class Acted:
 
     Attributes:
         beta: Weight of the advantages; ``None``: that of the run, or none at all.
-        decode: Drawn, or the likeliest token each time.
+        decode: Drawn, or the likeliest each time; ``None``: as the run says.
         report: What came of it.
     """
 
     beta: float | None
-    decode: Decode
+    decode: Decode | None
     report: EvalReport
 
     def to_json(self) -> dict[str, Any]:
@@ -42,26 +42,34 @@ class Acted:
 
 
 def policy_as(
-    learner: Learner, config: RunConfig, *, beta: float | None = None, decode: Decode = "sampled"
+    learner: Learner,
+    config: RunConfig,
+    *,
+    beta: float | None = None,
+    decode: Decode | None = None,
 ) -> Policy:
     """A learner's policy, acting otherwise than its options say.
 
     Args:
         learner: Whose.
         config: Its configuration.
-        beta: Weight of the advantages; ``None``: as the options say.
-        decode: ``"greedy"``: the likeliest token each time.
+        beta: How strongly values steer; ``None``: as the options say.
+        decode: ``"sampled"``; ``"greedy"``: the likeliest token or candidate each time; ``None``:
+            as the options say, which is sampled where they say nothing.
 
     Raises:
-        OptionValueError: If β is asked of an algorithm without values.
+        OptionValueError: If β is asked of an algorithm without values, or is out of range.
     """
     if beta is not None:
-        acting = _acting(config, beta)
-        return _steered(learner).acting_as(acting, greedy=decode == "greedy")
-    if decode == "sampled":
+        refuse_beta(config)
+    if isinstance(learner, Actable) and (beta is not None or decode is not None):
+        at: dict[str, Any] = {} if beta is None else {"beta": beta}
+        try:
+            return learner.acting_as(greedy=decode == "greedy", **at)
+        except ValueError as error:
+            raise OptionValueError(where="beta", problem=f"{error}.", fix="Change it.") from error
+    if decode != "greedy":
         return learner.policy()
-    if isinstance(learner, Steered):
-        return learner.acting_as(greedy=True)
     exactly = dataclasses.replace(
         config.sampling, temperature=1.0, top_k=1, top_p=1.0, min_p=0.0, precision="exact"
     )
@@ -74,33 +82,12 @@ def refuse_beta(config: RunConfig) -> None:
     Raises:
         OptionValueError: Naming the algorithm.
     """
-    if not is_steered(config):
+    if not has_beta(config):
         raise OptionValueError(
             where="beta",
             problem=f"does nothing: no values steer what {config.algorithm.type} has learnt.",
             fix="Leave it out.",
         )
-
-
-def _acting(config: RunConfig, beta: float) -> ActingOptions:
-    """The run's options of acting with another β."""
-    refuse_beta(config)
-    own: ActingOptions = config.algorithm.acting  # type: ignore[union-attr]
-    try:
-        return dataclasses.replace(own, beta=beta)
-    except ValueError as error:
-        raise OptionValueError(where="beta", problem=f"{error}.", fix="Use 0 or more.") from error
-
-
-def _steered(learner: Learner) -> Steered:
-    """The learner as what its configuration says it is.
-
-    Raises:
-        TypeError: A learner with options of acting that cannot act so is a bug of ours.
-    """
-    if not isinstance(learner, Steered):
-        raise TypeError(f"{type(learner).__name__} has options of acting, and no acting_as")
-    return learner
 
 
 def sweep(  # noqa: PLR0913  # what to measure, and how each time
@@ -109,7 +96,7 @@ def sweep(  # noqa: PLR0913  # what to measure, and how each time
     env: EnvSource,
     *,
     betas: Sequence[float | None],
-    decodes: Sequence[Decode],
+    decodes: Sequence[Decode | None],
     split: str,
     num_episodes: int,
     seed: int,

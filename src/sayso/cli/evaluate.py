@@ -26,7 +26,7 @@ def run(
     checkpoint: str,
     seed: int,
     beta: str | None,
-    decode: str,
+    decode: str | None,
     audit: int,
     as_json: bool,
 ) -> None:
@@ -74,8 +74,9 @@ def _table(rows: list[Acted]) -> list[str]:
     for row in rows:
         mean = row.report.mean
         beta = "run's" if row.beta is None else f"{row.beta:g}"
+        decode = row.decode or "run's"
         lines.append(
-            f"{beta:>8} {row.decode:>8} {mean.mean:>10.4f} {mean.low:>10.4f} "
+            f"{beta:>8} {decode:>8} {mean.mean:>10.4f} {mean.low:>10.4f} "
             f"{mean.high:>10.4f} {len(row.report.returns):>9}"
         )
     return lines
@@ -97,13 +98,15 @@ def _betas(text: str | None) -> list[float | None]:
         ) from error
 
 
-def _decodes(text: str) -> list[Decode]:
+def _decodes(text: str | None) -> list[Decode | None]:
     """Ways of decoding between commas.
 
     Raises:
         OptionValueError: If one is unknown.
     """
-    found: list[Decode] = []
+    if text is None:
+        return [None]
+    found: list[Decode | None] = []
     for part in text.split(","):
         if part == "sampled":
             found.append("sampled")

@@ -89,9 +89,10 @@ def eval_(
         str | None,
         typer.Option(help="How strongly values steer, one row for each, e.g. 0,1,4,16."),
     ] = None,
-    decode: Annotated[str, typer.Option(help="sampled, greedy or both: greedy,sampled.")] = (
-        "sampled"
-    ),
+    decode: Annotated[
+        str | None,
+        typer.Option(help="sampled, greedy or greedy,sampled; unset: as the run says."),
+    ] = None,
     audit: Annotated[
         int, typer.Option(help="Also check the critic, at so many prefixes; 0: no.", min=0)
     ] = 0,

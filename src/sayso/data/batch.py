@@ -133,7 +133,7 @@ def pack(
     device: torch.device | str = "cpu",
     skip: Collection[int] = (),
 ) -> Batch:
-    """Pack episodes; attempts at one task share its prompt.
+    """Pack episodes; attempts at one task that began with one prompt share it.
 
     Args:
         episodes: Valid ones, each with at least one action token.
@@ -144,9 +144,9 @@ def pack(
         skip: Indices of episodes to leave out of the rows, because they have no gradient.
 
     Raises:
-        EpisodeError: If attempts at one task began with different prompts, or an episode failed.
+        EpisodeError: If an episode failed, or holds no action.
     """
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
     for index, episode in enumerate(episodes):
         if episode.end is EndReason.FAILED or episode.num_action_tokens == 0:
             raise EpisodeError(
@@ -154,18 +154,11 @@ def pack(
                 problem="failed or holds no action, so it cannot be trained on.",
                 fix="Leave invalid episodes out.",
             )
-        if index not in skip:
-            groups.setdefault(episode.task.id, []).append(index)
+        if index not in skip:  # of one task, remembered from other steps, prompts may differ
+            prompt = episode.turns[0].observation_ids
+            groups.setdefault((episode.task.id, prompt), []).append(index)
     trees: list[list[int]] = []
-    for task_id, members in groups.items():
-        prompt = episodes[members[0]].turns[0].observation_ids
-        for index in members:
-            if episodes[index].turns[0].observation_ids != prompt:
-                raise EpisodeError(
-                    where=f"group of task {task_id}",
-                    problem="mixes different prompts, so its attempts cannot be compared.",
-                    fix="Give different problems different task ids.",
-                )
+    for (_, prompt), members in groups.items():
         trees += _trees(episodes, members, len(prompt), max_tokens)
     rows: list[list[list[int]]] = []
     used = 0

@@ -90,7 +90,8 @@ def _write(lm: LanguageModel, directory: Path, card: CardData) -> None:
     lm.tokenizer.save_pretrained(directory)
     for head, name in ((lm.value_head, VALUE_HEAD), (lm.q_heads, Q_HEADS)):
         if head is not None:
-            tensors = {n: t.detach().contiguous() for n, t in head.state_dict().items()}
+            # Clones: the trunk of a critic of its own may hold one weight under two names.
+            tensors = {n: t.detach().clone() for n, t in head.state_dict().items()}
             save_file(tensors, directory / name)
     if lm.has_adapter:
         _write_adapter(lm, directory / ADAPTER, base=_public_name(card.base_model))
