@@ -69,8 +69,6 @@ REPLAYED: dict[str, Case] = {
 MEMORIES = [ReplayOptions(), ReplayOptions(capacity=0), ReplayOptions(capacity=7)]
 HISTOGRAM = {"returns": "histogram", "low": -1.0, "high": 3.0, "bins": 9}
 UTTERANCES: dict[str, Case] = {
-    "tasks_per_step": ({}, [2, 3]),
-    "group_size": ({}, [2, 3]),
     "gamma_turn": ({}, [0.9, 0.5]),
     "critic_updates": ({}, [1, 2]),
     "critic_lr": ({}, [1e-3, 1e-2]),
@@ -158,6 +156,8 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
         "critic_lr": ({}, [1e-3, 1e-2]),
     },
     ArCHerOptions: UTTERANCES | {
+        "tasks_per_step": ({}, [2, 3]),
+        "group_size": ({}, [2, 3]),
         "critic_batch": ({}, [2, 5]),
         "value_actions": ({}, ["data", "policy"]),
         "actor_states": ({}, ["fresh", "replay"]),

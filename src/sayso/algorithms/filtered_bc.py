@@ -140,10 +140,9 @@ class FilteredBC:
             if outcomes[-1].skipped is not None:
                 break
         returns = [e.return_ or 0.0 for e in best]
-        metrics = {
-            "replay/episodes": Mean(len(self.replay), 1),
-            "replay/best_return": Mean(float(sum(returns)), len(returns)),
-        }
+        metrics = {"replay/episodes": Mean(len(self.replay), 1)}
+        if returns:
+            metrics["replay/best_return"] = Mean(float(sum(returns)), len(returns))
         return as_update(outcomes, metrics=kept.metrics | metrics, warnings=kept.warnings)
 
     def _young(self) -> list[Episode]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Skipped, Update
-from sayso.algorithms.checks import check_plan, check_positive
+from sayso.algorithms.checks import check_positive
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import nothing_to_learn
 from sayso.algorithms.grading import graded
@@ -42,8 +42,6 @@ class OfflineArCHerOptions:
     """Options of ``OfflineArCHer``; written in a run file under ``[algorithm]``.
 
     Attributes:
-        tasks_per_step: Different tasks per update.
-        group_size: Attempts at each.
         gamma_turn: Discount from one utterance to the next; inside one there is none.
         tau: Expectile of V among what was said: 0.5 its mean, towards 1 its best.
         critic_updates: Optimiser steps of the critic per update, each on all its episodes.
@@ -58,8 +56,6 @@ class OfflineArCHerOptions:
     """
 
     type: Literal["offline_archer"] = "offline_archer"
-    tasks_per_step: int = 64
-    group_size: int = 1
     gamma_turn: float = 0.99
     tau: float = 0.9
     critic_updates: int = 4
@@ -72,7 +68,6 @@ class OfflineArCHerOptions:
     max_weight: float = MAX_WEIGHT
 
     def __post_init__(self) -> None:
-        check_plan(self.tasks_per_step, self.group_size)
         check_positive(critic_lr=self.critic_lr, max_weight=self.max_weight)
         for name in ("critic_updates", "actor_updates"):
             if getattr(self, name) < 1:
@@ -146,9 +141,7 @@ class OfflineArCHer:
             q_heads=heads,
         )  # fmt: skip
         self.critic = UtteranceCritic(self.core, heads, options.trunk)
-        self.plan = RolloutPlan(
-            tasks_per_step=options.tasks_per_step, group_size=options.group_size
-        )
+        self.plan = RolloutPlan(tasks_per_step=1, group_size=1)  # it plays nothing
 
     def sampler(self) -> Policy:
         """The policy itself."""

@@ -282,18 +282,19 @@ class QSharp:
 
     def _unforeseen(self, episodes: Sequence[Episode]) -> Fatal | None:
         """A return that the head has no outcome for: nothing learnt from it would be right."""
+        slack = 1e-9 * max(1.0, self.options.high - self.options.low)  # sums of floats
         for episode in episodes:
             to_go = _to_go(episode)
             low, high = float(to_go.min()), float(to_go.max())
             where = f"task {episode.task.id} earned"
             if self.options.returns == "success":
-                odd = [r for r in to_go.tolist() if r not in (0.0, 1.0)]
+                odd = [r for r in to_go.tolist() if min(abs(r), abs(r - 1)) > slack]
                 if odd:
                     return Fatal(
                         problem=f"{where} {odd[0]:g} from a token on, which is neither 0 nor 1.",
                         fix="Set algorithm.returns = 'histogram', with low and high.",
                     )
-            elif low < self.options.low or high > self.options.high:
+            elif low < self.options.low - slack or high > self.options.high + slack:
                 return Fatal(
                     problem=f"{where} from {low:g} to {high:g}, outside of [{self.options.low:g}, "
                     f"{self.options.high:g}].",

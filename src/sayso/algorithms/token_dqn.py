@@ -222,9 +222,12 @@ class TokenDQN:
             epsilon = self.epsilon if is_exploring else 0.0
             if epsilon == 0:
                 return moved
+            heat = self.sampling.temperature  # which the engine divides by, after this
             soft = (plain / self.options.explore_temperature).log_softmax(-1)
-            rest = moved.log_softmax(-1) + math.log1p(-epsilon) if epsilon < 1 else -torch.inf
-            return torch.logaddexp(soft + math.log(epsilon), torch.as_tensor(rest).to(soft))
+            known = (moved / heat).log_softmax(-1)
+            rest = known + math.log1p(-epsilon) if epsilon < 1 else -torch.inf
+            mixed = torch.logaddexp(soft + math.log(epsilon), torch.as_tensor(rest).to(soft))
+            return heat * mixed
 
         return guide
 

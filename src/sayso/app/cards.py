@@ -11,7 +11,7 @@ from typing import Any
 from sayso.app.assemble import env_source
 from sayso.app.config import RunConfig
 from sayso.app.origin import Origin, origin_or_plain, write_saved
-from sayso.app.refusals import is_steered
+from sayso.app.refusals import is_beside
 from sayso.envs.registry import EnvSource
 from sayso.evaluation.evaluate import EvalReport
 from sayso.models.lm import LanguageModel
@@ -34,7 +34,7 @@ def card(config: RunConfig, origin: Origin, report: EvalReport | None, *, reward
         reward=reward,
         report=report.to_json() if report else None,
         is_trained=origin.num_learns > 0,
-        is_steered=is_steered(config),
+        is_steered=is_beside(config),
     )
 
 
@@ -74,7 +74,7 @@ def export_policy(
             report=report,
             run=f"{run.name}, step {step}" if is_trained else f"{run.name}, before training",
             is_trained=is_trained,
-            is_steered=is_steered(config),
+            is_steered=is_beside(config),
         ),
     )
     fp(Failpoint.EXPORT)

@@ -192,6 +192,7 @@ class Agent:
         *,
         deterministic: bool = False,
         seed: int = 0,
+        choices: Sequence[str] = (),
     ) -> str:
         """The policy's action for one observation.
 
@@ -199,6 +200,7 @@ class Agent:
             observation: Text, or chat messages: ``[{"role": "user", "content": "Hello"}]``.
             deterministic: Take the likeliest token each time, or the best candidate.
             seed: Decides the draw otherwise.
+            choices: Actions to choose from, for algorithms that value candidates.
 
         Raises:
             OptionValueError: If the observation is neither.
@@ -212,6 +214,7 @@ class Agent:
                 new_ids=policy.chat.prompt(observation_of(observation, where="predict")),
                 seed=derive(seed, "predict"),
                 max_new_tokens=policy.max_new_tokens,
+                choices=tuple(choices),
             )
         )
         (completion,) = engine.poll()

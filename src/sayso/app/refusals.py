@@ -65,6 +65,17 @@ def is_steered(config: RunConfig) -> bool:
     return hasattr(config.algorithm, "acting")
 
 
+def is_beside(config: RunConfig) -> bool:
+    """Whether the policy is more than the language model's weights: heads steer it or choose."""
+    return is_steered(config) or config.algorithm.type in HEADS_ONLY
+
+
+def trains_heads_only(config: RunConfig) -> bool:
+    """Whether the language model stays as it is."""
+    is_frozen = not getattr(config.algorithm, "train_lm", True)
+    return is_frozen or config.algorithm.type in HEADS_ONLY
+
+
 def has_beta(config: RunConfig) -> bool:
     """Whether a β says at the time of acting how strongly values steer."""
     return is_steered(config) or config.algorithm.type == "q_sharp"
@@ -114,7 +125,7 @@ def _refuse_unused_clips(config: RunConfig) -> None:
 
 def _refuse_training_of_frozen(config: RunConfig) -> None:
     """What says how the language model trains, for an algorithm that trains only what it adds."""
-    if config.algorithm.type in HEADS_ONLY:
+    if trains_heads_only(config):
         reason = f"with {config.algorithm.type}, which leaves the language model as it is"
         refuse_changed(
             config.model, "model", ("lora",), reason=reason, fix="Leave the language model alone"

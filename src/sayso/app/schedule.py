@@ -18,17 +18,38 @@ LEAVE_OUT = (
 def num_optimiser_steps(config: RunConfig, env: EnvSource) -> int:
     """Optimiser steps that a run's episodes come to, if none fails and no pass is cut short."""
     algorithm: Any = config.algorithm
-    num_kept = per_update = config.data.batch_episodes
+    num_kept, num_updates = config.data.batch_episodes, _num_updates(config, env)
     if config.data.path is None:
         num_tasks = min(algorithm.tasks_per_step, len(env.open().tasks(config.train.split)))
         num_kept = num_tasks * (getattr(algorithm, "train_on", None) or algorithm.group_size)
-        per_update = max(1, num_tasks * algorithm.group_size)
-    num_updates = -(-config.train.total_episodes // per_update)
     own = getattr(algorithm, "num_optimiser_steps", None)
     if own is not None:  # steps that do not go with the episodes of an update
         return int(own(num_updates))
     minibatches = min(getattr(algorithm, "minibatches", 1), max(1, num_kept))
     return int(num_updates) * _passes(algorithm) * int(minibatches)
+
+
+def _refuse_endless_warm_up(config: RunConfig, env: EnvSource) -> None:
+    """Refuse a run in which the policy never trains: its critic learns first."""
+    warm_up = getattr(config.algorithm, "warmup_updates", 0)
+    num_updates = _num_updates(config, env)
+    if warm_up and warm_up >= num_updates:
+        raise OptionValueError(
+            where="algorithm.warmup_updates",
+            problem=f"is {warm_up}, and the run makes {num_updates} updates: only the critic would "
+            "learn.",
+            fix="Set fewer, or raise train.total_episodes.",
+        )
+
+
+def _num_updates(config: RunConfig, env: EnvSource) -> int:
+    """Updates that a run's episodes come to."""
+    algorithm: Any = config.algorithm
+    per_update = config.data.batch_episodes
+    if config.data.path is None:
+        num_tasks = min(algorithm.tasks_per_step, len(env.open().tasks(config.train.split)))
+        per_update = max(1, num_tasks * algorithm.group_size)
+    return -(-config.train.total_episodes // per_update)
 
 
 def _passes(algorithm: Any) -> int:
@@ -47,6 +68,7 @@ def refuse_standstill(config: RunConfig, env: EnvSource, *, fix: str = LEAVE_OUT
     Raises:
         OptionValueError: With both numbers of steps.
     """
+    _refuse_endless_warm_up(config, env)
     optim = config.optim
     if optim.schedule == "constant":
         return
