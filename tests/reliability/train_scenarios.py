@@ -77,6 +77,24 @@ SCENARIOS: dict[str, dict[str, Any]] = {
             "replay": {"capacity": 12},
         },
     },
+    "token_dqn": {
+        **TINYLANG,
+        "algorithm": {
+            "type": "token_dqn", "tasks_per_step": 1, "group_size": 8, "epsilon_steps": 9,
+            "updates_per_step": 2, "target_every": 3, "target_rate": 0.5,
+            "replay": {"capacity": 20, "sampling": "prioritised"},
+        },
+        "optim": {},
+    },
+    "candidate_dqn": {
+        **SMALL_MAZE,
+        "algorithm": {
+            "type": "candidate_dqn", "tasks_per_step": 3, "group_size": 2, "explore": "epsilon",
+            "epsilon_decisions": 60, "updates_per_step": 2, "batch_decisions": 8, "target_every": 3,
+            "replay": {"capacity": 16},
+        },
+        "optim": {},
+    },
     "awr_stored": {
         **TINYLANG,
         "algorithm": {"type": "awr", "beta": 0.5},

@@ -182,9 +182,9 @@ class QSharp:
             beta: Unset: the one of the options.
             greedy: Take the likeliest token.
         """
-        return self.core.acting(
-            self._engine(self.options.beta if beta is None else beta, greedy=greedy)
-        )
+        weight = self.options.beta if beta is None else beta
+        check_positive(beta=weight)
+        return self.core.acting(self._engine(weight, greedy=greedy))
 
     def _engine(self, beta: float, *, greedy: bool = False) -> Engine:
         """Filters come before the steering; the temperature stays with the engine."""
