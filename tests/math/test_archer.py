@@ -341,8 +341,8 @@ def test_t14_the_tokens_of_an_utterance_are_one_decision_and_are_not_discounted(
 def test_the_critic_ends_at_the_values_of_the_game() -> None:
     """Two turns, first answer 3/4 a, second 1/2 each: Q and V in closed form, discount 1/2."""
     lm = tiny_lm(width=16, loud=10.0)
-    made = archer(lm, gamma_turn=0.5, replay=NO_MEMORY, critic_lr=3e-3, trunk="copy", polyak=0.2,
-                  optim=OptimOptions(lr=1e-2, max_grad_norm=10.0))  # fmt: skip
+    made = archer(lm, gamma_turn=0.5, replay=NO_MEMORY, critic_lr=3e-3, trunk="copy",
+                  critic_batch=64, optim=OptimOptions(lr=1e-2, max_grad_norm=10.0))  # fmt: skip
     game = [two_turns(lm, *y) for y in GAME]
     batch = weighted(game, [3 / 8, 3 / 8, 1 / 8, 1 / 8], 8)
     for _ in range(1200):
