@@ -43,7 +43,7 @@ ONLINE: dict[str, dict[str, Any]] = {
         "replay": ReplayOptions(capacity=2_000), "target_rate": 0.3, "updates_per_step": 2,
     },
 }  # fmt: skip
-"""Beside ``SETTINGS``. One-step values need more steps, and a quick target: runs are short here."""
+"""At β = 0.1. One-step values need more steps, and a quick target: runs are short here."""
 ONLINE_STEPS = {0.5: 100, 0.1: 200}
 OFFLINE_STEPS = 400
 
@@ -95,7 +95,8 @@ def played(made: Any, count: int, *, seed: int, step: int = 0) -> list[Episode]:
 def train_online(name: str, *, beta: float, seed: int, **changes: Any) -> dict[str, list[float]]:
     """Collect, remember, learn from what is drawn; repeat."""
     steps = changes.pop("steps", ONLINE_STEPS[beta])
-    changes = {**ONLINE.get(name, {}), **changes}
+    plain = {"replay": ReplayOptions(capacity=1_000)}
+    changes = {**(ONLINE.get(name, plain) if beta == 0.1 else plain), **changes}
     if name == "q_sharp":  # four steps per update; what is remembered never grows old
         fading = {"schedule": "linear", "total_steps": 4 * steps}
         changes = {"optim": fading, **changes, "replay": ReplayOptions()}

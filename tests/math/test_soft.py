@@ -191,36 +191,49 @@ def test_t6_the_losses_of_every_sub_path_are_zero_at_the_optimum_only(beta: floa
             assert found[place, len(y)] == pytest.approx(1e-4 / (2 * beta), rel=1e-6)
 
 
-def tabular_losses(
-    mode: str, logits: Tensor, values: Tensor, behind: Tensor, beta: float
-) -> Tensor:
-    """What SoftQ minimises, in expectation over the reference's sentences: an old data set."""
-    total = torch.zeros((), dtype=torch.float64)
-    reference_logits = torch.tensor([REF[c] for c in CONTEXTS], dtype=torch.float64).log()
-    for y, reward in REWARDS.items():
-        where = [CONTEXTS.index(y[:i]) for i in range(len(y))]
-        what = [LETTERS.index(x) for x in y]
-        logprob, ref = logits.log_softmax(-1)[where, what], reference_logits[where, what]
-        value, is_action = values[where], torch.ones(len(y), dtype=torch.bool)
-        ratio = (logprob - ref).detach()
-        rewards = torch.tensor([0.0] * (len(y) - 1) + [reward], dtype=torch.float64)
+class EverySentence:
+    """All sentences of TinyLang in one row, each weighted by its chance under the reference."""
+
+    def __init__(self) -> None:
+        sentences = list(REWARDS)
+        self.context = torch.tensor(
+            [CONTEXTS.index(y[:i]) for y in sentences for i in range(len(y))]
+        )
+        self.token = torch.tensor([LETTERS.index(x) for y in sentences for x in y])
+        self.sequence = torch.tensor([n for n, y in enumerate(sentences) for _ in y])
+        self.returns = torch.tensor([REWARDS[y] for y in sentences], dtype=torch.float64)
+        chance = [probability(REF, y) for y in sentences]
+        self.chance = torch.tensor(chance, dtype=torch.float64)
+        self.is_last = torch.cat([self.sequence[1:] != self.sequence[:-1], torch.tensor([True])])
+        self.first = torch.cat([torch.tensor([0]), self.is_last.nonzero()[:-1, 0] + 1])
+        same = self.sequence[:, None] == self.sequence
+        self.ahead = torch.triu(same.double())  # adds up what comes, in one's own sentence
+        self.ref = torch.tensor([REF[c] for c in CONTEXTS], dtype=torch.float64).log()
+
+    def loss(
+        self, mode: str, logits: Tensor, values: Tensor, behind: Tensor, beta: float
+    ) -> Tensor:
+        """What SoftQ minimises, in expectation over the reference's sentences: an old data set."""
+        logprob = logits.log_softmax(-1)[self.context, self.token]
+        ref, value = self.ref[self.context, self.token], values[self.context]
+        is_action = torch.ones_like(self.is_last)
+        cost = beta * (logprob - ref).detach()
+        reward = torch.where(self.is_last, self.returns[self.sequence], 0.0)
+        target = self.ahead @ (reward - cost)
         if mode == "td":
-            after = torch.cat([behind[where[1:]], torch.zeros(1, dtype=torch.float64)])
-            target = rewards + after - beta * ratio
-        else:
-            target = torch.tensor(soft_to_go(rewards.numpy(), ratio.numpy(), beta=beta))
+            after = torch.where(self.is_last, 0.0, behind[self.context.roll(-1)])
+            target = reward + after - cost
+        weight = self.chance[self.sequence]
         if mode == "trajectory":
             actor = soft_trajectory(
-                logprob, ref, value[:1].detach(), torch.tensor([reward], dtype=torch.float64),
-                is_action, sequence=torch.zeros_like(torch.tensor(where)), beta=beta,
-                num_in_step=1.0,
+                logprob, ref, value[self.first].detach(), self.returns, is_action,
+                sequence=self.sequence, beta=beta, num_in_step=1.0, weight=self.chance,
             )  # fmt: skip
         else:
-            actor = soft_bellman(logprob, ref, value.detach(), target + beta * ratio, is_action,
-                                 beta=beta, num_in_step=1.0)  # fmt: skip
-        critic = value_loss(value, target, is_action, num_actions_in_step=1.0)
-        total = total + probability(REF, y) * (actor.value + critic.value)
-    return total
+            actor = soft_bellman(logprob, ref, value.detach(), target + cost, is_action,
+                                 beta=beta, num_in_step=1.0, weight=weight)  # fmt: skip
+        critic = value_loss(value, target, is_action, num_actions_in_step=1.0, weight=weight)
+        return actor.value + critic.value / beta
 
 
 @pytest.mark.medium
@@ -229,14 +242,14 @@ def tabular_losses(
 def test_t6_from_the_references_own_sentences_the_losses_lead_to_the_optimum(
     mode: str, beta: float
 ) -> None:
-    start = torch.tensor([REF[c] for c in CONTEXTS], dtype=torch.float64).log()
-    logits, values = start.clone().requires_grad_(), torch.zeros(7, dtype=torch.float64)
+    every = EverySentence()
+    logits, values = every.ref.clone().requires_grad_(), torch.zeros(7, dtype=torch.float64)
     values.requires_grad_()
     behind = torch.zeros(7, dtype=torch.float64)
     optimiser = torch.optim.Adam([logits, values], lr=0.03)
     for _ in range(3000):
         optimiser.zero_grad()
-        tabular_losses(mode, logits, values, behind, beta).backward()
+        every.loss(mode, logits, values, behind, beta).backward()
         optimiser.step()
         behind.lerp_(values.detach(), 0.05)
     best, found = soft_optimum(REF, beta), logits.detach().softmax(-1)
