@@ -61,7 +61,7 @@ def test_a_run_plays_keeps_and_measures_single_turns(tmp_path: Path) -> None:
         for turn in episode.turns:
             assert turn.observation_ids == chat.prompt(turn.observation)
     report = agent.evaluate(split="train", num_episodes=12)
-    assert report.num_failed == 0
+    assert not report.num_failed
     found = audit(agent.learner, maze(), split="train", num_prefixes=6, num_continuations=2,
                   seed=0, limits=agent.config.env.limits())  # fmt: skip
     assert len(found.values) == 6
@@ -88,5 +88,5 @@ def test_stored_games_are_read_with_the_same_context_and_ledgers_must_have_it(
     player.learn(12, run=tmp_path / "played", progress_bar=False)
     again = made("turn", tmp_path / "played")
     assert {episode.context for episode in again.data.episodes} == {"turn"}
-    with pytest.raises(DataError, match="recorded with env.context = 'turn'.*'episode'"):
+    with pytest.raises(DataError, match=r"recorded with env.context = 'turn'.*'episode'"):
         made("episode", tmp_path / "played")
