@@ -7,9 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from sayso.errors import EpisodeError
+
+Context = Literal["episode", "turn"]
+"""What the policy sees at each turn: everything so far, or the latest observation alone."""
 
 
 class EndReason(Enum):
@@ -80,11 +83,12 @@ class Turn:
 
     The context of a decision is everything before it: all earlier observation and action
     tokens of the episode, then ``observation_ids``. Storing only what is new makes every
-    context a strict prefix of the next by construction.
+    context a strict prefix of the next by construction. Where ``Episode.context`` is ``"turn"``,
+    it is ``observation_ids`` alone.
 
     Attributes:
         observation_ids: Tokens appended to the context before this decision, exactly as sent
-            (for the first turn: the whole prompt).
+            (for the first turn, and with a context of one turn: a whole prompt).
         action_ids: Tokens the policy sampled, stop token included. At least one.
         action_logprobs: Log-probability (nats) of each sampled token under the distribution it
             was drawn from, recorded by the sampler; same length as ``action_ids``.
@@ -132,8 +136,11 @@ class Episode:
         turns: Decisions in order; at least one unless ``end`` is ``FAILED``.
         end: Why the episode stopped.
         failure: What broke; set exactly when ``end`` is ``FAILED``.
+        context: ``"episode"``: a decision is conditioned on everything before it; ``"turn"``: on
+            its own observation, and the tokens of every turn are a text of their own.
         final_ids: Tokens of the observation after the last action. Only a truncated episode
-            needs them: their last position is where the value of "what follows" is read.
+            needs them: their last position is where the value of "what follows" is read. Empty
+            where they do not fit the context.
         final_choices: Candidate actions that were listed after the last action of a truncated
             episode: what the value of "what follows" is the best of.
         seed_path: The names its random numbers were derived from, after the run's seed.
@@ -144,6 +151,7 @@ class Episode:
     policy_version: int
     turns: tuple[Turn, ...]
     end: EndReason
+    context: Context = "episode"
     failure: Failure | None = None
     final_ids: tuple[int, ...] = ()
     final_choices: tuple[str, ...] = ()
@@ -175,7 +183,10 @@ class Episode:
         return sum(len(turn.action_ids) for turn in self.turns)
 
     def ids(self) -> tuple[int, ...]:
-        """The whole token stream: observations and actions in order, ``final_ids`` last."""
+        """All tokens end to end: observations and actions in order, ``final_ids`` last.
+
+        With a context of one turn that is no text that any model read.
+        """
         stream: list[int] = []
         for turn in self.turns:
             stream += turn.observation_ids
@@ -185,7 +196,17 @@ class Episode:
     def context_ids(self, turn_index: int) -> tuple[int, ...]:
         """Tokens the policy was conditioned on at decision ``turn_index``."""
         stream: list[int] = []
-        for turn in self.turns[:turn_index]:
+        for turn in self.turns[:turn_index] if self.context == "episode" else ():
             stream += turn.observation_ids
             stream += turn.action_ids
         return (*stream, *self.turns[turn_index].observation_ids)
+
+    def final_context_ids(self) -> tuple[int, ...]:
+        """Tokens behind which the value of what follows a truncated episode is read.
+
+        They end with the last action where the observation after it does not fit.
+        """
+        if self.context == "episode":
+            return self.ids()
+        last = self.turns[-1]
+        return self.final_ids or (*last.observation_ids, *last.action_ids)

@@ -69,6 +69,7 @@ def episodes(draw: st.DrawFn) -> Episode:
         policy_version=draw(st.integers(0, 2**70)),
         turns=tuple(draw(st.lists(turns(), min_size=0 if is_failed else 1, max_size=3))),
         end=end,
+        context=draw(st.sampled_from(["episode", "turn"])),
         failure=Failure(kind=draw(TEXT), message=draw(TEXT), detail=draw(TEXT))
         if is_failed
         else None,

@@ -187,7 +187,7 @@ class DecisionReader:
 
     def _asked(self, episode: Episode, turn: int) -> Asked:
         is_final = turn == len(episode.turns)
-        context = episode.ids() if is_final else episode.context_ids(turn)
+        context = episode.final_context_ids() if is_final else episode.context_ids(turn)
         seen = episode.final_ids if is_final else episode.turns[turn].observation_ids
         room = self.maker.lm.max_context - len(context)
         return Asked(

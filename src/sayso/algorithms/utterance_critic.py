@@ -29,7 +29,7 @@ from sayso.models.adapters import adapter_weights, add_another, reading_with
 from sayso.models.lm import LanguageModel
 from sayso.models.utterance_heads import UtteranceHeads, each
 from sayso.seeds import derive
-from sayso.types import EndReason, Episode
+from sayso.types import Context, EndReason, Episode
 
 Trunk = Literal["frozen", "adapter", "copy"]
 CRITIC, TARGET = "critic", "target_critic"
@@ -61,13 +61,13 @@ def prepare_trunk(lm: LanguageModel, trunk: Trunk, *, seed: int) -> None:
             lm.add_copy(name, trains=name == CRITIC)
 
 
-Said = tuple[tuple[tuple[int, ...], ...], EndReason]
-"""Everything that hidden states depend on, and how the episode ended."""
+Said = tuple[tuple[tuple[int, ...], ...], EndReason, Context]
+"""Tokens, how the episode ended, and what was seen at a turn: hidden states depend on no more."""
 
 
 def _said_in(episode: Episode) -> Said:
     spoken = [ids for turn in episode.turns for ids in (turn.observation_ids, turn.action_ids)]
-    return (*spoken, episode.final_ids), episode.end
+    return (*spoken, episode.final_ids), episode.end, episode.context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ from sayso.models.options import ModelOptions
 from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import SamplingOptions
 from sayso.training.options import TrainOptions
+from sayso.types import Context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class EnvOptions:
         kwargs: Passed to the environment's constructor.
         max_turns: Decisions after which an episode is cut off; unset: what the environment says.
         max_context_tokens: Context length at which an episode is cut off; unset: the model's.
+        context: What the policy sees at each turn: ``"episode"``: everything so far; ``"turn"``:
+            the latest observation alone, for games whose observation says all that matters.
         timeout_s: Run the environment in a process of its own and give each call this many
             seconds; unset: what the environment asks for.
         num_workers: Processes at work at the same time, where it runs in processes of its own.
@@ -58,6 +61,7 @@ class EnvOptions:
     kwargs: dict[str, Any] = field(default_factory=dict)
     max_turns: int | None = None
     max_context_tokens: int | None = None
+    context: Context = "episode"
     timeout_s: float | None = None
     num_workers: int = 4
     max_reward: float = 1e6
@@ -72,6 +76,7 @@ class EnvOptions:
         return RolloutLimits(
             max_turns=self.max_turns,
             max_context_tokens=self.max_context_tokens,
+            context=self.context,
             env_timeout_s=self.timeout_s,
             num_workers=self.num_workers,
             max_reward=self.max_reward,

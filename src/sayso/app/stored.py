@@ -43,6 +43,7 @@ def build_data(config: RunConfig, lm: LanguageModel, given: Any = None) -> DataS
         max_new_tokens=config.sampling.max_new_tokens,
         max_context=lm.max_context if limit is None else min(limit, lm.max_context),
         num_ids=lm.vocabulary,
+        context=config.env.context,
     )
     data = read_data(path if given is None else given, config.data, encoder)
     algorithm = config.algorithm.type

@@ -1,8 +1,10 @@
 """Episodes become tensors here and nowhere else.
 
 A packed row is one forward pass: several *trees* side by side, no padding. A tree is the prompt of
-a group, stored once, and one branch per attempt that continues it. What may look at what is said by
-``PackedRow.forest``, where a token stands in its own text by ``position``.
+a group, stored once, and one branch per attempt that continues it. Where a decision sees its own
+observation alone (``Episode.context``), a tree is an observation, and a branch an action that was
+taken then, each stored once, however often and by whomever it was met. What may look at what is
+said by ``PackedRow.forest``, where a token stands in its own text by ``position``.
 
 Dimensions: t = positions of a row, n = action tokens of a row.
 """
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from sayso.errors import EpisodeError
 from sayso.models.forest import Forest
-from sayso.types import EndReason, Episode
+from sayso.types import EndReason, Episode, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +31,11 @@ class PackedRow:
 
     Attributes:
         ids: Token ids.
-        position: Place of each token in its own episode, from 0.
+        position: Place of each token in its own text, from 0.
         tree: Which tree each token belongs to.
         branch: Which branch of it; 0 is the shared prompt.
-        source: For each action token, where in the row the token before it (in its episode) is.
+        source: For each action token, where in the row the token before it (in its text) is.
+            Those of an episode are adjacent and in order.
         place: Where in the row the action token itself is.
         target: Its id.
         logprob_sampled: Its log-probability (nats), recorded by the sampler.
@@ -133,7 +136,7 @@ def pack(
     device: torch.device | str = "cpu",
     skip: Collection[int] = (),
 ) -> Batch:
-    """Pack episodes; attempts at one task that began with one prompt share it.
+    """Pack episodes: a prompt that several texts begin with is stored once.
 
     Args:
         episodes: Valid ones, each with at least one action token.
@@ -159,7 +162,10 @@ def pack(
             groups.setdefault((episode.task.id, prompt), []).append(index)
     trees: list[list[int]] = []
     for (_, prompt), members in groups.items():
-        trees += _trees(episodes, members, len(prompt), max_tokens)
+        whole = [index for index in members if episodes[index].context == "episode"]
+        trees += _trees(episodes, whole, len(prompt), max_tokens)
+    alone = [i for members in groups.values() for i in members if episodes[i].context == "turn"]
+    trees += _thickets(episodes, alone, max_tokens)
     rows: list[list[list[int]]] = []
     used = 0
     for tree in trees:
@@ -189,7 +195,51 @@ def _trees(
     return trees
 
 
+Text = tuple[tuple[int, ...], tuple[int, ...]]
+"""A context, and an action in it; an empty one stands for the context itself."""
+
+
+def _texts(episode: Episode) -> dict[Text, int]:
+    """What is read of an episode turn by turn, contexts before actions: tokens of each."""
+    found: dict[Text, int] = {}
+    for turn in episode.turns:
+        found[turn.observation_ids, ()] = len(turn.observation_ids)
+        found[turn.observation_ids, turn.action_ids] = len(turn.action_ids)
+    if episode.final_ids:
+        found[episode.final_ids, ()] = len(episode.final_ids)
+    return found
+
+
+def _thickets(
+    episodes: Sequence[Episode], members: Sequence[int], max_tokens: int
+) -> list[list[int]]:
+    """Cut episodes of separate turns into parts that fit the budget; what is equal counts once.
+
+    Actions that share a text have states and logits of their own, so those fit the budget as well.
+    """
+    parts: list[list[int]] = []
+    known: set[Text] = set()
+    used = num_actions = 0
+    for index in members:
+        own, actions = _texts(episodes[index]), episodes[index].num_action_tokens
+        more = sum(count for text, count in own.items() if text not in known)
+        if not parts or max(used + more, num_actions + actions) > max_tokens:
+            parts.append([])
+            known, used, num_actions, more = set(), 0, 0, sum(own.values())
+        parts[-1].append(index)
+        known |= own.keys()
+        used, num_actions = used + more, num_actions + actions
+    return parts
+
+
 def _size(episodes: Sequence[Episode], tree: Sequence[int]) -> int:
+    """Tokens in a row, or action tokens where more of them share those."""
+    if episodes[tree[0]].context == "turn":
+        texts: dict[Text, int] = {}
+        for index in tree:
+            texts |= _texts(episodes[index])
+        num_actions = sum(episodes[index].num_action_tokens for index in tree)
+        return max(sum(texts.values()), num_actions)
     prompt = len(episodes[tree[0]].turns[0].observation_ids)
     return prompt + sum(len(episodes[index].ids()) - prompt for index in tree)
 
@@ -208,36 +258,75 @@ class _Row:
         self.logprob: list[float] = []
         self.episode: list[int] = []
         self.final: list[tuple[int, int]] = []
+        self.num_trees = 0
 
-    def extend(self, ids: Sequence[int], first_position: int, tree: int, branch: int) -> None:
-        """Append tokens of one text."""
+    def add(self, episodes: Sequence[Episode], members: Sequence[int]) -> None:
+        """Attempts at one task, or episodes of separate turns."""
+        if episodes[members[0]].context == "turn":
+            self._add_thicket(episodes, members)
+        else:
+            self._add_tree(episodes, members)
+
+    def _extend(self, ids: Sequence[int], first_position: int, branch: int) -> None:
+        """Append tokens of one text to the latest tree; branch 0 begins a new one."""
+        self.num_trees += branch == 0
         self.ids += ids
         self.position += range(first_position, first_position + len(ids))
-        self.tree += [tree] * len(ids)
+        self.tree += [self.num_trees - 1] * len(ids)
         self.branch += [branch] * len(ids)
 
-    def add_tree(self, episodes: Sequence[Episode], members: Sequence[int], tree: int) -> None:
+    def _note(self, turn: Turn, index: int, *, before: int, start: int) -> None:
+        """An action of an episode: where it stands, and where the token before it does."""
+        stop = start + len(turn.action_ids)
+        self.source += [before, *range(start, stop - 1)]
+        self.place += range(start, stop)
+        self.target += turn.action_ids
+        self.logprob += turn.action_logprobs
+        self.episode += [index] * len(turn.action_ids)
+
+    def _add_thicket(self, episodes: Sequence[Episode], members: Sequence[int]) -> None:
+        """Every context once, behind it once every action that was taken there."""
+        taken: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        for context, action in dict.fromkeys(t for i in members for t in _texts(episodes[i])):
+            branches = taken.setdefault(context, [])
+            if action:
+                branches.append(action)
+        end: dict[Text, int] = {}
+        for context, actions in taken.items():
+            self._extend(context, 0, 0)
+            end[context, ()] = len(self.ids) - 1
+            for branch, action in enumerate(actions, start=1):
+                self._extend(action, len(context), branch)
+                end[context, action] = len(self.ids) - 1
+        for index in members:
+            episode = episodes[index]
+            for turn in episode.turns:
+                context, action = turn.observation_ids, turn.action_ids
+                start = end[context, action] + 1 - len(action)
+                self._note(turn, index, before=end[context, ()], start=start)
+            if episode.end is EndReason.TRUNCATED:
+                last = episode.turns[-1]
+                behind = last.observation_ids, last.action_ids
+                where = (episode.final_ids, ()) if episode.final_ids else behind
+                self.final.append((end[where], index))
+
+    def _add_tree(self, episodes: Sequence[Episode], members: Sequence[int]) -> None:
         """The prompt once, then every attempt."""
         prompt = episodes[members[0]].turns[0].observation_ids
-        self.extend(prompt, 0, tree, 0)
+        self._extend(prompt, 0, 0)
         end_of_prompt = len(self.ids) - 1
         for branch, index in enumerate(members, start=1):
             episode, position, before = episodes[index], len(prompt), end_of_prompt
             for number, turn in enumerate(episode.turns):
                 if number:
-                    self.extend(turn.observation_ids, position, tree, branch)
+                    self._extend(turn.observation_ids, position, branch)
                     position += len(turn.observation_ids)
                     before = len(self.ids) - 1
-                start = len(self.ids)
-                self.extend(turn.action_ids, position, tree, branch)
+                self._note(turn, index, before=before, start=len(self.ids))
+                self._extend(turn.action_ids, position, branch)
                 position += len(turn.action_ids)
-                self.source += [before, *range(start, len(self.ids) - 1)]
-                self.place += range(start, len(self.ids))
-                self.target += turn.action_ids
-                self.logprob += turn.action_logprobs
-                self.episode += [index] * len(turn.action_ids)
                 before = len(self.ids) - 1
-            self.extend(episode.final_ids, position, tree, branch)
+            self._extend(episode.final_ids, position, branch)
             if episode.end is EndReason.TRUNCATED:
                 self.final.append((len(self.ids) - 1, index))
 
@@ -250,8 +339,8 @@ def _row(
     device: torch.device | str,
 ) -> PackedRow:
     row = _Row()
-    for number, tree in enumerate(trees):
-        row.add_tree(episodes, tree, number)
+    for tree in trees:
+        row.add(episodes, tree)
 
     def integers(values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)

@@ -12,7 +12,7 @@ from functools import cache
 from sayso.envs.base import Observation
 from sayso.envs.scripted import Game, Move
 from sayso.models.chat import ChatFormat
-from sayso.types import EndReason, Episode, FinishReason, Task, Turn
+from sayso.types import Context, EndReason, Episode, FinishReason, Task, Turn
 
 STORED = -1
 """Version of the policy behind a stored episode: none of this run's."""
@@ -39,7 +39,13 @@ class Encoder:
     """
 
     def __init__(
-        self, chat: ChatFormat, *, max_new_tokens: int, max_context: int, num_ids: int
+        self,
+        chat: ChatFormat,
+        *,
+        max_new_tokens: int,
+        max_context: int,
+        num_ids: int,
+        context: Context = "episode",
     ) -> None:
         """Set up.
 
@@ -48,8 +54,9 @@ class Encoder:
             max_new_tokens: Token budget of an action.
             max_context: Length at which an episode is cut off.
             num_ids: Size of the vocabulary.
+            context: What a policy sees at each turn; see ``Episode``.
         """
-        self.chat, self.max_new_tokens = chat, max_new_tokens
+        self.chat, self.max_new_tokens, self.context = chat, max_new_tokens, context
         self.max_context, self.num_ids = max_context, num_ids
         self.num_shortened = self.num_too_long = self.num_cut_actions = self.num_failed = 0
         self._num_to_compare = NUM_COMPARED
@@ -87,12 +94,12 @@ class Encoder:
             if num_tokens + len(pending) + len(ids) > self.max_context:
                 break
             turns.append(self._turn(move, pending, ids))
-            num_tokens += len(pending) + len(ids)
+            num_tokens += self._kept(pending, ids)
             cut += is_cut
             is_last = number + 1 == len(game.moves)
             if not is_last or not game.terminated:
                 shown = game.last if is_last else game.moves[number + 1].observation
-                pending = self._reply(shown, self.chat.is_closed(ids))
+                pending = self._following(shown, ids)
         if not turns:
             self.num_too_long += 1
             return None
@@ -106,6 +113,7 @@ class Encoder:
             Episode(
                 task=game.task, sample_index=0, policy_version=STORED, turns=tuple(turns),
                 end=EndReason.TERMINATED if is_over else EndReason.TRUNCATED,
+                context=self.context,
                 final_ids=pending if fits else (),
                 final_choices=() if is_over else next_choices,
             )
@@ -115,18 +123,24 @@ class Encoder:
         """An episode of a ledger, whose tokens are this model's own; ``None`` if it is left out.
 
         Raises:
-            ValueError: If it cannot be learned from, or its tokens are of another tokeniser.
+            ValueError: If it cannot be learned from, its tokens are of another tokeniser, or it was
+                played with another context.
         """
         if episode.end is EndReason.FAILED:
             self.num_failed += 1
             return None
+        if episode.context != self.context:
+            raise ValueError(
+                f"was recorded with env.context = {episode.context!r}, and this run's is "
+                f"{self.context!r}: set it to {episode.context!r}, or read games as text"
+            )
         turns: list[Turn] = []
         num_tokens = 0
         for turn in episode.turns:
             if num_tokens + len(turn.observation_ids) + len(turn.action_ids) > self.max_context:
                 break
             turns.append(self._recorded_turn(turn))
-            num_tokens += len(turn.observation_ids) + len(turn.action_ids)
+            num_tokens += self._kept(turn.observation_ids, turn.action_ids)
         if not turns:
             self.num_too_long += 1
             return None
@@ -142,6 +156,16 @@ class Encoder:
                 final_ids=self.shared(pending) if fits else (),
             )
         )  # fmt: skip
+
+    def _kept(self, observation: tuple[int, ...], action: tuple[int, ...]) -> int:
+        """Of a turn, tokens that the next one's context begins with."""
+        return 0 if self.context == "turn" else len(observation) + len(action)
+
+    def _following(self, shown: Observation, action: tuple[int, ...]) -> tuple[int, ...]:
+        """Tokens of what is shown after an action."""
+        if self.context == "turn":
+            return self._prompt(shown)
+        return self._reply(shown, self.chat.is_closed(action))
 
     def _recorded_turn(self, turn: Turn) -> Turn:
         if not turn.action_ids or not turn.observation_ids:

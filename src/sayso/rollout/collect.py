@@ -49,6 +49,7 @@ class _Collector:
         self.policy, self.pool, self.seed, self.strict = policy, pool, seed, limits.strict
         self.max_turns = pool.max_turns if limits.max_turns is None else limits.max_turns
         self.scripted: list[Completion] = []
+        self.context = limits.context
         self.max_context = policy.engine.max_context
         if limits.max_context_tokens is not None:
             self.max_context = min(self.max_context, limits.max_context_tokens)
@@ -119,6 +120,11 @@ class _Collector:
         )
         attempt.unsent_ids = ()
 
+    def forget(self, attempt: _Attempt) -> None:
+        """Begin a new text: nothing that was said so far is seen any more."""
+        self.policy.engine.close(attempt.key)
+        attempt.unsent_ids, attempt.num_tokens = (), 0
+
     def next_completions(self) -> list[Completion]:
         """What scripts say, before anything is sampled."""
         scripted, self.scripted = self.scripted, []
@@ -174,8 +180,12 @@ class _Collector:
 
     def go_on(self, attempt: _Attempt, completion: Completion, result: Outcome) -> None:
         """The next decision, unless a limit cuts the episode off."""
-        closed = self.policy.chat.is_closed(completion.ids)
-        ids = self.policy.chat.reply(result.observation, closed=closed)
+        if self.context == "turn":
+            self.forget(attempt)
+            ids = self.policy.chat.prompt(result.observation)
+        else:
+            closed = self.policy.chat.is_closed(completion.ids)
+            ids = self.policy.chat.reply(result.observation, closed=closed)
         room = self.max_context - attempt.num_tokens - len(ids)
         out_of_turns = self.max_turns is not None and len(attempt.turns) >= self.max_turns
         if result.truncated or out_of_turns or room < 1:
@@ -219,6 +229,7 @@ class _Collector:
             policy_version=self.policy.version,
             turns=tuple(attempt.turns),
             end=end,
+            context=self.context,
             failure=failure,
             final_ids=final_ids,
             final_choices=final_choices,

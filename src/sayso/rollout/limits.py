@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sayso.types import Context
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutLimits:
-    """Where an episode is cut off, and what an environment may not do.
+    """Where an episode is cut off, what is seen of it, and what an environment may not do.
 
     Attributes:
         max_turns: Decisions; ``None``: what the environment says.
         max_context_tokens: Context length; ``None``: what the engine can hold.
+        context: What the policy sees at each turn: ``"episode"``: everything so far; ``"turn"``:
+            the latest observation alone.
         env_timeout_s: Seconds for each call of the environment, in a process of its own;
             ``None``: what the environment asks for.
         max_reward: Largest absolute reward that is believed.
@@ -24,6 +28,7 @@ class RolloutLimits:
 
     max_turns: int | None = None
     max_context_tokens: int | None = None
+    context: Context = "episode"
     env_timeout_s: float | None = None
     max_reward: float = 1e6
     max_observation_chars: int = 100_000

@@ -11,7 +11,7 @@ from typing import Any
 from sayso.errors import EpisodeError, LogError
 from sayso.runs import jsonl
 from sayso.runs.jsonl import EPISODES_POINTS, JsonlLog
-from sayso.types import EndReason, Episode, Failure, FinishReason, Task, Turn
+from sayso.types import Context, EndReason, Episode, Failure, FinishReason, Task, Turn
 
 # JSON cannot tell a high and a low surrogate that stand apart from the character they encode.
 _SPLIT = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
@@ -112,6 +112,7 @@ def episode_to_json(episode: Episode) -> dict[str, Any]:
         "policy_version": int(episode.policy_version),
         "turns": [_turn_to_json(turn) for turn in episode.turns],
         "end": episode.end.value,
+        "context": episode.context,
         "failure": None
         if failure is None
         else {
@@ -145,6 +146,7 @@ def episode_from_json(record: Mapping[str, Any]) -> Episode:
         policy_version=record["policy_version"],
         turns=tuple(map(_turn_from_json, record["turns"])),
         end=EndReason(record["end"]),
+        context=_context(record["context"]),
         failure=None
         if failure is None
         else Failure(
@@ -158,6 +160,19 @@ def episode_from_json(record: Mapping[str, Any]) -> Episode:
             name if isinstance(name, int) else _join(name) for name in record["seed_path"]
         ),
     )
+
+
+def _context(name: object) -> Context:
+    """What an episode's context is called.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if name == "turn":
+        return "turn"
+    if name == "episode":
+        return "episode"
+    raise ValueError(f"context is {name!r}, neither 'episode' nor 'turn'")
 
 
 def _turn_to_json(turn: Turn) -> dict[str, Any]:
