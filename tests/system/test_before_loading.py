@@ -18,7 +18,8 @@ def _no_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sayso.app.assemble.build_lm", loaded)
+    for module in ("origin", "assemble"):  # what imports first, and would keep the false one
+        monkeypatch.setattr(f"sayso.app.{module}.build_lm", loaded)
 
 
 def start(recipe: str, *overrides: str, path: Path | None = None) -> None:

@@ -140,8 +140,9 @@ def pack(
 
     Args:
         episodes: Valid ones, each with at least one action token.
-        max_tokens: Budget of a row. A tree that exceeds it is cut into trees that repeat the
-            prompt; only a single episode longer than that makes a longer row.
+        max_tokens: Budget of a row, for its tokens and its action tokens. A tree that exceeds it is
+            cut into trees that repeat the prompt; only a single episode longer than that makes a
+            longer row.
         dtype: Of the log-probabilities.
         device: Where the tensors go.
         skip: Indices of episodes to leave out of the rows, because they have no gradient.
