@@ -39,6 +39,11 @@ POINTS = [
 when a run is interrupted, which ``test_store_kills`` covers."""
 
 
+LATER = ("filtered_bc", "token_dqn")
+"""Killed at random by `make test`, and at every failpoint by `make test-slow`: their parts are also
+those of other scenarios."""
+
+
 @lru_cache(maxsize=8)
 def unbroken(scenario: str, base: Path) -> tuple[dict[str, str], Outcome, float]:
     """Digest, failpoint counts and seconds of a run that nobody disturbed."""
@@ -100,7 +105,12 @@ def test_row_31_random_kills_change_no_bit(scenario: str, base: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("scenario", "point"),
     [
-        pytest.param(scenario, point, id=f"{scenario}-{point.value}")
+        pytest.param(
+            scenario,
+            point,
+            id=f"{scenario}-{point.value}",
+            marks=pytest.mark.slow if scenario in LATER else (),
+        )
         for scenario in SCENARIOS
         for point in POINTS
         if not (scenario in STORED and point in EPISODES_POINTS)
