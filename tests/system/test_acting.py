@@ -32,7 +32,10 @@ NAMES = {"mc_returns": "MCReturns", "ilql": "ILQL", "token_dqn": "TokenDQN"}
 
 def agent_of(name: str, **more: Any) -> Any:
     torch.set_num_threads(1)
-    return getattr(sayso, NAMES[name])("tiny", "sayso/TinyLang-v0", **{**TINY, **more})
+    options = {**TINY, **more}
+    if name == "token_dqn":  # trains heads alone, which have a rate of their own
+        del options["lr"]
+    return getattr(sayso, NAMES[name])("tiny", "sayso/TinyLang-v0", **options)
 
 
 def run_of(name: str, path: Path, **more: Any) -> Any:

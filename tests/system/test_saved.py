@@ -218,7 +218,17 @@ def test_an_environment_made_in_python_is_said_to_be_missing(tmp_path: Path) -> 
     run = tmp_path / "run"
     model = agent(prompts()).learn(8, run=run, progress_bar=False)
     for refused in (
-        lambda: evaluate.run(run, split=None, episodes=1, checkpoint="last", seed=0, as_json=False),
+        lambda: evaluate.run(
+            run,
+            split=None,
+            episodes=1,
+            checkpoint="last",
+            seed=0,
+            beta=None,
+            decode=None,
+            audit=0,
+            as_json=False,
+        ),
         lambda: train.run(
             None, overrides=(), resume=run, path=None, seed=None, tensorboard=False, as_json=False
         ),
@@ -269,7 +279,15 @@ def test_a_class_of_a_module_is_a_name_that_the_command_line_finds(
 ) -> None:
     agent(TinyLangEnv).learn(8, run=tmp_path / "run", progress_bar=False)
     evaluate.run(
-        tmp_path / "run", split="train", episodes=2, checkpoint="last", seed=0, as_json=True
+        tmp_path / "run",
+        split="train",
+        episodes=2,
+        checkpoint="last",
+        seed=0,
+        beta=None,
+        decode=None,
+        audit=0,
+        as_json=True,
     )
     assert json.loads(capsys.readouterr().out)["mean"]["n"] == 2
 
