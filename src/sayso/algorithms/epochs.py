@@ -15,6 +15,7 @@ from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Graded, Numbers, sampled_logprobs, token_rewards
 from sayso.algorithms.grpo_losses import token_share
 from sayso.algorithms.kl import reference_logprobs
+from sayso.algorithms.optim import told_if_ended
 from sayso.algorithms.parity import ParityMeter
 from sayso.algorithms.step import RowLoss, take_step
 from sayso.credit.kl_reward import kl_in_reward
@@ -201,8 +202,7 @@ def run_passes(
             break
     metrics = merge(parts) | parity.metrics()
     warnings = graded.warnings
-    if "optim/lr" in metrics and not metrics["optim/lr"].value:
-        warnings += ("The learning rate is 0: its schedule has ended, nothing more is learnt.",)
+    warnings += told_if_ended(metrics)
     if passes.target_kl is not None:
         metrics["update/stopped_early_frac"] = Mean(float(stop), 1)
     if "kl/mean" in metrics and not skipped:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sayso.algorithms.base import Skipped, Update
 from sayso.algorithms.core import Core
+from sayso.algorithms.optim import told_if_ended
 from sayso.algorithms.step import RowLoss, StepOutcome, take_step
 from sayso.data.batch import Batch
 from sayso.metrics import Mean, merge
@@ -41,8 +42,7 @@ def as_update(
     """What some steps came to."""
     skipped: list[Skipped] = [o.skipped for o in outcomes if o.skipped is not None]
     merged = merge([metrics or {}, *(o.metrics for o in outcomes)])
-    if "optim/lr" in merged and not merged["optim/lr"].value:
-        warnings += ("The learning rate is 0: its schedule has ended, nothing more is learnt.",)
+    warnings += told_if_ended(merged)
     return Update(
         metrics=merged,
         num_optimiser_steps=len(outcomes) - len(skipped),

@@ -99,6 +99,13 @@ class OptimOptions:
         return self.lr * warm * left
 
 
+def told_if_ended(metrics: Mapping[str, Mean]) -> tuple[str, ...]:
+    """A sentence for the user, if an update's steps were taken at a learning rate of 0."""
+    if "optim/lr" in metrics and not metrics["optim/lr"].value:
+        return ("The learning rate is 0: its schedule has ended, nothing more is learnt.",)
+    return ()
+
+
 class Optimiser:
     """AdamW over named parameters: clips, guards, steps, saves.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sayso.algorithms.base import LearnerState, Skipped, Update
 from sayso.algorithms.grading import Graded
+from sayso.algorithms.optim import told_if_ended
 from sayso.data.replay import Drawn, Replay, ReplayOptions
 from sayso.metrics import Mean, merge
 from sayso.seeds import derive
@@ -76,8 +77,7 @@ def summed_up(
 ) -> Update:
     """The update that steps with these metrics make."""
     metrics, warnings = merge([kept.metrics, *parts]), kept.warnings
-    if "optim/lr" in metrics and not metrics["optim/lr"].value:
-        warnings += ("The learning rate is 0: its schedule has ended, nothing more is learnt.",)
+    warnings += told_if_ended(metrics)
     return Update(
         metrics=metrics, num_optimiser_steps=len(parts), skipped=tuple(skipped), warnings=warnings
     )

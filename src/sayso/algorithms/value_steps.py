@@ -17,6 +17,7 @@ from sayso.algorithms.base import Skipped, Update
 from sayso.algorithms.checks import check_plan, check_positive
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Graded, Numbers
+from sayso.algorithms.optim import told_if_ended
 from sayso.algorithms.step import StepOutcome
 from sayso.data.batch import Batch, PackedRow
 from sayso.data.replay import Drawn, Replay, ReplayOptions
@@ -88,8 +89,7 @@ def learn(  # where the episodes come from, and what is done with them
     if memory.options.capacity:
         metrics["replay/episodes"] = Mean(len(memory), 1)
     warnings = kept.warnings
-    if "optim/lr" in metrics and not metrics["optim/lr"].value:
-        warnings += ("The learning rate is 0: its schedule has ended, nothing more is learnt.",)
+    warnings += told_if_ended(metrics)
     return Update(
         metrics=metrics, num_optimiser_steps=num_steps, skipped=tuple(skipped), warnings=warnings
     )

@@ -102,11 +102,12 @@ class Replay:
         """
         interrupt.hold()
         self._written = {}
+        greatest = max(self._priority.values(), default=1.0)
         for episode in episodes:
             serial = self.num_seen
             self._kept[serial] = episode
             self._lines[serial] = json.dumps(episode_to_json(episode), allow_nan=False).encode()
-            self._priority[serial] = max(self._priority.values(), default=1.0)
+            self._priority[serial] = greatest
             self.num_seen += 1
             if len(self._kept) > self.options.capacity:
                 oldest = next(iter(self._kept))

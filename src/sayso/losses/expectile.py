@@ -9,6 +9,17 @@ from torch import Tensor
 from sayso.losses.loss import Loss, check_count, mean_over, where_action
 
 
+def asymmetric_square(gap: Float[Tensor, " n"], tau: float) -> Float[Tensor, " n"]:
+    """Squares of gaps, weighed by τ where they are not negative and by 1 − τ where they are.
+
+    Raises:
+        ValueError: If τ is outside (0, 1).
+    """
+    if not 0 < tau < 1:
+        raise ValueError(f"tau must be in (0, 1), got {tau}")
+    return torch.where(gap.detach() < 0, 1 - tau, tau) * gap.square()
+
+
 def expectile_loss(
     prediction: Float[Tensor, " n"],
     target: Float[Tensor, " n"],
@@ -46,9 +57,6 @@ def expectile_loss(
         tests/math/test_expectile.py
     """
     check_count("num_in_step", num_in_step)
-    if not 0 < tau < 1:
-        raise ValueError(f"tau must be in (0, 1), got {tau}")
     error = where_action(target.detach(), is_action) - where_action(prediction, is_action)
-    weight = torch.where(error.detach() < 0, 1 - tau, tau)
-    value = (weight * error.square()).sum() / num_in_step
+    value = asymmetric_square(error, tau).sum() / num_in_step
     return Loss(value, {"value/above_frac": mean_over(error > 0, is_action)})

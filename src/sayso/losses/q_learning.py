@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sayso.losses.expectile import asymmetric_square
 from sayso.losses.loss import Loss, check_count, mean_over, where_action
 
 CriticLoss = Literal["mse", "huber"]
@@ -108,12 +109,8 @@ def expectile_loss(
         tests/math/test_q_losses.py
     """
     check_count("num_actions_in_step", num_actions_in_step)
-    if not 0 < tau < 1:
-        raise ValueError(f"tau must be in (0, 1), got {tau}")
     live, wanted = where_action(value, is_action), where_action(target.detach(), is_action)
-    gap = wanted - live
-    side = torch.where(gap < 0, 1 - tau, tau)
-    each = side * gap.square()
+    each = asymmetric_square(wanted - live, tau)
     metrics = {"q/v": mean_over(live, is_action)}
     return Loss(_weighed(each, weight, is_action).sum() / num_actions_in_step, metrics)
 
