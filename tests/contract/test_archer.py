@@ -174,11 +174,13 @@ def test_memory_is_what_the_critic_learns_from_and_forgets_the_oldest() -> None:
     learn = made.critic.learn
     made.critic.learn = lambda drawn, *a, **k: seen.append(drawn) or learn(drawn, *a, **k)
     made.update(episodes, seed=0)
-    assert len(made.replay) == 4
+    assert len(made.memory.replay) == 4
     assert {id(e) for drawn in seen for e in drawn} <= {id(e) for e in episodes[2:]}
     assert seen[0] != seen[1]
     made.update(episodes[:1], seed=1)
-    assert {id(e) for e in made.replay.episodes} == {id(e) for e in [*episodes[3:], episodes[0]]}
+    assert {id(e) for e in made.memory.replay.episodes} == {
+        id(e) for e in [*episodes[3:], episodes[0]]
+    }
 
 
 def test_age_is_counted_up_to_where_the_update_began() -> None:

@@ -91,7 +91,7 @@ def test_metrics_are_means_over_decisions_whatever_the_micro_batch(name: str) ->
         updates.append(made.update(listed(mixed_batch(made.lm)), seed=0).metrics)
     for metrics in updates:
         assert metrics.keys() == updates[0].keys()
-        assert metrics["q/squared_error"].count == 12 * (2 if name == "sac" else 1)
+        assert metrics["q/td_error"].count == 12 * (2 if name == "sac" else 1)
         for key, mean in metrics.items():
             assert mean.value == pytest.approx(updates[0][key].value, rel=1e-9), key
 
@@ -127,7 +127,7 @@ def test_targets_are_discounted_per_turn_and_only_a_real_end_bootstraps_from_not
         assert (one.following is None) == is_over
         assert one.slate.candidates[one.taken] == episode.turns[turn].action_ids
     values = np.full(sum(t.following is not None for t in found), value)
-    minibatch = made.parts.minibatch(found, [])
+    minibatch = made.parts.minibatch(found)
     targets = minibatch.targets(values)
     for target, one in zip(targets, found, strict=True):
         bootstrap = 0.0 if one.following is None else one.discount * value
@@ -162,7 +162,7 @@ def test_t_15_tokens_that_the_environment_says_between_turns_change_no_target(na
         turns = [(list(seen) * (count if i else 1), *rest)
                  for i, (seen, *rest) in enumerate(TURNS)]  # fmt: skip
         (episode,) = listed([written(made.lm, turns)])
-        minibatch = made.parts.minibatch(transitions(made, episode), [])
+        minibatch = made.parts.minibatch(transitions(made, episode))
         targets = minibatch.targets(made._following(minibatch.following))
         assert minibatch.transitions[1].slate.state == episode.context_ids(1)
         found.append(targets.tolist())
@@ -173,7 +173,7 @@ def test_t_15_tokens_that_the_environment_says_between_turns_change_no_target(na
 def test_the_hard_backup_is_double_the_target_judges_what_the_critic_chooses() -> None:
     made = random_learner("dqn", gamma_turn=1.0)
     (episode,) = listed([written(made.lm, TURNS)])
-    minibatch = made.parts.minibatch(transitions(made, episode), [])
+    minibatch = made.parts.minibatch(transitions(made, episode))
     q = made.parts.table(made.parts.readers.online, minibatch.following, made.critic)
     judge = made.parts.table(made.parts.readers.target, minibatch.following, made.target)
     q[:, 0], q[:, 1], judge[:, 0], judge[:, 1] = 1.0, 0.0, -5.0, 5.0
@@ -254,7 +254,7 @@ def test_row_31_a_fresh_learner_with_the_state_of_another_goes_on_bit_for_bit(
         made.update(episodes[2:], seed=2)
     assert same_bits(dict(one.state().tensors), dict(two.state().tensors))
     assert one.state().values == two.state().values
-    assert len(two.parts.replay) == 9
+    assert len(two.parts.memory) == 9
     assert not same_bits(dict(one.state().tensors), dict(saved.tensors))
     if name == "dqn":
         assert two.update(episodes, seed=3).metrics["policy/epsilon"].value == pytest.approx(
@@ -419,7 +419,7 @@ def test_a_memory_of_nothing_learns_from_the_episodes_given() -> None:
     made = candidate_learner(options("dqn", replay=FORGETFUL))
     episodes = listed(mixed_batch(made.lm))
     made.update(episodes[:3], seed=0)
-    assert len(made.parts.replay) == 0
+    assert len(made.parts.memory) == 0
     seen: list[Any] = []
     original = made.parts.decisions.transitions
     made.parts.decisions.transitions = lambda pairs, *args, **kwargs: (

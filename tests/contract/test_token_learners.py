@@ -217,7 +217,7 @@ def test_priorities_are_the_errors_of_the_episodes(name: str) -> None:
     made.update(pair, seed=0)
     # Nothing was known: the error is the target, of the second's first token what follows.
     first = 4.0 if name == "mc_returns" else 0.0
-    priorities = list(made.memory._priority.values())
+    priorities = list(made.memory.replay._priority.values())
     assert priorities == pytest.approx([0.25, (first + 4.0) / 2], abs=1e-5)
 
 

@@ -217,7 +217,7 @@ def test_t17_remembered_states_give_another_gradient_than_the_return_has() -> No
 def test_actor_states_of_memory_are_drawn_and_said_anew() -> None:
     made = archer(actor_states="replay", critic_batch=2)
     old = [sentence(made.lm, y) for y in ("bab", "aE")]
-    made.replay.push(old)
+    made.memory.replay.push(old)
     fresh = [two_turns(made.lm, *y) for y in GAME]
     seen: list[list[Episode]] = []
     original = made.critic.opinions
@@ -346,8 +346,8 @@ def test_the_critic_ends_at_the_values_of_the_game() -> None:
     game = [two_turns(lm, *y) for y in GAME]
     batch = weighted(game, [3 / 8, 3 / 8, 1 / 8, 1 / 8], 8)
     for _ in range(1200):
-        metrics, skipped = made.critic.learn(batch, made._critic_loss, rate=0.2)
-        assert skipped is None
+        outcome = made.critic.learn(batch, made._critic_loss, rate=0.2)
+        assert outcome.skipped is None
     v_second = {"a": 0.5, "b": 0.4}
     q_first = {"a": 0.1 + 0.5 * 0.5, "b": 0.3 + 0.5 * 0.4}
     v_first = 0.75 * q_first["a"] + 0.25 * q_first["b"]
@@ -355,7 +355,7 @@ def test_the_critic_ends_at_the_values_of_the_game() -> None:
         last = game[GAME.index(y)].turns[1].reward
         assert opinion.q == pytest.approx([q_first[y[0]], last], abs=0.02)
         assert opinion.v == pytest.approx([v_first, v_second[y[0]]], abs=0.02)
-    assert metrics["critic/q_squared_error"].value < 1e-3
+    assert outcome.metrics["critic/q_squared_error"].value < 1e-3
 
 
 def test_v_is_a_mean_over_what_the_policy_would_say_when_asked_for_that() -> None:

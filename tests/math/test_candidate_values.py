@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sayso.credit.candidates import boltzmann, double_max, mixed, policy_value, soft_max
 from sayso.envs.tinylang_math import probability, reference, sequences, soft_optimum
-from sayso.losses.candidates import candidate_actor, candidate_td, conservative
+from sayso.losses.candidates import candidate_actor
 from sayso.models.distribution import Distribution
 from sayso.models.slates import Read, Slate, SlateReader
 from sayso.sampling.base import SamplingOptions
@@ -150,32 +150,6 @@ def test_greedy_is_the_prior_over_the_best_and_epsilon_mixes_the_prior_in() -> N
     soft = np.exp(boltzmann(values, prior, alpha=2.0))[0]
     weights = np.array([0.2 * math.e**2, 0.6 * math.e**2, 0.2, 0])
     assert soft == pytest.approx(weights / weights.sum())
-
-
-def test_the_td_loss_is_hubers_weighted_and_a_sum_over_a_count() -> None:
-    value = torch.tensor([0.0, 0.0, 0.0], requires_grad=True)
-    target, weight = torch.tensor([0.5, 3.0, -3.0]), torch.tensor([1.0, 0.5, 1.0])
-    loss = candidate_td(value, target, weight, num_in_step=4.0, huber=1.0)
-    assert loss.value.item() == pytest.approx((0.125 + 0.5 * 2.5 + 2.5) / 4)
-    loss.value.backward()
-    assert value.grad is not None
-    assert value.grad.tolist() == pytest.approx([-0.125, -0.125, 0.25])
-    assert loss.metrics["q/squared_error"].total == pytest.approx(18.25)
-    with pytest.raises(ValueError, match="huber must be positive"):
-        candidate_td(value, target, weight, num_in_step=4.0, huber=0.0)
-    with pytest.raises(ValueError, match="shapes differ"):
-        candidate_td(value, target[:1], weight, num_in_step=4.0, huber=1.0)
-
-
-def test_the_conservative_term_is_a_cross_entropy_with_q_as_logits() -> None:
-    values = torch.tensor([[1.0, 2.0, -INF], [0.0, 0.0, 0.0]], requires_grad=True)
-    loss = conservative(values, torch.tensor([0, 2]), torch.tensor([1.0, 2.0]), num_in_step=2.0)
-    cross = math.log(math.e + math.e**2) - 1
-    assert loss.value.item() == pytest.approx((cross + 2 * math.log(3)) / 2)
-    loss.value.backward()
-    assert values.grad is not None
-    assert values.grad[0, 2] == 0
-    assert values.grad[0, :2].tolist() == pytest.approx([-0.5 * 0.731059, 0.5 * 0.731059], abs=1e-5)
 
 
 def read_all(lm: Any, slates: list[Slate]) -> Read:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from sayso.credit.backups import expectile
-from sayso.losses.q_learning import cloning, conservatism, expectile_loss, td_loss
+from sayso.losses.imitation import imitation
+from sayso.losses.q_learning import conservatism, expectile_loss, td_loss
 
 TRUE = torch.ones(3, dtype=torch.bool)
 
@@ -66,7 +67,7 @@ def test_targets_and_weights_carry_no_gradient_and_masked_tokens_no_nan() -> Non
         td_loss(value, target, is_action, num_actions_in_step=2, weight=weight),
         expectile_loss(value, target, is_action, num_actions_in_step=2, tau=0.9, weight=weight),
         conservatism(value, 2 * value, is_action, num_actions_in_step=2, weight=weight),
-        cloning(value, is_action, num_actions_in_step=2, weight=weight),
+        imitation(value, is_action, num_in_step=2, weight=weight),
     ]
     sum(loss.value for loss in losses).backward()  # type: ignore[union-attr]
     assert target.grad is None
@@ -82,10 +83,22 @@ def test_weights_multiply_each_token() -> None:
     assert td_loss(value, target, TRUE, **counted).value.item() == (1.0 + 4.5) / 4  # type: ignore[arg-type]
     half = expectile_loss(value, target, TRUE, tau=0.5, **counted)  # type: ignore[arg-type]
     assert half.value.item() == (1.0 + 4.5) / 4
-    assert cloning(value, TRUE, **counted).value.item() == -(2.0 + 3.0) / 4  # type: ignore[arg-type]
+    cloned = imitation(value, TRUE, num_in_step=4.0, weight=weight)
+    assert cloned.value.item() == -(2.0 + 3.0) / 4
     pushed = conservatism(value, target, TRUE, **counted)  # type: ignore[arg-type]
     assert pushed.value.item() == -(2.0 + 3.0) / 4
     assert pushed.metrics["q/cross_entropy"].value == -2.0
+
+
+def test_over_candidates_the_cross_entropy_ignores_padding() -> None:
+    values = double(1.0, 2.0, -torch.inf).requires_grad_()
+    pushed = conservatism(
+        values[:1], values.logsumexp(-1, keepdim=True), TRUE[:1], num_actions_in_step=1
+    )
+    pushed.value.backward()  # type: ignore[no-untyped-call]
+    assert pushed.value.item() == pytest.approx(1.3132617, abs=1e-6)
+    assert values.grad is not None
+    assert values.grad.tolist() == pytest.approx([-0.731059, 0.731059, 0], abs=1e-5)
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.5, 0.7, 0.9, 0.99])
@@ -136,7 +149,6 @@ VALUE = double(1.0, 2.0, 3.0)
         (lambda: td_loss(VALUE, VALUE, TRUE, num_actions_in_step=1, delta=0.0), "delta"),
         (lambda: expectile_loss(VALUE, VALUE, TRUE, num_actions_in_step=1, tau=1.0), "tau"),
         (lambda: td_loss(VALUE, VALUE, TRUE, num_actions_in_step=0), "num_actions"),
-        (lambda: cloning(VALUE, TRUE, num_actions_in_step=0), "num_actions"),
     ],
 )
 def test_numbers_without_a_meaning_are_refused(call: Callable[[], object], named: str) -> None:

@@ -385,7 +385,7 @@ def test_awac_weighs_imitation_by_what_the_values_say() -> None:
         logits = made.lm.logits(states.hidden).log_softmax(-1)
         logprob = logits[torch.arange(2), row.target]
         weight = torch.tensor([0.5, -0.5]).double().mul(scale).exp()
-        cloned = next(loss for loss in terms.losses if "bc/surprisal" in loss.metrics)
+        cloned = next(loss for loss in terms.losses if "imitation/surprisal" in loss.metrics)
         assert cloned.value.item() == pytest.approx(-(weight * logprob).sum().item() / 2)
         assert at_most is None or bool((weight == at_most).all())
 

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sayso.algorithms.checks import check_weights
-from sayso.algorithms.kl import KLOptions
 from sayso.errors import OptionValueError
 from sayso.models.lm import LanguageModel
 from sayso.sampling.backend import Guide
@@ -132,17 +131,3 @@ def steered_engine(
     if greedy:
         sampling = replace(sampling, temperature=1.0, top_k=1, top_p=1.0, min_p=0.0)
     return guided_engine(lm, sampling, guide)
-
-
-def refuse_kl(kl: KLOptions) -> None:
-    """Refuse a weight of a distance that the loss does not have.
-
-    Raises:
-        OptionValueError: If it is not 0.
-    """
-    if kl.coef:
-        raise OptionValueError(
-            where="kl.coef",
-            problem=f"got {kl.coef}, and learners of token values have no such term.",
-            fix="Leave it out: acting.beta says how far from the model they may act.",
-        )

@@ -25,16 +25,17 @@ from sayso.algorithms.epochs import (
 from sayso.algorithms.grading import Graded, Numbers, graded
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.step import RowLoss
+from sayso.algorithms.recall import Memory
+from sayso.algorithms.step import RowLoss, StepOutcome, as_update
 from sayso.algorithms.utterance_credit import paid_kl, per_token, q_per_token
 from sayso.algorithms.utterance_critic import Opinion, Trunk, UtteranceCritic, prepare_trunk
 from sayso.algorithms.utterances import UtteranceStates, redraw
 from sayso.data.batch import PackedRow
-from sayso.data.replay import Replay, ReplayOptions
+from sayso.data.replay import Drawn, ReplayOptions
 from sayso.losses.loss import Loss
 from sayso.losses.policy_gradient import reinforce
 from sayso.losses.value import value_loss
-from sayso.metrics import Mean, merge
+from sayso.metrics import Mean
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import Scores
 from sayso.models.utterance_heads import UtteranceHeads, each
@@ -165,7 +166,6 @@ class ArCHer:
         seed: int,
     ) -> None:
         self.lm, self.options, self.num_updates = lm, options, 0
-        self._began = 0  # optimiser steps when the update began: age is counted up to there
         prepare_trunk(lm, options.trunk, seed=seed)
         heads = UtteranceHeads(lm, seed=seed, has_baseline=options.baseline == "token")
         self.core = Core(
@@ -173,7 +173,7 @@ class ArCHer:
             q_heads=heads,
         )  # fmt: skip
         self.critic = UtteranceCritic(self.core, heads, options.trunk)
-        self.replay = Replay(options.replay)
+        self.memory = Memory(self.core, options.replay)
         self.plan = RolloutPlan(
             tasks_per_step=options.tasks_per_step, group_size=options.group_size
         )
@@ -197,41 +197,32 @@ class ArCHer:
         kept = graded(episodes)
         if not kept.episodes:
             return nothing_to_learn(kept)
-        self._began = self.core.version
         before = self.critic.opinions(kept.episodes)
-        if self.options.replay.capacity:
-            self.replay.push(kept.episodes)
-        metrics, num_steps, skipped = self.learn_critic(kept.episodes, seed=seed)
+        self.memory.take_in(kept.episodes)
+        metrics = kept.metrics | self.memory.metrics()
+        update = as_update(self.learn_critic(seed=seed), metrics=metrics, warnings=kept.warnings)
         self.num_updates += 1
-        update = Update(
-            metrics=metrics | kept.metrics, num_optimiser_steps=num_steps, skipped=skipped,
-            warnings=kept.warnings,
-        )  # fmt: skip
-        if not skipped and self.num_updates > self.options.warmup_updates:
+        if not update.skipped and self.num_updates > self.options.warmup_updates:
             update = _after(update, self.learn_actor(kept, before, seed=seed))
-        self.critic.forget_all_but(self.replay.episodes)
+        self.critic.forget_all_but(self.memory.replay.episodes)
         return update
 
-    def learn_critic(
-        self, fresh: list[Episode], *, seed: int
-    ) -> tuple[dict[str, Mean], int, tuple[Skipped, ...]]:
-        """Critic steps on episodes drawn from memory; without memory, from the fresh ones.
+    def learn_critic(self, *, seed: int) -> list[StepOutcome]:
+        """Critic steps on episodes drawn from memory; without memory, on all that were given."""
+        options = self.options
 
-        Returns:
-            Metrics, steps taken, and the step that was refused, if one was.
-        """
-        options, parts = self.options, list[dict[str, Mean]]()
-        for number in range(options.critic_updates):
-            drawn = self._draw(fresh, options.critic_batch, seed=derive(seed, "critic", number))
-            again = options.value_actions == "policy"
-            redrawn = redraw(self.core, drawn, seed=derive(seed, "u", number)) if again else ()
-            metrics, skipped = self.critic.learn(
-                drawn, self._critic_loss, rate=options.polyak, redrawn=redrawn
+        def step(drawn: Drawn, number: int) -> tuple[StepOutcome, list[float]]:
+            again, episodes = options.value_actions == "policy", drawn.episodes
+            redrawn = redraw(self.core, episodes, seed=derive(seed, "u", number)) if again else ()
+            outcome = self.critic.learn(
+                episodes, self._critic_loss, rate=options.polyak, redrawn=redrawn
             )
-            if skipped is not None:
-                return merge(parts), number, (skipped,)
-            parts.append(metrics)
-        return merge(parts), options.critic_updates, ()
+            return outcome, []
+
+        return self.memory.steps(
+            step, num=options.critic_updates, draws=options.critic_batch, seed=seed,
+            purpose="critic",
+        )  # fmt: skip
 
     def learn_actor(self, kept: Graded, before: list[Opinion], *, seed: int) -> Update:
         """Actor steps on the fresh episodes, or on remembered states.
@@ -244,8 +235,8 @@ class ArCHer:
         options, states = self.options, kept.episodes
         if options.actor_states == "replay":
             self.core.sync()
-            drawn = self._draw(kept.episodes, len(kept.episodes), seed=derive(seed, "actor"))
-            states = redraw(self.core, drawn, seed=derive(seed, "actor"))
+            drawn = self.memory.draw(len(kept.episodes), seed=derive(seed, "actor"))
+            states = redraw(self.core, drawn.episodes, seed=derive(seed, "actor"))
         opinions = self.critic.opinions(states)
         if options.actor_states == "replay":
             before = opinions  # these utterances are new to the critic
@@ -273,21 +264,12 @@ class ArCHer:
 
     def state(self) -> LearnerState:
         """Weights, heads, targets, optimiser, memory, counters."""
-        state = self.core.state(num_updates=self.num_updates, **self.replay.state_values())
-        more = self.critic.state_tensors() | self.replay.state_tensors()
-        return LearnerState(tensors={**state.tensors, **more}, values=state.values)
+        return self.memory.state(self.critic.state_tensors(), num_updates=self.num_updates)
 
     def load_state(self, state: LearnerState) -> None:
         """Undo ``state``."""
-        values, tensors = self.core.load_state(state), dict(state.tensors)
-        self.num_updates = int(values["num_updates"])
-        self.critic.load_tensors(tensors)
-        self.replay.load_tensors(tensors, num_seen=int(values["replay_num_seen"]))
-
-    def _draw(self, fresh: list[Episode], count: int, *, seed: int) -> list[Episode]:
-        if not self.options.replay.capacity:
-            return fresh
-        return self.replay.draw(count, seed=seed, version=self._began).episodes
+        self.num_updates = int(self.memory.load_state(state)["num_updates"])
+        self.critic.load_tensors(dict(state.tensors))
 
     def _critic_loss(
         self, online: UtteranceStates, target: UtteranceStates, num_turns: float

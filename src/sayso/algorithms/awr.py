@@ -15,10 +15,10 @@ from sayso.algorithms.core import Core
 from sayso.algorithms.critic import check_discounts, judge
 from sayso.algorithms.epochs import Experience, nothing_to_learn
 from sayso.algorithms.grading import graded, token_rewards
-from sayso.algorithms.imitate import as_update, imitate
+from sayso.algorithms.imitate import imitate
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.step import RowLoss
+from sayso.algorithms.step import RowLoss, as_update
 from sayso.data.batch import Batch, PackedRow
 from sayso.losses.imitation import imitation
 from sayso.losses.loss import Loss

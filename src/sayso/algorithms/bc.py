@@ -9,10 +9,10 @@ from typing import Literal
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
 from sayso.algorithms.core import Core
 from sayso.algorithms.grpo_losses import token_share
-from sayso.algorithms.imitate import as_update, imitate
+from sayso.algorithms.imitate import imitate
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.step import RowLoss
+from sayso.algorithms.step import RowLoss, as_update
 from sayso.data.batch import Batch, PackedRow
 from sayso.losses.imitation import imitation
 from sayso.losses.loss import Loss

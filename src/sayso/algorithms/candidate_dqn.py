@@ -20,14 +20,14 @@ from sayso.algorithms.candidates import (
     trimmed,
 )
 from sayso.algorithms.checks import check_positive, check_weights, is_changed
-from sayso.algorithms.grading import Numbers, graded
+from sayso.algorithms.grading import Numbers
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.step import StepOutcome
 from sayso.credit.candidates import boltzmann, double_max, mixed, soft_max
 from sayso.data.replay import ReplayOptions
-from sayso.losses.candidates import candidate_td, conservative
 from sayso.losses.loss import Loss
+from sayso.losses.q_learning import conservatism, td_loss
 from sayso.metrics import Mean
 from sayso.models.candidate_heads import CandidateCritic, Twins
 from sayso.models.lm import LanguageModel
@@ -162,14 +162,13 @@ class CandidateDQN:
         kl: KLOptions,
         seed: int,
     ) -> None:
-        del kl  # a frozen policy is its own reference
         self.lm, self.options = lm, options
         self.critic = CandidateCritic(
             lm, twins=options.twins, owns_trunk=options.features == "own", seed=seed
         )
         self.target: CandidateCritic = target_of(self.critic)  # type: ignore[assignment]
         self.parts = CandidateCore(
-            lm, engine, options, sampling=sampling, optim=optim, seed=seed,
+            lm, engine, options, sampling=sampling, optim=optim, kl=kl, seed=seed,
             heads=nn.ModuleDict({"critic": self.critic, "target": self.target}),
         )  # fmt: skip
         self.core = self.parts.core
@@ -195,7 +194,7 @@ class CandidateDQN:
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, bootstrap, step."""
         options = self.options
-        update = self.parts.learn(graded(episodes), self._step, seed=seed, n_step=options.n_step)
+        update = self.parts.learn(episodes, self._step, seed=seed, n_step=options.n_step)
         if options.explore == "boltzmann":
             return update
         now = Mean(options.epsilon(self.parts.num_decisions), 1)
@@ -209,10 +208,11 @@ class CandidateDQN:
         """Undo ``state``."""
         self.parts.load_state(state)
 
-    def _step(self, minibatch: Minibatch) -> StepOutcome:
+    def _step(self, minibatch: Minibatch) -> tuple[StepOutcome, Numbers]:
         values = self._following(minibatch.following)
         if values is None:
-            return StepOutcome(skipped=Skipped(reason="a value of the critic is not finite"))
+            reason = "a value of the critic is not finite"
+            return StepOutcome(skipped=Skipped(reason=reason)), np.zeros(0)
         target, errors = minibatch.targets(values), np.zeros(minibatch.count)
         count, cql = float(minibatch.count), self.options.cql_coef
 
@@ -222,24 +222,23 @@ class CandidateDQN:
             each = self.critic.each(read)
             wanted = torch.from_numpy(target[here]).to(each)
             weight = minibatch.weights(here, each)
+            is_decision = torch.ones_like(taken, dtype=torch.bool)
             found = [
-                candidate_td(values[rows, taken], wanted, weight, num_in_step=count,
-                             huber=self.options.huber)
+                td_loss(values[rows, taken], wanted, is_decision, num_actions_in_step=count,
+                        kind="huber", delta=self.options.huber, weight=weight)
                 for values in each
             ]  # fmt: skip
-            if cql:
-                held = [
-                    conservative(values[rows], taken, weight, num_in_step=count) for values in each
-                ]
-                found += [Loss(cql * term.value, term.metrics) for term in held]
+            for values in each if cql else ():
+                held = conservatism(
+                    values[rows, taken], values[rows].logsumexp(-1), is_decision,
+                    num_actions_in_step=count, weight=weight,
+                )  # fmt: skip
+                found.append(Loss(cql * held.value, held.metrics))
             agreed = self.critic.agreed(each.detach())[rows, taken]
             errors[here] = (agreed - wanted).double().cpu().numpy()
             return found
 
-        outcome = self.parts.step(minibatch, loss)
-        if outcome.skipped is None:
-            self.parts.note_errors(minibatch, errors)
-        return outcome
+        return self.parts.step(minibatch, loss), errors
 
     def _following(self, slates: Sequence[Slate]) -> Numbers | None:
         """What the decisions are worth that follow; ``None`` where that is no number."""

@@ -21,14 +21,15 @@ from sayso.algorithms.candidates import (
     trimmed,
 )
 from sayso.algorithms.checks import check_positive, is_changed
-from sayso.algorithms.grading import Numbers, graded
+from sayso.algorithms.grading import Numbers
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.step import StepOutcome
 from sayso.credit.candidates import boltzmann, policy_value
 from sayso.data.replay import ReplayOptions
-from sayso.losses.candidates import candidate_actor, candidate_td
+from sayso.losses.candidates import candidate_actor
 from sayso.losses.loss import Loss
+from sayso.losses.q_learning import td_loss
 from sayso.metrics import Mean
 from sayso.models.candidate_heads import CandidateCritic, CandidateHead
 from sayso.models.lm import LanguageModel
@@ -135,7 +136,6 @@ class CandidateSAC:
         kl: KLOptions,
         seed: int,
     ) -> None:
-        del kl  # a frozen policy is its own reference
         self.lm, self.options = lm, options
         self.critic = CandidateCritic(
             lm, twins=options.twins, owns_trunk=options.features == "own", seed=seed
@@ -145,7 +145,7 @@ class CandidateSAC:
         self.log_temperature = math.log(options.temperature)
         heads = {"critic": self.critic, "target": self.target, "actor": self.actor}
         self.parts = CandidateCore(
-            lm, engine, options, sampling=sampling, optim=optim, seed=seed,
+            lm, engine, options, sampling=sampling, optim=optim, kl=kl, seed=seed,
             heads=nn.ModuleDict(heads),
         )  # fmt: skip
         self.core = self.parts.core
@@ -170,7 +170,7 @@ class CandidateSAC:
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, bootstrap, step."""
-        update = self.parts.learn(graded(episodes), self._step, seed=seed)
+        update = self.parts.learn(episodes, self._step, seed=seed)
         now = Mean(math.exp(self.log_temperature), 1)
         return replace(update, metrics={**update.metrics, "policy/temperature": now})
 
@@ -183,10 +183,11 @@ class CandidateSAC:
         self.parts.load_state(state)
         self.log_temperature = float(state.values["log_temperature"])
 
-    def _step(self, minibatch: Minibatch) -> StepOutcome:
+    def _step(self, minibatch: Minibatch) -> tuple[StepOutcome, Numbers]:
         values = self._following(minibatch.following)
         if values is None:
-            return StepOutcome(skipped=Skipped(reason="a value or a preference is not finite"))
+            reason = "a value or a preference is not finite"
+            return StepOutcome(skipped=Skipped(reason=reason)), np.zeros(0)
         target, errors = minibatch.targets(values), np.zeros(minibatch.count)
         count, temperature = float(minibatch.count), math.exp(self.log_temperature)
 
@@ -196,9 +197,10 @@ class CandidateSAC:
             each = self.critic.each(read)
             wanted = torch.from_numpy(target[here]).to(each)
             weight = minibatch.weights(here, each)
+            is_decision = torch.ones_like(taken, dtype=torch.bool)
             found = [
-                candidate_td(q[rows, taken], wanted, weight, num_in_step=count,
-                             huber=self.options.huber)
+                td_loss(q[rows, taken], wanted, is_decision, num_actions_in_step=count,
+                        kind="huber", delta=self.options.huber, weight=weight)
                 for q in each
             ]  # fmt: skip
             agreed = self.critic.agreed(each.detach())
@@ -212,9 +214,8 @@ class CandidateSAC:
 
         outcome = self.parts.step(minibatch, loss)
         if outcome.skipped is None:
-            self.parts.note_errors(minibatch, errors)
             self._tune(minibatch, outcome.metrics["policy/entropy"].value)
-        return outcome
+        return outcome, errors
 
     def _tune(self, minibatch: Minibatch, entropy: float) -> None:
         """Move the temperature towards the entropy that is wanted."""

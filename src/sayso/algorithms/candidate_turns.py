@@ -54,13 +54,11 @@ class Minibatch:
         transitions: In the order of the draw.
         slates: The different ones among their slates.
         slate_of: For each transition the place of its slate.
-        serials: Names of the episodes in memory; empty without memory.
     """
 
     transitions: list[Transition]
     slates: list[Slate]
     slate_of: Places
-    serials: list[int]
 
     @property
     def count(self) -> int:

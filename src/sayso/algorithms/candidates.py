@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from sayso.algorithms.base import LearnerState, Skipped, Update
 from sayso.algorithms.candidate_turns import DecisionReader, Minibatch, Transition
-from sayso.algorithms.checks import check_plan, check_positive
+from sayso.algorithms.checks import check_positive
 from sayso.algorithms.core import Core
-from sayso.algorithms.grading import Graded, Numbers
-from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.grading import Numbers, graded
+from sayso.algorithms.kl import KLOptions, refuse_kl
 from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.recall import Memory, check_memory
 from sayso.algorithms.step import StepOutcome
-from sayso.data.replay import Replay, ReplayOptions
+from sayso.data.replay import Drawn, ReplayOptions
 from sayso.errors import SamplingError
 from sayso.losses.loss import Loss
 from sayso.metrics import Mean, mean_of, merge
@@ -101,11 +102,14 @@ def check_candidate_options(options: CandidateLearnerOptions) -> None:
     Raises:
         ValueError: Naming the option.
     """
-    check_plan(options.tasks_per_step, options.group_size)
-    check_positive(critic_lr=options.critic_lr, huber=options.huber)
-    for name in ("batch_decisions", "updates_per_step", "target_every"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"{name} must be positive, got {getattr(options, name)}")
+    check_memory(
+        tasks_per_step=options.tasks_per_step, group_size=options.group_size,
+        updates_per_step=options.updates_per_step, replay=options.replay,
+    )  # fmt: skip
+    check_positive(
+        critic_lr=options.critic_lr, huber=options.huber, batch_decisions=options.batch_decisions,
+        target_every=options.target_every,
+    )  # fmt: skip
     if options.learning_starts < 0:
         raise ValueError(f"learning_starts must not be negative, got {options.learning_starts}")
     if not 0 <= options.gamma_turn <= 1:
@@ -127,10 +131,10 @@ class CandidateCore:
 
     Attributes:
         core: Model, optimiser, counters. The language model is frozen: it proposes and is read.
-        replay: What is remembered.
+        memory: What is remembered, and steps on it.
         decisions: Reads decisions from episodes.
         readers: Hidden states of slates.
-        num_decisions: Decisions ever given to ``remember``.
+        num_decisions: Decisions ever given to ``learn``.
     """
 
     def __init__(
@@ -142,6 +146,7 @@ class CandidateCore:
         heads: nn.ModuleDict,
         sampling: SamplingOptions,
         optim: OptimOptions,
+        kl: KLOptions,
         seed: int,
     ) -> None:
         """Set up.
@@ -153,14 +158,16 @@ class CandidateCore:
             heads: All that trains, and targets; ``critic`` and ``target`` may hold a ``trunk``.
             sampling: How proposals are drawn.
             optim: Options of the optimiser; its learning rate is ``options.critic_lr``.
+            kl: A weight that must be 0: a frozen policy is its own reference.
             seed: Decides proposals for what was stored without.
         """
+        refuse_kl(kl, instead="the language model stays as it is")
         lm.freeze_network()
         self.core = Core(
             lm, engine, sampling=sampling, optim=replace(optim, lr=options.critic_lr),
-            kl=KLOptions(), q_heads=heads,
+            kl=kl, q_heads=heads,
         )  # fmt: skip
-        self.options, self.replay = options, Replay(options.replay)
+        self.options, self.memory = options, Memory(self.core, options.replay)
         self.num_decisions = 0
         self.readers = self._readers(heads)
         self.decisions = DecisionReader(
@@ -185,37 +192,24 @@ class CandidateCore:
         """The policy that acts through an engine."""
         return self.core.acting(engine)
 
-    def remember(self, episodes: Sequence[Episode]) -> None:
-        """Keep episodes, if there is a memory, and count their decisions."""
-        if self.options.replay.capacity:
-            self.replay.push(episodes)
-        self.num_decisions += sum(len(e.turns) for e in episodes)
-
-    def draw(
-        self, given: Sequence[Episode], *, seed: int, version: int, n_step: int = 1
-    ) -> Minibatch:
-        """Decisions to learn from: episodes by ``Replay.draw``, of each one turn, uniformly.
+    def decisions_of(self, drawn: Drawn, *, seed: int, n_step: int = 1) -> Minibatch:
+        """Decisions to learn from: of each episode drawn one turn, uniformly.
 
         Args:
-            given: What to draw from, uniformly, where there is no memory.
+            drawn: Episodes; without a memory those to draw from, uniformly.
             seed: Decides the draw, alone.
-            version: Optimiser steps when the update began.
             n_step: Turns before bootstrapping.
         """
-        count, serials = self.options.batch_decisions, list[int]()
-        if self.options.replay.capacity:
-            drawn = self.replay.draw(count, seed=seed, version=version)
-            episodes, weights, serials = drawn.episodes, drawn.weights, drawn.serials
-        else:
-            places = generator(seed, "episodes").integers(len(given), size=count)
-            episodes, weights = [given[int(place)] for place in places], np.ones(count)
+        count, episodes, weights = self.options.batch_decisions, drawn.episodes, drawn.weights
+        if not self.options.replay.capacity:
+            places = generator(seed, "episodes").integers(len(episodes), size=count)
+            episodes, weights = [episodes[int(place)] for place in places], np.ones(count)
         shares = generator(seed, "turns").random(count)
         turns = [int(u * len(e.turns)) for u, e in zip(shares, episodes, strict=True)]
         pairs = list(zip(episodes, turns, strict=True))
-        transitions = self.decisions.transitions(pairs, weights.tolist(), n_step=n_step)
-        return self.minibatch(transitions, serials)
+        return self.minibatch(self.decisions.transitions(pairs, weights.tolist(), n_step=n_step))
 
-    def minibatch(self, transitions: list[Transition], serials: list[int]) -> Minibatch:
+    def minibatch(self, transitions: list[Transition]) -> Minibatch:
         """Transitions, with the different slates among theirs."""
         slates = list(dict.fromkeys(t.slate for t in transitions))
         place_of = {slate: place for place, slate in enumerate(slates)}
@@ -223,7 +217,6 @@ class CandidateCore:
             transitions=transitions,
             slates=slates,
             slate_of=np.array([place_of[t.slate] for t in transitions]),
-            serials=serials,
         )
 
     def table(
@@ -283,8 +276,8 @@ class CandidateCore:
 
     def learn(
         self,
-        kept: Graded,
-        step: Callable[[Minibatch], StepOutcome],
+        episodes: Sequence[Episode],
+        step: Callable[[Minibatch], tuple[StepOutcome, Numbers]],
         *,
         seed: int,
         n_step: int = 1,
@@ -292,55 +285,35 @@ class CandidateCore:
         """Remember, then take the steps of one update.
 
         Args:
-            kept: New episodes.
-            step: Learns from a minibatch.
+            episodes: New ones.
+            step: Learns from a minibatch; says how wrong the critic was about each decision.
             seed: Decides the draws.
             n_step: Turns before bootstrapping.
         """
-        version, skipped = self.core.version, list[Skipped]()
-        parts = [kept.metrics]
-        if kept.episodes:
-            self.remember(kept.episodes)
-            parts.append({"replay/episodes": Mean(len(self.replay), 1)})
-        if kept.episodes and self.num_decisions >= self.options.learning_starts:
-            for number in range(self.options.updates_per_step):
-                minibatch = self.draw(
-                    kept.episodes, seed=derive(seed, "minibatch", number), version=version,
-                    n_step=n_step,
-                )  # fmt: skip
-                outcome = step(minibatch)
-                if outcome.skipped is not None:
-                    skipped.append(outcome.skipped)
-                    break
-                parts.append(outcome.metrics)
-            for engine in self._engines:
-                engine.sync()
-        return Update(
-            metrics=merge(parts),
-            num_optimiser_steps=self.core.version - version,
-            skipped=tuple(skipped),
-            warnings=kept.warnings,
-        )
+        options, kept = self.options, graded(episodes)
+        self.num_decisions += sum(len(e.turns) for e in kept.episodes)
 
-    def note_errors(self, minibatch: Minibatch, errors: Numbers) -> None:
-        """Tell the memory how wrong the critic was."""
-        if minibatch.serials and np.isfinite(errors).all():
-            self.replay.note_errors(minibatch.serials, errors.tolist())
+        def on_drawn(drawn: Drawn, number: int) -> tuple[StepOutcome, list[float]]:
+            key = derive(seed, "minibatch", number)
+            outcome, errors = step(self.decisions_of(drawn, seed=key, n_step=n_step))
+            return outcome, errors.tolist()
+
+        is_early = self.num_decisions < options.learning_starts
+        update = self.memory.learn(
+            kept, on_drawn, num=0 if is_early else options.updates_per_step,
+            draws=options.batch_decisions, seed=seed, purpose="minibatch",
+        )  # fmt: skip
+        for engine in self._engines:
+            engine.sync()
+        return update
 
     def state(self, **values: Any) -> LearnerState:
         """Weights, targets, moments, memory, counters."""
-        own = {"num_decisions": self.num_decisions, **self.replay.state_values(), **values}
-        state = self.core.state(**own)
-        return LearnerState(
-            tensors={**state.tensors, **self.replay.state_tensors()}, values=state.values
-        )
+        return self.memory.state(num_decisions=self.num_decisions, **values)
 
     def load_state(self, state: LearnerState) -> None:
         """Undo ``state``."""
-        self.core.load_state(state)
-        self.num_decisions = int(state.values["num_decisions"])
-        num_seen = int(state.values["replay_num_seen"])
-        self.replay.load_tensors(dict(state.tensors), num_seen=num_seen)
+        self.num_decisions = int(self.memory.load_state(state)["num_decisions"])
         for engine in self._engines:
             engine.sync()
 

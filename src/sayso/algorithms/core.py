@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sayso.algorithms.base import LearnerState
 from sayso.algorithms.kl import KLController, KLOptions
 from sayso.algorithms.optim import Optimiser, OptimOptions
-from sayso.data.batch import Batch, pack
+from sayso.data.batch import Batch, PackedRow, pack
 from sayso.kernels.allocator import keep_freed_memory
 from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
@@ -117,13 +117,17 @@ class Core:
             device=self.lm.device,
         )
 
-    def state(self, **values: Any) -> LearnerState:
+    def read(self, row: PackedRow) -> Tensor:
+        """Hidden states of all tokens of a row, [t, d], by the trunk as it is switched now."""
+        return self.lm.hidden(row.ids[None], row.position[None], row.forest)[0]
+
+    def state(self, more: Mapping[str, Tensor] | None = None, **values: Any) -> LearnerState:
         """Weights that train, moments, counters, and what the algorithm adds."""
         tensors: dict[str, Tensor] = {
             f"policy.{name}": parameter.detach()
             for name, parameter in self.optimiser.parameters.items()
         }
-        tensors |= self.optimiser.state_tensors() | self._targets()
+        tensors |= self.optimiser.state_tensors() | self._targets() | dict(more or {})
         counters = {"num_steps": self.optimiser.num_steps, "kl_coef": self.kl.coef}
         if self.optimiser.first_step:
             counters["schedule_start"] = self.optimiser.first_step

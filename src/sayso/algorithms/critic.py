@@ -65,7 +65,7 @@ def _values(core: Core, batch: Batch) -> tuple[list[Numbers], dict[int, float]]:
     """Value of the context before each action token; of the final context where one was cut off."""
     per_row, final = [], dict[int, float]()
     for row in batch.rows:
-        hidden = core.lm.hidden(row.ids[None], row.position[None], row.forest)[0]
+        hidden = core.read(row)
         per_row.append(core.lm.values(hidden[row.source]))
         if row.final_episode:
             ends = core.lm.values(hidden[row.final_source]).tolist()

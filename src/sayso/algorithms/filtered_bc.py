@@ -11,13 +11,14 @@ from sayso.algorithms.checks import check_plan, check_positive, is_changed
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import nothing_to_learn
 from sayso.algorithms.grading import graded
-from sayso.algorithms.imitate import as_update, imitate
+from sayso.algorithms.imitate import imitate
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.step import RowLoss, StepOutcome
+from sayso.algorithms.recall import Memory
+from sayso.algorithms.step import RowLoss, StepOutcome, as_update
 from sayso.credit.best import is_best
 from sayso.data.batch import Batch, PackedRow
-from sayso.data.replay import Replay, ReplayOptions
+from sayso.data.replay import ReplayOptions
 from sayso.losses.imitation import imitation
 from sayso.losses.loss import Loss
 from sayso.metrics import Mean
@@ -104,7 +105,7 @@ class FilteredBC:
         del seed  # draws are keyed by what update is given
         self.lm, self.options = lm, options
         self.core = Core(lm, engine, sampling=sampling, optim=optim, kl=kl)
-        self.replay = Replay(options.replay)
+        self.memory = Memory(self.core, options.replay)
         self.plan = RolloutPlan(
             tasks_per_step=options.tasks_per_step, group_size=options.group_size
         )
@@ -129,8 +130,8 @@ class FilteredBC:
                 return nothing_to_learn(kept)
             outcome = imitate(self.core, kept.episodes, _loss_of)
             return as_update([outcome], metrics=kept.metrics, warnings=kept.warnings)
-        self.replay.push(kept.episodes)
-        best = self._best(self._young())
+        self.memory.take_in(kept.episodes)
+        best = self._best(self.memory.young())
         outcomes: list[StepOutcome] = []
         for number in range(options.updates_per_step if best else 0):
             order = generator(seed, "best", number).permutation(len(best))
@@ -140,15 +141,10 @@ class FilteredBC:
             if outcomes[-1].skipped is not None:
                 break
         returns = [e.return_ or 0.0 for e in best]
-        metrics = {"replay/episodes": Mean(len(self.replay), 1)}
+        metrics = kept.metrics | self.memory.metrics()
         if returns:
             metrics["replay/best_return"] = Mean(float(sum(returns)), len(returns))
-        return as_update(outcomes, metrics=kept.metrics | metrics, warnings=kept.warnings)
-
-    def _young(self) -> list[Episode]:
-        """What is remembered and not too old."""
-        limit, now = self.options.replay.max_age, self.core.version
-        return [e for e in self.replay.episodes if limit is None or now - e.policy_version <= limit]
+        return as_update(outcomes, metrics=metrics, warnings=kept.warnings)
 
     def _best(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The top fraction, in order."""
@@ -165,15 +161,11 @@ class FilteredBC:
 
     def state(self) -> LearnerState:
         """Weights, optimiser, memory."""
-        state = self.core.state(**self.replay.state_values())
-        return LearnerState(
-            tensors={**state.tensors, **self.replay.state_tensors()}, values=state.values
-        )
+        return self.memory.state()
 
     def load_state(self, state: LearnerState) -> None:
         """Undo ``state``."""
-        values = self.core.load_state(state)
-        self.replay.load_tensors(dict(state.tensors), num_seen=int(values["replay_num_seen"]))
+        self.memory.load_state(state)
 
 
 def _loss_of(batch: Batch) -> RowLoss:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from sayso.algorithms.base import Skipped, Update
 from sayso.algorithms.core import Core
-from sayso.algorithms.optim import told_if_ended
 from sayso.algorithms.step import RowLoss, StepOutcome, take_step
 from sayso.data.batch import Batch
-from sayso.metrics import Mean, merge
 from sayso.types import Episode
 
 
@@ -31,21 +28,3 @@ def imitate(
     core.sync()  # what the sampler remembers of a rollout is memory for the update
     batch = core.pack(list(episodes))
     return take_step(core, batch, row_loss_of(batch), want_value=want_value)
-
-
-def as_update(
-    outcomes: Sequence[StepOutcome],
-    *,
-    metrics: Mapping[str, Mean] | None = None,
-    warnings: tuple[str, ...] = (),
-) -> Update:
-    """What some steps came to."""
-    skipped: list[Skipped] = [o.skipped for o in outcomes if o.skipped is not None]
-    merged = merge([metrics or {}, *(o.metrics for o in outcomes)])
-    warnings += told_if_ended(merged)
-    return Update(
-        metrics=merged,
-        num_optimiser_steps=len(outcomes) - len(skipped),
-        skipped=tuple(skipped),
-        warnings=warnings,
-    )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sayso.algorithms.checks import is_changed
 from sayso.data.batch import Batch
+from sayso.errors import OptionValueError
 from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import score
@@ -65,14 +66,22 @@ class KLOptions:
             )
 
 
-def refuse_kl(kl: KLOptions, *, algorithm: str) -> None:
-    """Refuse a second distance to the reference beside an algorithm's own.
+def refuse_kl(kl: KLOptions, *, instead: str) -> None:
+    """Refuse the weight of a distance that a loss does not have.
+
+    Args:
+        kl: The options.
+        instead: What the algorithm has in its place.
 
     Raises:
-        ValueError: If one is set.
+        OptionValueError: If the weight is not 0.
     """
-    if kl.coef > 0:
-        raise ValueError(f"kl.coef must be 0, got {kl.coef}: {algorithm} has its own KL, beta")
+    if kl.coef:
+        raise OptionValueError(
+            where="kl.coef",
+            problem=f"got {kl.coef}, and the loss of this algorithm has no such term.",
+            fix=f"Leave it out: {instead}.",
+        )
 
 
 class KLController:

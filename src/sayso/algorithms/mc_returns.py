@@ -10,29 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sayso.algorithms.acting import (
-    ActingOptions,
-    refuse_kl,
-    steered_engine,
-    steering,
-)
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.acting import ActingOptions, steering
+from sayso.algorithms.base import LearnerState, Update
 from sayso.algorithms.checks import check_positive, check_used, check_weights
-from sayso.algorithms.core import Core
 from sayso.algorithms.critic import check_discounts
-from sayso.algorithms.epochs import nothing_to_learn
-from sayso.algorithms.grading import graded, token_rewards, turn_ends
+from sayso.algorithms.grading import token_rewards, turn_ends
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.recall import check_memory
 from sayso.algorithms.token_losses import clone, push_down, weighed
 from sayso.algorithms.token_states import TokenStates, token_states
-from sayso.algorithms.value_steps import RowTerms, check_memory, learn
+from sayso.algorithms.value_steps import RowTerms, TokenValueCore
 from sayso.credit.returns import reward_to_go
 from sayso.data.batch import Batch, PackedRow
-from sayso.data.replay import Replay, ReplayOptions
+from sayso.data.replay import ReplayOptions
 from sayso.losses.q_learning import CriticLoss, expectile_loss, td_loss
 from sayso.models.lm import LanguageModel
 from sayso.models.token_values import TokenValues
+from sayso.sampling.backend import Guide
 from sayso.sampling.base import Engine, Policy, SamplingOptions
 from sayso.types import Episode
 
@@ -134,22 +129,15 @@ class MCReturns:
         seed: int,
     ) -> None:
         del engine  # values steer one of their own
-        refuse_kl(kl)
-        self.lm, self.options, self.sampling = lm, options, sampling
-        if not options.train_lm:
-            lm.freeze_network()
+        self.lm, self.options = lm, options
         self.heads = TokenValues(
             lm, num_heads=1, rank=options.head_rank, seed=seed, has_targets=False
         )
-        self.memory = Replay(options.replay)
-        self.guide = steering(self.heads.advantage, options.acting)
-        self.core = Core(
-            lm, steered_engine(lm, sampling, self.guide), sampling=sampling, optim=optim, kl=kl,
-            critic_lr=options.critic_lr, q_heads=self.heads,
+        self.parts = TokenValueCore(
+            lm, options, heads=self.heads, guide_of=self._guide, sampling=sampling, optim=optim,
+            kl=kl,
         )  # fmt: skip
-        self.plan = RolloutPlan(
-            tasks_per_step=options.tasks_per_step, group_size=options.group_size
-        )
+        self.core, self.memory, self.plan = self.parts.core, self.parts.memory, self.parts.plan
 
     def sampler(self) -> Policy:
         """The steered policy: what it draws is its exploration."""
@@ -161,18 +149,14 @@ class MCReturns:
 
     def acting_as(self, *, beta: float | None = None, greedy: bool = False) -> Policy:
         """The policy at another β, or always at its likeliest token; see ``Actable``."""
-        guide = steering(self.heads.advantage, self.options.acting.at(beta))
-        return self.core.acting(steered_engine(self.lm, self.sampling, guide, greedy=greedy))
+        return self.parts.acting_as(beta=beta, greedy=greedy)
+
+    def _guide(self, acting: ActingOptions) -> Guide:
+        return steering(self.heads.advantage, acting)
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, regress."""
-        options, kept = self.options, graded(episodes)
-        if not kept.episodes:
-            return nothing_to_learn(kept)
-        return learn(
-            self.core, kept, self.memory, self._terms, num_updates=options.updates_per_step,
-            draws=options.draws, seed=seed,
-        )  # fmt: skip
+        return self.parts.update(episodes, self._terms, seed=seed)
 
     def _terms(self, batch: Batch, row: PackedRow, weight: Tensor) -> RowTerms:
         options, count = self.options, batch.num_actions
@@ -219,12 +203,8 @@ class MCReturns:
 
     def state(self) -> LearnerState:
         """Weights, heads, optimiser, memory."""
-        state = self.core.state(**self.memory.state_values())
-        return LearnerState(
-            tensors={**state.tensors, **self.memory.state_tensors()}, values=state.values
-        )
+        return self.memory.state()
 
     def load_state(self, state: LearnerState) -> None:
         """Undo ``state``."""
-        values = self.core.load_state(state)
-        self.memory.load_tensors(dict(state.tensors), num_seen=int(values["replay_num_seen"]))
+        self.memory.load_state(state)

@@ -9,24 +9,23 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Update
 from sayso.algorithms.checks import check_positive
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import nothing_to_learn
 from sayso.algorithms.grading import graded
-from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.kl import KLOptions, refuse_kl
 from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.step import take_step
+from sayso.algorithms.step import StepOutcome, as_update, take_step
 from sayso.algorithms.utterance_credit import per_token, q_per_token
 from sayso.algorithms.utterance_critic import Trunk, UtteranceCritic, prepare_trunk
 from sayso.algorithms.utterances import UtteranceStates
 from sayso.data.batch import PackedRow
-from sayso.errors import OptionValueError
 from sayso.losses.expectile import expectile_loss
 from sayso.losses.loss import Loss
 from sayso.losses.policy_gradient import reinforce
 from sayso.losses.value import value_loss
-from sayso.metrics import Mean, merge
+from sayso.metrics import Mean
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import Scores
 from sayso.models.utterance_heads import UtteranceHeads, each
@@ -127,12 +126,7 @@ class OfflineArCHer:
         kl: KLOptions,
         seed: int,
     ) -> None:
-        if kl.coef > 0:
-            raise OptionValueError(
-                where="kl.coef",
-                problem=f"got {kl.coef}: the actor is held to the data, not to a reference.",
-                fix="Leave it out; a smaller algorithm.advantage_scale stays nearer to the data.",
-            )
+        refuse_kl(kl, instead="a smaller algorithm.advantage_scale stays nearer to the data")
         self.lm, self.options, self.num_updates = lm, options, 0
         prepare_trunk(lm, options.trunk, seed=seed)
         heads = UtteranceHeads(lm, seed=seed, num_values=1)
@@ -162,35 +156,28 @@ class OfflineArCHer:
         kept = graded(episodes)
         if not kept.episodes:
             return nothing_to_learn(kept)
-        parts, skipped, num_steps = [kept.metrics], list[Skipped](), 0
+        outcomes: list[StepOutcome] = []
         for _ in range(self.options.critic_updates):
-            metrics, refused = self.critic.learn(
-                kept.episodes, self._critic_loss, rate=self.options.polyak
+            outcomes.append(
+                self.critic.learn(kept.episodes, self._critic_loss, rate=self.options.polyak)
             )
-            if refused is not None:
-                skipped.append(refused)
+            if outcomes[-1].skipped is not None:
                 break
-            parts.append(metrics)
-            num_steps += 1
         self.num_updates += 1
-        if not skipped and self.num_updates > self.options.warmup_updates:
-            metrics, refused_too, taken = self.learn_actor(kept.episodes, seed=seed)
-            parts.append(metrics)
-            skipped += refused_too
-            num_steps += taken
+        metrics = kept.metrics
+        if outcomes[-1].skipped is None and self.num_updates > self.options.warmup_updates:
+            told, steps = self.learn_actor(kept.episodes, seed=seed)
+            metrics, outcomes = metrics | told, outcomes + steps
         self.critic.forget_all_but(())
-        return Update(
-            metrics=merge(parts), num_optimiser_steps=num_steps, skipped=tuple(skipped),
-            warnings=kept.warnings,
-        )  # fmt: skip
+        return as_update(outcomes, metrics=metrics, warnings=kept.warnings)
 
     def learn_actor(
         self, episodes: list[Episode], *, seed: int
-    ) -> tuple[dict[str, Mean], list[Skipped], int]:
+    ) -> tuple[dict[str, Mean], list[StepOutcome]]:
         """One pass over the episodes, a step for each share of them.
 
         Returns:
-            Metrics, refused steps, and the number taken.
+            What the weights are, and what came of the steps.
         """
         options = self.options
         opinions = self.critic.opinions(episodes)
@@ -202,13 +189,12 @@ class OfflineArCHer:
         if num_shares > 1:
             order = generator(seed, "shares").permutation(len(episodes))
         flat, cut = np.concatenate(weights), np.concatenate(raw) > options.max_weight
-        parts = [
-            {
-                "policy/weight": Mean(float(flat.sum()), len(flat)),
-                "policy/cut_weight_frac": Mean(float(cut.sum()), len(cut)),
-            }
-        ]
-        for number, share in enumerate(np.array_split(order, num_shares)):
+        told = {
+            "policy/weight": Mean(float(flat.sum()), len(flat)),
+            "policy/cut_weight_frac": Mean(float(cut.sum()), len(cut)),
+        }
+        outcomes: list[StepOutcome] = []
+        for share in np.array_split(order, num_shares):
             batch = self.core.pack([episodes[i] for i in share])
             weight = batch.align([credit[i] for i in share])
             num_turns = sum(len(episodes[i].turns) for i in share)
@@ -222,17 +208,14 @@ class OfflineArCHer:
                     )
                 ]  # fmt: skip
 
-            outcome = take_step(self.core, batch, row_loss)
-            if outcome.skipped is not None:
-                return merge(parts), [outcome.skipped], number
-            parts.append(outcome.metrics)
-        return merge(parts), [], num_shares
+            outcomes.append(take_step(self.core, batch, row_loss))
+            if outcomes[-1].skipped is not None:
+                break
+        return told, outcomes
 
     def state(self) -> LearnerState:
         """Weights, heads, targets, optimiser, counters."""
-        state = self.core.state(num_updates=self.num_updates)
-        more = self.critic.state_tensors()
-        return LearnerState(tensors={**state.tensors, **more}, values=state.values)
+        return self.core.state(self.critic.state_tensors(), num_updates=self.num_updates)
 
     def load_state(self, state: LearnerState) -> None:
         """Undo ``state``."""

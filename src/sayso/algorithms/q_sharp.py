@@ -15,15 +15,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sayso.algorithms.base import Fatal, LearnerState, RolloutPlan, Skipped, Update
-from sayso.algorithms.checks import check_plan, check_positive, is_changed
+from sayso.algorithms.checks import check_positive, is_changed
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import graded, token_rewards
 from sayso.algorithms.kl import KLOptions, refuse_kl
 from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.recall import Memory, check_updates, summed_up
+from sayso.algorithms.recall import Memory, check_memory
+from sayso.algorithms.step import StepOutcome
 from sayso.algorithms.token_states import TokenStates, token_states
 from sayso.data.batch import Batch, PackedRow
-from sayso.data.replay import ReplayOptions
+from sayso.data.replay import Drawn, ReplayOptions
 from sayso.errors import OptionValueError
 from sayso.losses.histogram import histogram_loss, two_hot
 from sayso.metrics import Mean, merge
@@ -54,8 +55,7 @@ class QSharpOptions:
             is ever said. Unset: all of a vocabulary of up to 1024, else 32.
         tasks_per_step: Different tasks per update.
         group_size: Attempts at each; 1 is fine, nothing is compared.
-        updates_per_step: Optimiser steps per update, 1 to 4, each on as many episodes as were
-            collected.
+        updates_per_step: Optimiser steps per update, each on as many episodes as were collected.
         critic_lr: Learning rate of the head, the only thing that learns.
         replay: What is remembered; with capacity 0 only the episodes given are learnt from. Drawn
             uniformly: any other way would change how likely returns seem.
@@ -75,8 +75,10 @@ class QSharpOptions:
     replay: ReplayOptions = field(default_factory=ReplayOptions)
 
     def __post_init__(self) -> None:
-        check_plan(self.tasks_per_step, self.group_size)
-        check_updates(self.updates_per_step)
+        check_memory(
+            tasks_per_step=self.tasks_per_step, group_size=self.group_size,
+            updates_per_step=self.updates_per_step, replay=self.replay,
+        )  # fmt: skip
         check_positive(beta=self.beta, critic_lr=self.critic_lr, num_weighed=self.num_weighed)
         if not -float("inf") < self.low < self.high < float("inf"):
             raise ValueError(f"low must be below high, got {self.low} and {self.high}")
@@ -145,7 +147,7 @@ class QSharp:
         kl: KLOptions,
         seed: int,
     ) -> None:
-        refuse_kl(kl, algorithm="q_sharp")
+        refuse_kl(kl, instead="algorithm.beta is the weight of its own")
         if sampling.precision != "exact":
             raise OptionValueError(
                 where="sampling.precision",
@@ -162,7 +164,7 @@ class QSharp:
             q_heads=self.head,
         )  # fmt: skip
         self.steered = self._engine(options.beta)
-        self.memory = Memory(options.replay)
+        self.memory = Memory(self.core, options.replay)
         self.plan = RolloutPlan(
             tasks_per_step=options.tasks_per_step, group_size=options.group_size
         )
@@ -218,24 +220,17 @@ class QSharp:
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, step."""
-        kept, version = graded(episodes), self.core.version
+        kept = graded(episodes)
         fatal = self._unforeseen(kept.episodes)
         if fatal is not None:
             return Update(metrics=kept.metrics, num_optimiser_steps=0, fatal=fatal)
-        self.memory.add(kept.episodes)
-        parts, skipped = list[dict[str, Mean]](), list[Skipped]()
-        for step in range(self.options.updates_per_step if kept.episodes else 0):
-            drawn = self.memory.draw(kept.episodes, seed=seed, step=step, version=version)
-            metrics, skip = self._step(self.core.pack(drawn.episodes))
-            if skip is not None:
-                skipped.append(skip)
-                break
-            parts.append(metrics)
+        update = self.memory.learn(kept, self._step, num=self.options.updates_per_step, seed=seed)
         self.steered.sync()
-        return summed_up(kept, parts, skipped=skipped)
+        return update
 
-    def _step(self, batch: Batch) -> tuple[dict[str, Mean], Skipped | None]:
+    def _step(self, drawn: Drawn, _: int) -> tuple[StepOutcome, list[float]]:
         """One optimiser step of the head."""
+        batch = self.core.pack(drawn.episodes)
         optimiser, parts = self.core.optimiser, list[dict[str, Mean]]()
         optimiser.zero_grad()
         for row in batch.rows:
@@ -248,7 +243,8 @@ class QSharp:
             )
             if not bool(torch.isfinite(loss.value)):
                 optimiser.zero_grad()
-                return {}, Skipped(reason=f"the loss of the head is {loss.value.item()}")
+                reason = f"the loss of the head is {loss.value.item()}"
+                return StepOutcome(skipped=Skipped(reason=reason)), []
             loss.value.backward()  # type: ignore[no-untyped-call]
             mean = logits.detach().softmax(-1) @ self.outcomes
             wanted = target @ self.outcomes
@@ -257,7 +253,7 @@ class QSharp:
                 "critic/observed_return": Mean(float(wanted.sum()), len(wanted)),
             })  # fmt: skip
         metrics, skipped = optimiser.step()
-        return merge(parts) | metrics, skipped
+        return StepOutcome(metrics=merge(parts) | metrics, skipped=skipped), []
 
     def _target(self, row: PackedRow, batch: Batch, states: TokenStates) -> Float[Tensor, "n m"]:
         """Distribution of what is earned from each token on."""
@@ -304,11 +300,11 @@ class QSharp:
 
     def state(self) -> LearnerState:
         """Head, optimiser, memory."""
-        return self.memory.with_state(self.core.state())
+        return self.memory.state()
 
     def load_state(self, state: LearnerState) -> None:
         """Undo ``state``."""
-        self.memory.load(state.tensors, self.core.load_state(state))
+        self.memory.load_state(state)
         self.steered.sync()
 
 

@@ -2,92 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from sayso.algorithms.base import LearnerState, Skipped, Update
+from sayso.algorithms.base import LearnerState, Update
+from sayso.algorithms.checks import check_plan, check_positive
+from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Graded
-from sayso.algorithms.optim import told_if_ended
+from sayso.algorithms.step import StepOutcome, as_update
 from sayso.data.replay import Drawn, Replay, ReplayOptions
-from sayso.metrics import Mean, merge
+from sayso.metrics import Mean
 from sayso.seeds import derive
 from sayso.types import Episode
 
-MOST_REPLAYED = 4
-"""Optimiser steps for each batch of new episodes; beyond that critics chase their own errors."""
+Step = Callable[[Drawn, int], tuple[StepOutcome, Sequence[float]]]
+"""From what was drawn, and the number of the step, to what came of it and errors of the drawn."""
 
 
 class Memory:
-    """Draws the episodes of each optimiser step.
+    """Held, not inherited: what a learner remembers, the steps it takes on that, what is saved.
 
     Attributes:
+        core: Whose steps.
         replay: What is remembered; with capacity 0 nothing is, and every step of an update sees all
             episodes that the update was given.
     """
 
-    def __init__(self, options: ReplayOptions) -> None:
-        self.replay = Replay(options)
+    def __init__(self, core: Core, options: ReplayOptions) -> None:
+        self.core, self.replay = core, Replay(options)
+        self._given: list[Episode] = []
+        self._version = 0
 
-    def add(self, fresh: list[Episode]) -> None:
-        """Remember the episodes of an update."""
+    def __len__(self) -> int:
+        """Episodes remembered."""
+        return len(self.replay)
+
+    def take_in(self, episodes: Sequence[Episode]) -> None:
+        """Remember the episodes of an update. Ages count up to here, whatever steps follow."""
+        self._given, self._version = list(episodes), self.core.version
         if self.replay.options.capacity:
-            self.replay.push(fresh)
+            self.replay.push(episodes)
 
-    def draw(self, fresh: list[Episode], *, seed: int, step: int, version: int) -> Drawn:
-        """As many episodes as there are fresh ones.
+    def draw(self, count: int | None, *, seed: int) -> Drawn:
+        """Episodes of a step.
 
         Args:
-            fresh: What the update was given; remembered already.
-            seed: Of the update.
-            step: Which of its optimiser steps.
-            version: Optimiser steps taken when it began.
+            count: How many; ``None``: as many as were taken in. Without memory it is all of those.
+            seed: Decides the draw, alone.
         """
+        given = self._given
         if not self.replay.options.capacity:
-            return Drawn(episodes=fresh, weights=np.ones(len(fresh)), serials=[])
-        key = derive(seed, "draw", step)
-        return self.replay.draw(len(fresh), seed=key, version=version)
+            return Drawn(episodes=given, weights=np.ones(len(given)), serials=[])
+        return self.replay.draw(count or len(given), seed=seed, version=self._version)
 
-    def note_errors(self, drawn: Drawn, errors: Mapping[int, float]) -> None:
-        """Priorities by the errors of the drawn episodes, by their place in the draw."""
-        places = [place for place in sorted(errors) if drawn.serials]
-        self.replay.note_errors(
-            [drawn.serials[place] for place in places], [errors[place] for place in places]
-        )
+    def young(self) -> list[Episode]:
+        """What is remembered and not too old."""
+        limit = self.replay.options.max_age
+        return [
+            e for e in self.replay.episodes
+            if limit is None or self._version - e.policy_version <= limit
+        ]  # fmt: skip
 
-    def with_state(self, state: LearnerState) -> LearnerState:
-        """The state of a learner and of its memory."""
-        if not self.replay.options.capacity:
-            return state
-        return LearnerState(
-            tensors={**state.tensors, **self.replay.state_tensors()},
-            values={**state.values, **self.replay.state_values()},
-        )
+    def steps(
+        self,
+        step: Step,
+        *,
+        num: int,
+        seed: int,
+        draws: int | None = None,
+        purpose: str = "draw",
+    ) -> list[StepOutcome]:
+        """Optimiser steps, each on a draw; none after one that was refused.
 
-    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Undo ``with_state``."""
+        Args:
+            step: Learns from a draw. Errors: one for each episode drawn, for prioritised memory.
+            num: How many.
+            seed: Of the update; with the number of the step it decides the draw.
+            draws: See ``draw``.
+            purpose: Keeps the draws of different steps of one update apart.
+        """
+        outcomes: list[StepOutcome] = []
+        for number in range(num):
+            drawn = self.draw(draws, seed=derive(seed, purpose, number))
+            outcome, errors = step(drawn, number)
+            outcomes.append(outcome)
+            if outcome.skipped is not None:  # what spoils one step spoils the next
+                break
+            if drawn.serials and self.replay.options.sampling == "prioritised":
+                self.replay.note_errors(drawn.serials, errors)
+        return outcomes
+
+    def learn(
+        self,
+        kept: Graded,
+        step: Step,
+        *,
+        num: int,
+        seed: int,
+        draws: int | None = None,
+        purpose: str = "draw",
+    ) -> Update:
+        """One update: take in the new episodes, then take ``steps``."""
+        if not kept.episodes:
+            return as_update([], metrics=kept.metrics, warnings=kept.warnings)
+        self.core.sync()  # what the sampler remembers of the rollout is memory for the update
+        self.take_in(kept.episodes)
+        outcomes = self.steps(step, num=num, seed=seed, draws=draws, purpose=purpose)
+        metrics = kept.metrics | self.metrics()
+        return as_update(outcomes, metrics=metrics, warnings=kept.warnings)
+
+    def metrics(self) -> dict[str, Mean]:
+        """``replay/episodes``, where there is a memory."""
+        return {"replay/episodes": Mean(len(self), 1)} if self.replay.options.capacity else {}
+
+    def state(self, tensors: Mapping[str, Tensor] | None = None, **values: Any) -> LearnerState:
+        """The state of the core and of the memory, and what the algorithm adds."""
+        more = dict(tensors or {})
         if self.replay.options.capacity:
-            self.replay.load_tensors(dict(tensors), num_seen=int(values["replay_num_seen"]))
+            more |= self.replay.state_tensors()
+            values |= self.replay.state_values()
+        return self.core.state(more, **values)
+
+    def load_state(self, state: LearnerState) -> Mapping[str, Any]:
+        """Undo ``state``; the values are returned for what the algorithm added."""
+        values = self.core.load_state(state)
+        if self.replay.options.capacity:
+            num_seen = int(values["replay_num_seen"])
+            self.replay.load_tensors(dict(state.tensors), num_seen=num_seen)
+        return values
 
 
-def summed_up(
-    kept: Graded, parts: Sequence[Mapping[str, Mean]], *, skipped: Sequence[Skipped]
-) -> Update:
-    """The update that steps with these metrics make."""
-    metrics, warnings = merge([kept.metrics, *parts]), kept.warnings
-    warnings += told_if_ended(metrics)
-    return Update(
-        metrics=metrics, num_optimiser_steps=len(parts), skipped=tuple(skipped), warnings=warnings
-    )
-
-
-def check_updates(updates_per_step: int) -> None:
-    """Refuse none, and more than ``MOST_REPLAYED``.
+def check_memory(
+    *,
+    tasks_per_step: int,
+    group_size: int,
+    updates_per_step: int,
+    replay: ReplayOptions,
+    draws: int | None = None,
+) -> None:
+    """Refuse steps of nothing, and a size of draws that are not made.
 
     Raises:
         ValueError: Naming the option.
     """
-    if not 1 <= updates_per_step <= MOST_REPLAYED:
-        raise ValueError(f"updates_per_step must be 1 to {MOST_REPLAYED}, got {updates_per_step}")
+    check_plan(tasks_per_step, group_size)
+    check_positive(updates_per_step=updates_per_step, draws=draws)
+    if draws is not None and not replay.capacity:
+        raise ValueError(
+            f"draws has no effect with replay.capacity = 0, got {draws}: every "
+            "step is on all new episodes"
+        )

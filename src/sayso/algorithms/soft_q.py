@@ -13,22 +13,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
-from sayso.algorithms.checks import check_plan, check_positive, check_weights, is_changed
+from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.checks import check_positive, check_weights, is_changed
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import graded
 from sayso.algorithms.kl import KLOptions, reference_logprobs, refuse_kl
 from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.recall import Memory, check_updates, summed_up
-from sayso.algorithms.step import RowLoss, take_step
-from sayso.algorithms.token_states import following, rewards_and_discounts, value_after
+from sayso.algorithms.recall import Memory, check_memory
+from sayso.algorithms.step import RowLoss, StepOutcome, take_step
+from sayso.algorithms.token_states import following, row_rewards, value_after
 from sayso.data.batch import Batch, PackedRow
 from sayso.data.replay import Drawn, ReplayOptions
 from sayso.losses.kl import kl_loss, kl_metrics
 from sayso.losses.loss import Loss
 from sayso.losses.soft_q import soft_bellman, soft_trajectory
 from sayso.losses.value import value_loss
-from sayso.metrics import Mean
 from sayso.models.lm import LanguageModel
 from sayso.models.q_heads import polyak, target_of
 from sayso.models.scoring import Scores
@@ -49,8 +48,8 @@ class SoftQOptions:
             while values are still wrong, and the optimum becomes that of about β + α.
         tasks_per_step: Different tasks per update.
         group_size: Attempts at each; 1 is fine, nothing is compared.
-        updates_per_step: Optimiser steps per update, 1 to 4, each on as many episodes as were
-            collected.
+        updates_per_step: Optimiser steps per update, each on as many episodes as were collected;
+            beyond 4 the critic tends to chase its own errors.
         value_coef: Weight of the critic's residual against the policy's: with 1 it is one residual,
             whose gradient goes both ways.
         critic_lr: Learning rate of the value head.
@@ -74,8 +73,10 @@ class SoftQOptions:
     replay: ReplayOptions = field(default_factory=ReplayOptions)
 
     def __post_init__(self) -> None:
-        check_plan(self.tasks_per_step, self.group_size)
-        check_updates(self.updates_per_step)
+        check_memory(
+            tasks_per_step=self.tasks_per_step, group_size=self.group_size,
+            updates_per_step=self.updates_per_step, replay=self.replay,
+        )  # fmt: skip
         check_positive(beta=self.beta, critic_lr=self.critic_lr)
         check_weights(alpha=self.alpha, value_coef=self.value_coef)
         for name in ("gamma_turn", "target_rate"):
@@ -147,7 +148,7 @@ class SoftQ:
         seed: int,
     ) -> None:
         del seed  # nothing here is random
-        refuse_kl(kl, algorithm="soft_q")
+        refuse_kl(kl, instead="algorithm.beta is the weight of its own")
         self.lm, self.options = lm, options
         lm.freeze_reference()
         self.core = Core(
@@ -157,7 +158,7 @@ class SoftQ:
         self.target: nn.Module | None = (
             target_of(head) if head is not None and options.mode == "td" else None
         )
-        self.memory = Memory(options.replay)
+        self.memory = Memory(self.core, options.replay)
         self.plan = RolloutPlan(
             tasks_per_step=options.tasks_per_step, group_size=options.group_size
         )
@@ -172,22 +173,15 @@ class SoftQ:
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, step."""
-        kept, version = graded(episodes), self.core.version
-        self.memory.add(kept.episodes)
-        self.core.sync()  # what the sampler remembers of the rollout is memory for the update
-        parts, skipped = list[dict[str, Mean]](), list[Skipped]()
-        for step in range(self.options.updates_per_step if kept.episodes else 0):
-            drawn = self.memory.draw(kept.episodes, seed=seed, step=step, version=version)
-            batch, errors = self.core.pack(drawn.episodes), dict[int, float]()
-            row_loss = self._row_loss(batch, drawn, errors)
-            outcome = take_step(self.core, batch, row_loss, want_value=True)
-            if outcome.skipped is not None:  # what spoils one step spoils the next
-                skipped.append(outcome.skipped)
-                break
-            parts.append(outcome.metrics)
-            self.memory.note_errors(drawn, errors)
+        num = self.options.updates_per_step
+        return self.memory.learn(graded(episodes), self._step, num=num, seed=seed)
+
+    def _step(self, drawn: Drawn, _: int) -> tuple[StepOutcome, list[float]]:
+        batch, errors = self.core.pack(drawn.episodes), dict[int, float]()
+        outcome = take_step(self.core, batch, self._row_loss(batch, drawn, errors), want_value=True)
+        if outcome.skipped is None:
             self._move_target()
-        return summed_up(kept, parts, skipped=skipped)
+        return outcome, [errors[place] for place in sorted(errors)]
 
     def _row_loss(self, batch: Batch, drawn: Drawn, errors: dict[int, float]) -> RowLoss:
         """The loss of a row; what it says of each episode is noted in ``errors``."""
@@ -242,7 +236,9 @@ class SoftQ:
         self, row: PackedRow, batch: Batch, scores: Scores, ref: Float[Tensor, " n"]
     ) -> Float[Tensor, " n"]:
         """What the value head should say of the context of each token; see the class."""
-        reward, discount = _aligned(row, batch, self.options.gamma_turn, like=ref)
+        reward, discount = row_rewards(
+            row, batch, gamma_token=1.0, gamma_turn=self.options.gamma_turn, like=ref
+        )
         cost = self.options.beta * (scores.logprob - ref)
         state, final = scores.state, scores.final_state
         if state is None or final is None:
@@ -262,33 +258,15 @@ class SoftQ:
 
     def state(self) -> LearnerState:
         """Weights, critic, its target, optimiser, memory."""
-        held = self.core.state()
         target = {} if self.target is None else self.target.state_dict()
-        named = {f"value_target.{name}": tensor for name, tensor in target.items()}
-        whole = LearnerState(tensors={**held.tensors, **named}, values=held.values)
-        return self.memory.with_state(whole)
+        return self.memory.state({f"value_target.{name}": t for name, t in target.items()})
 
     def load_state(self, state: LearnerState) -> None:
         """Undo ``state``."""
-        values = self.core.load_state(state)
+        self.memory.load_state(state)
         if self.target is not None:
             for name, tensor in self.target.state_dict().items():
                 tensor.copy_(state.tensors[f"value_target.{name}"])
-        self.memory.load(state.tensors, values)
-
-
-def _aligned(
-    row: PackedRow, batch: Batch, gamma_turn: float, *, like: Tensor
-) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Rewards and discounts of a row's tokens."""
-    pairs = [
-        rewards_and_discounts(batch.episodes[e], gamma_token=1.0, gamma_turn=gamma_turn)
-        for e in row.episodes
-    ]
-    reward, discount = (
-        torch.cat([torch.from_numpy(pair[i]) for pair in pairs]).to(like) for i in (0, 1)
-    )
-    return reward, discount
 
 
 def _sequences(row: PackedRow) -> tuple[Tensor, Tensor]:

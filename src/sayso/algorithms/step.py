@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from sayso.algorithms.base import Skipped
+from sayso.algorithms.base import Skipped, Update
 from sayso.algorithms.core import Core
+from sayso.algorithms.optim import told_if_ended
 from sayso.algorithms.parity import ParityMeter
 from sayso.data.batch import Batch, PackedRow
 from sayso.losses.loss import Loss
@@ -156,3 +157,21 @@ def take_step(
     if skipped is None:
         core.sync()
     return StepOutcome(metrics=outcome.metrics | metrics, skipped=skipped)
+
+
+def as_update(
+    outcomes: Sequence[StepOutcome],
+    *,
+    metrics: Mapping[str, Mean] | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Update:
+    """What some steps came to; of one that was refused only why."""
+    skipped = [outcome.skipped for outcome in outcomes if outcome.skipped is not None]
+    taken = [outcome.metrics for outcome in outcomes if outcome.skipped is None]
+    merged = merge([metrics or {}, *taken])
+    return Update(
+        metrics=merged,
+        num_optimiser_steps=len(taken),
+        skipped=tuple(skipped),
+        warnings=warnings + told_if_ended(merged),
+    )

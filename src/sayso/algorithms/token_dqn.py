@@ -11,21 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sayso.algorithms.acting import ActingOptions, refuse_kl, steered, steered_engine
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.acting import ActingOptions, steered, steered_engine
+from sayso.algorithms.base import LearnerState, Update
 from sayso.algorithms.checks import check_positive, check_used, check_weights
-from sayso.algorithms.core import Core
 from sayso.algorithms.critic import check_discounts
-from sayso.algorithms.epochs import nothing_to_learn
-from sayso.algorithms.grading import graded, token_rewards, turn_ends
+from sayso.algorithms.grading import token_rewards, turn_ends
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.recall import check_memory
 from sayso.algorithms.token_losses import likeliest, push_down, weighed
 from sayso.algorithms.token_states import TokenStates, token_states
-from sayso.algorithms.value_steps import RowTerms, check_memory, learn, per_episode
+from sayso.algorithms.value_steps import RowTerms, TokenValueCore, per_episode
 from sayso.credit.returns import n_step
 from sayso.data.batch import Batch, PackedRow
-from sayso.data.replay import Replay, ReplayOptions
+from sayso.data.replay import ReplayOptions
 from sayso.losses.loss import Loss, mean_over
 from sayso.losses.q_learning import CriticLoss, td_loss
 from sayso.metrics import Mean
@@ -166,24 +165,17 @@ class TokenDQN:
         seed: int,
     ) -> None:
         del engine  # values steer engines of their own
-        refuse_kl(kl)
         self.lm, self.options, self.sampling = lm, options, sampling
-        if not options.train_lm:
-            lm.freeze_network()
         asked = options.token_set
         few = 0 if lm.vocabulary <= FULL_UP_TO else FEW
         self.num_choices = few if asked is None else asked
         self.heads = ChosenValues(lm, rank=options.head_rank, is_dueling=options.dueling, seed=seed)
-        self.memory = Replay(options.replay)
-        self.guide = self._guide(options.acting)
-        self.core = Core(
-            lm, steered_engine(lm, sampling, self.guide), sampling=sampling,
-            optim=optim, kl=kl, critic_lr=options.critic_lr, q_heads=self.heads,
+        self.parts = TokenValueCore(
+            lm, options, heads=self.heads, guide_of=self._guide, sampling=sampling, optim=optim,
+            kl=kl,
         )  # fmt: skip
+        self.core, self.memory, self.plan = self.parts.core, self.parts.memory, self.parts.plan
         self.explorer = steered_engine(lm, sampling, self._guide(options.acting, is_exploring=True))
-        self.plan = RolloutPlan(
-            tasks_per_step=options.tasks_per_step, group_size=options.group_size
-        )
 
     @property
     def epsilon(self) -> float:
@@ -202,8 +194,7 @@ class TokenDQN:
 
     def acting_as(self, *, beta: float | None = None, greedy: bool = False) -> Policy:
         """The policy at another β, or always at its likeliest token; see ``Actable``."""
-        guide = self._guide(self.options.acting.at(beta))
-        return self.core.acting(steered_engine(self.lm, self.sampling, guide, greedy=greedy))
+        return self.parts.acting_as(beta=beta, greedy=greedy)
 
     def _guide(self, acting: ActingOptions, *, is_exploring: bool = False) -> Guide:
         """Logits of the policy within K(h); a mixture with the softened model on request."""
@@ -233,15 +224,9 @@ class TokenDQN:
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, step, let the slow copy follow."""
-        options, kept = self.options, graded(episodes)
-        if not kept.episodes:
-            return nothing_to_learn(kept)
         epsilon = Mean(self.epsilon, 1)
         self.explorer.sync()
-        update = learn(
-            self.core, kept, self.memory, self._terms, num_updates=options.updates_per_step,
-            draws=options.draws, seed=seed, after_step=self._follow,
-        )  # fmt: skip
+        update = self.parts.update(episodes, self._terms, seed=seed, after_step=self._follow)
         return replace(update, metrics={**update.metrics, "explore/epsilon": epsilon})
 
     def _terms(self, batch: Batch, row: PackedRow, weight: Tensor) -> RowTerms:
@@ -302,13 +287,9 @@ class TokenDQN:
 
     def state(self) -> LearnerState:
         """Weights, heads, slow copy, optimiser, memory."""
-        state = self.core.state(**self.memory.state_values())
-        return LearnerState(
-            tensors={**state.tensors, **self.memory.state_tensors()}, values=state.values
-        )
+        return self.memory.state()
 
     def load_state(self, state: LearnerState) -> None:
         """Undo ``state``."""
-        values = self.core.load_state(state)
+        self.memory.load_state(state)
         self.explorer.sync()
-        self.memory.load_tensors(dict(state.tensors), num_seen=int(values["replay_num_seen"]))

@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sayso.data.batch import PackedRow
+from sayso.losses.imitation import imitation
 from sayso.losses.loss import Loss
-from sayso.losses.q_learning import cloning, conservatism
+from sayso.losses.q_learning import conservatism
 from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.models.q_heads import QHead
@@ -41,7 +42,7 @@ def clone(
         weight: How much each token counts.
     """
     logprob = score_states(lm, hidden, row.target, Distribution()).logprob
-    return cloning(logprob, row.is_action, num_actions_in_step=count, weight=weight)
+    return imitation(logprob, row.is_action, num_in_step=count, weight=weight)
 
 
 def push_down(

@@ -72,7 +72,7 @@ def token_states(core: Core, row: PackedRow, episodes: Batch) -> TokenStates:
         episodes: The batch the row belongs to.
     """
     where = torch.cat([row.source, row.final_source])
-    hidden = core.lm.hidden(row.ids[None], row.position[None], row.forest)[0]
+    hidden = core.read(row)
     states = hidden.index_select(0, where)
     return TokenStates(
         hidden=states[: len(row.source)],
@@ -101,3 +101,17 @@ def rewards_and_discounts(
     """Reward after each action token, and the discount from it to the next decision."""
     decay = discounts(turn_ends(episode), gamma_token=gamma_token, gamma_turn=gamma_turn)
     return token_rewards(episode), np.asarray(decay, np.float64)
+
+
+def row_rewards(
+    row: PackedRow, batch: Batch, *, gamma_token: float, gamma_turn: float, like: Tensor
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """``rewards_and_discounts`` of a row's tokens."""
+    pairs = [
+        rewards_and_discounts(batch.episodes[e], gamma_token=gamma_token, gamma_turn=gamma_turn)
+        for e in row.episodes
+    ]
+    reward, discount = (
+        torch.from_numpy(np.concatenate(each)).to(like) for each in zip(*pairs, strict=True)
+    )
+    return reward, discount

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sayso.algorithms.base import Skipped
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Numbers
+from sayso.algorithms.step import StepOutcome
 from sayso.algorithms.utterances import UtteranceStates, joined, utterance_states, with_redrawn
 from sayso.data.batch import PackedRow
 from sayso.errors import ModelError
@@ -104,7 +105,7 @@ class UtteranceCritic:
         *,
         rate: float,
         redrawn: Sequence[Episode] = (),
-    ) -> tuple[dict[str, Mean], Skipped | None]:
+    ) -> StepOutcome:
         """One guarded step on a batch, then the targets follow.
 
         Args:
@@ -122,13 +123,14 @@ class UtteranceCritic:
                 value = torch.stack([term.value for term in losses]).sum()
                 if not bool(torch.isfinite(value)):
                     core.optimiser.zero_grad()
-                    return {}, Skipped(reason=f"the critic's loss is {value.item()}")
+                    reason = f"the critic's loss is {value.item()}"
+                    return StepOutcome(skipped=Skipped(reason=reason))
                 value.backward()  # type: ignore[no-untyped-call]
                 metrics += [dict(term.metrics) for term in losses]
         _, skipped = core.optimiser.step()  # the norm and the rate told of are the actor's
         if skipped is None:
             self._follow(rate)
-        return merge(metrics), skipped
+        return StepOutcome(metrics=merge(metrics), skipped=skipped)
 
     @torch.no_grad()
     def opinions(self, episodes: Sequence[Episode]) -> list[Opinion]:
@@ -151,8 +153,7 @@ class UtteranceCritic:
         lm = self._core.lm
 
         def read() -> Tensor:
-            hidden = lm.hidden(row.ids[None], row.position[None], row.forest)[0]
-            return hidden.index_select(0, row.source)
+            return self._core.read(row).index_select(0, row.source)
 
         if self.trunk == "frozen":
             with lm.reference():

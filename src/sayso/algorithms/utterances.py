@@ -48,7 +48,7 @@ def utterance_states(core: Core, row: PackedRow, batch: Batch) -> UtteranceState
         row: What to read.
         batch: What the row belongs to.
     """
-    hidden = core.lm.hidden(row.ids[None], row.position[None], row.forest)[0]
+    hidden = core.read(row)
     episodes = [batch.episodes[index] for index in row.episodes]
     turns = [turn for episode in episodes for turn in episode.turns]
     lengths = torch.tensor([len(turn.action_ids) for turn in turns], device=hidden.device)

@@ -1,4 +1,4 @@
-"""What learners of token values share: steps on episodes that were drawn from a memory.
+"""What learners of token values share: a policy that values steer, a memory, steps on its episodes.
 
 Their losses hold for any policy's episodes, so nothing here compares with the sampler; what is old
 in the memory is only off the policy of today, as a stored data set is.
@@ -7,24 +7,29 @@ in the memory is only off the policy of today, as a stored data set is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sayso.algorithms.base import Skipped, Update
-from sayso.algorithms.checks import check_plan, check_positive
+from sayso.algorithms.acting import ActingOptions, steered_engine
+from sayso.algorithms.base import RolloutPlan, Skipped, Update
 from sayso.algorithms.core import Core
-from sayso.algorithms.grading import Graded, Numbers
-from sayso.algorithms.optim import told_if_ended
+from sayso.algorithms.grading import Numbers, graded
+from sayso.algorithms.kl import KLOptions, refuse_kl
+from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.recall import Memory
 from sayso.algorithms.step import StepOutcome
 from sayso.data.batch import Batch, PackedRow
-from sayso.data.replay import Drawn, Replay, ReplayOptions
+from sayso.data.replay import Drawn, ReplayOptions
 from sayso.losses.loss import Loss
 from sayso.metrics import Mean, merge
+from sayso.models.lm import LanguageModel
 from sayso.runs.failpoints import Failpoint, fp
-from sayso.seeds import derive
+from sayso.sampling.backend import Guide
+from sayso.sampling.base import Policy, SamplingOptions
+from sayso.types import Episode
 
 
 class RowTerms(NamedTuple):
@@ -43,56 +48,119 @@ TermsOf = Callable[[Batch, PackedRow, Tensor], RowTerms]
 """From a batch, one of its rows and the importance weight of each action to the row's loss."""
 
 
-def learn(  # where the episodes come from, and what is done with them
-    core: Core,
-    kept: Graded,
-    memory: Replay,
-    terms_of: TermsOf,
-    *,
-    num_updates: int,
-    draws: int | None,
-    seed: int,
-    after_step: Callable[[], None] = lambda: None,
-) -> Update:
-    """Remember the new episodes, then take optimiser steps on what is drawn from the memory.
+class TokenValueOptions(Protocol):
+    """Options that all learners of token values have."""
 
-    Args:
-        core: The learner's parts.
-        kept: The new episodes.
-        memory: Where they go; one without room leaves every step to the new episodes, all of them.
-        terms_of: The loss.
-        num_updates: Steps.
-        draws: Episodes of a step that are drawn; ``None``: as many as are new.
-        seed: Decides the draws.
-        after_step: Called after each step that was taken: targets follow here.
+    @property
+    def tasks_per_step(self) -> int:
+        """Different tasks per update."""
+
+    @property
+    def group_size(self) -> int:
+        """Attempts at each."""
+
+    @property
+    def updates_per_step(self) -> int:
+        """Optimiser steps per update."""
+
+    @property
+    def draws(self) -> int | None:
+        """Episodes of each."""
+
+    @property
+    def critic_lr(self) -> float:
+        """Learning rate of the heads."""
+
+    @property
+    def train_lm(self) -> bool:
+        """Whether the language model trains itself."""
+
+    @property
+    def acting(self) -> ActingOptions:
+        """How values steer decoding."""
+
+    @property
+    def replay(self) -> ReplayOptions:
+        """What is remembered."""
+
+
+class TokenValueCore:
+    """Held, not inherited: what a learner of token values stands on.
+
+    Attributes:
+        core: Model, heads, optimiser; its engine is steered.
+        memory: What is remembered, and steps on it.
+        plan: What an update needs from the environment.
+        guide_of: From options of acting to what steers.
     """
-    core.sync()  # what the sampler remembers of the rollout is memory for the update
-    if memory.options.capacity:
-        memory.push(kept.episodes)
-    version = core.version  # the new episodes are of this age, whatever steps follow
-    parts, skipped, num_steps = [kept.metrics], list[Skipped](), 0
-    for number in range(num_updates):
-        drawn = Drawn(episodes=kept.episodes, weights=np.ones(len(kept.episodes)), serials=[])
-        if memory.options.capacity:
-            count = draws or len(kept.episodes)
-            drawn = memory.draw(count, seed=derive(seed, "draw", number), version=version)
-        outcome, errors = _step(core, drawn, terms_of)
-        if outcome.skipped is not None:  # what spoils one step spoils the next
-            skipped.append(outcome.skipped)
-            break
-        parts.append(outcome.metrics)
-        num_steps += 1
-        after_step()
-        if memory.options.sampling == "prioritised":
-            memory.note_errors(drawn.serials, errors)
-    metrics = merge(parts)
-    if memory.options.capacity:
-        metrics["replay/episodes"] = Mean(len(memory), 1)
-    warnings = kept.warnings
-    warnings += told_if_ended(metrics)
-    return Update(
-        metrics=metrics, num_optimiser_steps=num_steps, skipped=tuple(skipped), warnings=warnings
-    )
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        options: TokenValueOptions,
+        *,
+        heads: nn.Module,
+        guide_of: Callable[[ActingOptions], Guide],
+        sampling: SamplingOptions,
+        optim: OptimOptions,
+        kl: KLOptions,
+    ) -> None:
+        """Set up.
+
+        Args:
+            lm: The model; frozen from here on unless ``options.train_lm``.
+            options: The learner's.
+            heads: Its values, and their targets.
+            guide_of: How they steer.
+            sampling: How actions are drawn.
+            optim: Options of the optimiser.
+            kl: A weight that must be 0.
+        """
+        refuse_kl(kl, instead="acting.beta says how far from the model they may act")
+        if not options.train_lm:
+            lm.freeze_network()
+        self.options, self.guide_of = options, guide_of
+        self.core = Core(
+            lm, steered_engine(lm, sampling, guide_of(options.acting)), sampling=sampling,
+            optim=optim, kl=kl, critic_lr=options.critic_lr, q_heads=heads,
+        )  # fmt: skip
+        self.memory = Memory(self.core, options.replay)
+        self.plan = RolloutPlan(
+            tasks_per_step=options.tasks_per_step, group_size=options.group_size
+        )
+
+    def acting_as(self, *, beta: float | None, greedy: bool) -> Policy:
+        """The policy at another β, or always at its likeliest token; see ``Actable``."""
+        core, guide = self.core, self.guide_of(self.options.acting.at(beta))
+        return core.acting(steered_engine(core.lm, core.sampling, guide, greedy=greedy))
+
+    def update(
+        self,
+        episodes: Sequence[Episode],
+        terms_of: TermsOf,
+        *,
+        seed: int,
+        after_step: Callable[[], None] = lambda: None,
+    ) -> Update:
+        """Remember the new episodes, then take steps on what is drawn from the memory.
+
+        Args:
+            episodes: The new ones.
+            terms_of: The loss.
+            seed: Decides the draws.
+            after_step: Called after each step that was taken: targets follow here.
+        """
+
+        def step(drawn: Drawn, _: int) -> tuple[StepOutcome, list[float]]:
+            outcome, errors = _step(self.core, drawn, terms_of)
+            if outcome.skipped is None:
+                after_step()
+            return outcome, errors
+
+        options = self.options
+        return self.memory.learn(
+            graded(episodes), step, num=options.updates_per_step, draws=options.draws, seed=seed
+        )
 
 
 def _step(core: Core, drawn: Drawn, terms_of: TermsOf) -> tuple[StepOutcome, list[float]]:
@@ -129,25 +197,3 @@ def per_episode(batch: Batch, row: PackedRow, numbers: Tensor) -> list[Numbers]:
     counts = [batch.episodes[index].num_action_tokens for index in row.episodes]
     flat = numbers.detach().double().cpu().numpy()
     return list(np.split(flat, np.cumsum(counts)[:-1]))
-
-
-def check_memory(
-    *,
-    tasks_per_step: int,
-    group_size: int,
-    updates_per_step: int,
-    draws: int | None,
-    replay: ReplayOptions,
-) -> None:
-    """Refuse steps of nothing, and a size of draws that are not made.
-
-    Raises:
-        ValueError: Naming the option.
-    """
-    check_plan(tasks_per_step, group_size)
-    check_positive(updates_per_step=updates_per_step, draws=draws)
-    if draws is not None and not replay.capacity:
-        raise ValueError(
-            f"draws has no effect with replay.capacity = 0, got {draws}: every "
-            "step is on all new episodes"
-        )

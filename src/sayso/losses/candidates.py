@@ -1,99 +1,13 @@
-"""Losses of critics and policies over candidates. Dimensions: n = decisions, k = candidates."""
+"""The loss of a policy over candidates. Dimensions: n = decisions, k = candidates."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from sayso.losses.loss import Loss, check_count
 from sayso.metrics import Mean
-
-
-def candidate_td(
-    value: Float[Tensor, " n"],
-    target: Float[Tensor, " n"],
-    weight: Float[Tensor, " n"],
-    *,
-    num_in_step: float,
-    huber: float,
-) -> Loss:
-    r"""Huber loss of the value of the action that was taken.
-
-    .. math:: \tfrac1N \sum_i w_i h_δ(Q_i - y_i),\quad
-        h_δ(x) = \tfrac12 x^2 \text{ if } |x| \le δ \text{ else } δ (|x| - \tfrac12 δ)
-
-    Args:
-        value: Q of the action taken, in reward units, differentiable.
-        target: y. Carries no gradient.
-        weight: Importance weight of each decision.
-        num_in_step: N: decisions of the whole optimiser step.
-        huber: δ, in reward units.
-
-    Returns:
-        The loss, with metrics ``q/squared_error``, ``q/mean`` and ``q/target``.
-
-    Raises:
-        ValueError: If shapes differ, or δ or the count is not positive.
-
-    Source:
-        Mnih et al. 2015, doi:10.1038/nature14236, methods (clipped errors are this loss's
-        gradient); importance weights: Schaul et al. 2016, arXiv:1511.05952, sec. 3.4.
-
-    Tests:
-        tests/math/test_candidate_values.py
-    """
-    check_count("num_in_step", num_in_step)
-    if not huber > 0:
-        raise ValueError(f"huber must be positive, got {huber}")
-    if not value.shape == target.shape == weight.shape:
-        raise ValueError(f"shapes differ: {value.shape}, {target.shape}, {weight.shape}")
-    wanted = target.detach()
-    each = torch.nn.functional.huber_loss(value, wanted, reduction="none", delta=huber)
-    count = float(len(value))
-    return Loss(
-        (weight * each).sum() / num_in_step,
-        {
-            "q/squared_error": Mean(float((value.detach() - wanted).square().sum()), count),
-            "q/mean": Mean(float(value.detach().sum()), count),
-            "q/target": Mean(float(wanted.sum()), count),
-        },
-    )
-
-
-def conservative(
-    values: Float[Tensor, "n k"],
-    taken: Int[Tensor, " n"],
-    weight: Float[Tensor, " n"],
-    *,
-    num_in_step: float,
-) -> Loss:
-    r"""Pushes down what was not taken: CQL(H) over candidates.
-
-    .. math:: \tfrac1N \sum_i w_i \bigl(\log \sum_u e^{Q_i(u)} - Q_i(u_i)\bigr)
-
-    Args:
-        values: Q of each candidate, ``-inf`` for padding, differentiable.
-        taken: Place of the action that was taken.
-        weight: Importance weight of each decision.
-        num_in_step: N: decisions of the whole optimiser step.
-
-    Returns:
-        The loss, with metric ``q/overestimation`` (the bracket).
-
-    Raises:
-        ValueError: If the count is not positive.
-
-    Source:
-        Kumar et al. 2020, arXiv:2006.04779, eq. 4. The sum runs over the candidates at hand.
-
-    Tests:
-        tests/math/test_candidate_values.py
-    """
-    check_count("num_in_step", num_in_step)
-    gap = values.logsumexp(-1) - values.gather(-1, taken[:, None]).squeeze(-1)
-    metrics = {"q/overestimation": Mean(float(gap.detach().sum()), float(len(gap)))}
-    return Loss((weight * gap).sum() / num_in_step, metrics)
 
 
 def candidate_actor(

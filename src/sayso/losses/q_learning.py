@@ -158,41 +158,6 @@ def conservatism(
     return Loss(_weighed(each, weight, is_action).sum() / num_actions_in_step, metrics)
 
 
-def cloning(
-    logprob: Float[Tensor, " n"],
-    is_action: Bool[Tensor, " n"],
-    *,
-    num_actions_in_step: float,
-    weight: Float[Tensor, " n"] | None = None,
-) -> Loss:
-    r"""Weighted log-likelihood of the tokens in the data: the policy that values steer later.
-
-    .. math:: -\tfrac{1}{N} \sum_i w_i \log \pi(a_i | h_i)
-
-    Args:
-        logprob: Of the token in the data, in nats, differentiable.
-        is_action: True where the policy chose the token.
-        num_actions_in_step: N: action tokens of the whole optimiser step.
-        weight: How much each token is to be imitated. Carries no gradient. Unset: 1.
-
-    Returns:
-        The loss, with metric ``bc/surprisal`` in nats, unweighted.
-
-    Raises:
-        ValueError: If the count is not positive or shapes differ.
-
-    Source:
-        Behaviour cloning; with weights Nair et al. 2020 (AWAC), arXiv:2006.09359, eq. 7.
-
-    Tests:
-        tests/math/test_q_losses.py
-    """
-    check_count("num_actions_in_step", num_actions_in_step)
-    each = -where_action(logprob, is_action)
-    metrics = {"bc/surprisal": mean_over(each, is_action)}
-    return Loss(_weighed(each, weight, is_action).sum() / num_actions_in_step, metrics)
-
-
 def _weighed(
     each: Float[Tensor, " n"], weight: Float[Tensor, " n"] | None, is_action: Bool[Tensor, " n"]
 ) -> Float[Tensor, " n"]:
