@@ -135,7 +135,7 @@ def test_a_fresh_learner_with_the_state_of_another_goes_on_bit_for_bit(
     more: dict[str, Any] = {}
     if name == "archer" and anew:
         more = {"value_actions": "policy", "actor_states": "replay", "baseline": "token",
-                "critic_batch": 3, "replay": ReplayOptions(capacity=5)}  # fmt: skip
+                "draws": 3, "replay": ReplayOptions(capacity=5)}  # fmt: skip
     one = made_of(name, trunk, **more)
     episodes = mixed_batch(one.lm)
     one.update(episodes, seed=0)
@@ -243,12 +243,12 @@ def test_trunks_that_do_not_fit_the_model_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "what"),
     [
-        ("archer", {"polyak": 0.0}, "polyak"),
+        ("archer", {"target_rate": 0.0}, "target_rate"),
         ("archer", {"gamma_turn": 1.5}, "gamma_turn"),
         ("archer", {"critic_updates": 0}, "critic_updates"),
         ("archer", {"warmup_updates": -1}, "warmup_updates"),
         ("archer", {"replay": ReplayOptions(sampling="prioritised")}, "prioritised"),
-        ("archer", {"replay": ReplayOptions(capacity=0), "critic_batch": 3}, "critic_batch"),
+        ("archer", {"replay": ReplayOptions(capacity=0), "draws": 3}, "draws"),
         ("offline_archer", {"tau": 1.0}, "tau"),
         ("offline_archer", {"advantage_scale": -1.0}, "advantage_scale"),
         ("offline_archer", {"max_weight": 0.0}, "max_weight"),
@@ -270,7 +270,7 @@ def test_what_is_saved_is_the_policy_without_its_critic(
     agent = sayso.ArCHer(
         "tiny", "sayso/TinyLang-v0", tiny={"tokens": "ab", "width": 16, "layers": 1},
         max_new_tokens=3, tasks_per_step=1, group_size=8, warmup_updates=1, critic_updates=2,
-        critic_batch=4, lr=1e-2, **more,
+        draws=4, lr=1e-2, **more,
     )  # fmt: skip
     agent.learn(32, run=tmp_path / "run", progress_bar=False)
     agent.save(tmp_path / "policy")

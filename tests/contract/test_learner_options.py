@@ -72,7 +72,7 @@ UTTERANCES: dict[str, Case] = {
     "gamma_turn": ({}, [0.9, 0.5]),
     "critic_updates": ({}, [1, 2]),
     "critic_lr": ({}, [1e-3, 1e-2]),
-    "polyak": ({}, [0.05, 0.5]),
+    "target_rate": ({}, [0.05, 0.5]),
     "trunk": ({}, ["frozen", "copy"]),
     "actor_updates": ({}, [1, 2]),
     "warmup_updates": ({}, [0, 1, 2]),
@@ -85,7 +85,7 @@ CANDIDATE_LEARNERS: dict[str, Case] = {
     "gamma_turn": ({"target_every": 1}, [1.0, 0.5]),
     "huber": ({}, [1.0, 0.01]),
     "critic_lr": ({}, [1e-3, 1e-2]),
-    "batch_decisions": ({}, [8, 9]),
+    "draws": ({}, [8, 9]),
     "updates_per_step": ({}, [1, 2]),
     "learning_starts": ({}, [0, 12, 20]),
     "target_every": ({}, [1, 2, 3]),
@@ -158,7 +158,7 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
     ArCHerOptions: UTTERANCES | {
         "tasks_per_step": ({}, [2, 3]),
         "group_size": ({}, [2, 3]),
-        "critic_batch": ({}, [2, 5]),
+        "draws": ({}, [2, 5]),
         "value_actions": ({}, ["data", "policy"]),
         "actor_states": ({}, ["fresh", "replay"]),
         "baseline": ({}, ["none", "token"]),
@@ -181,7 +181,7 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
         "backup": (TUNED | {"target_every": 1}, ["double", "soft"]),
         "twins": ({}, ["one", "average", "min"]),
         "n_step": ({"target_every": 1}, [1, 2]),
-        "cql_coef": ({}, [0.0, 0.1]),
+        "alpha_cql": ({}, [0.0, 0.1]),
     },
     CandidateSACOptions: CANDIDATE_LEARNERS | {
         "twins": (TUNED, ["average", "min"]),
@@ -194,7 +194,7 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
 NO_KL = {record for record in ALGORITHM_TABLES if record().type in WITHOUT_KL}
 """Algorithms whose loss has no divergence from a reference, or one of its own."""
 BASE: dict[type[Any], dict[str, Any]] = {
-    ArCHerOptions: {"warmup_updates": 0, "critic_updates": 3, "critic_batch": 4},
+    ArCHerOptions: {"warmup_updates": 0, "critic_updates": 3, "draws": 4},
     OfflineArCHerOptions: {"warmup_updates": 0, "critic_updates": 3},
 }
 """Options under which three updates can show what another one does."""

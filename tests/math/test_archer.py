@@ -44,7 +44,7 @@ def archer(lm: LanguageModel | None = None, *, sampling: SamplingOptions | None 
     """One with small numbers; no warm-up, so that the actor learns at once."""
     lm = lm or tiny_lm()
     sampling = sampling or SamplingOptions(max_new_tokens=3)
-    small = {"warmup_updates": 0, "critic_updates": 1, "actor_updates": 1, "critic_batch": 4}
+    small = {"warmup_updates": 0, "critic_updates": 1, "actor_updates": 1, "draws": 4}
     return ArCHer(
         lm, make_engine(lm, sampling), ArCHerOptions(**{**small, **options}), sampling=sampling,
         optim=optim or OptimOptions(lr=1e-2), kl=kl or KLOptions(), seed=0,
@@ -215,7 +215,7 @@ def test_t17_remembered_states_give_another_gradient_than_the_return_has() -> No
 
 
 def test_actor_states_of_memory_are_drawn_and_said_anew() -> None:
-    made = archer(actor_states="replay", critic_batch=2)
+    made = archer(actor_states="replay", draws=2)
     old = [sentence(made.lm, y) for y in ("bab", "aE")]
     made.memory.replay.push(old)
     fresh = [two_turns(made.lm, *y) for y in GAME]
@@ -342,7 +342,7 @@ def test_the_critic_ends_at_the_values_of_the_game() -> None:
     """Two turns, first answer 3/4 a, second 1/2 each: Q and V in closed form, discount 1/2."""
     lm = tiny_lm(width=16, loud=10.0)
     made = archer(lm, gamma_turn=0.5, replay=NO_MEMORY, critic_lr=3e-3, trunk="copy",
-                  critic_batch=64, optim=OptimOptions(lr=1e-2, max_grad_norm=10.0))  # fmt: skip
+                  draws=64, optim=OptimOptions(lr=1e-2, max_grad_norm=10.0))  # fmt: skip
     game = [two_turns(lm, *y) for y in GAME]
     batch = weighted(game, [3 / 8, 3 / 8, 1 / 8, 1 / 8], 8)
     for _ in range(1200):
@@ -480,7 +480,7 @@ def test_kl_in_the_reward_is_charged_to_the_utterance() -> None:
 
 def test_a_baseline_does_not_know_what_was_said() -> None:
     """V of the fresh states is what the critic said before it learnt from them."""
-    made = archer(critic_updates=30, critic_lr=0.1, polyak=0.5)
+    made = archer(critic_updates=30, critic_lr=0.1, target_rate=0.5)
     credited: list[Any] = []
     original = made._actor_loss_of
     made._actor_loss_of = lambda exp, credit: credited.append(credit) or original(exp, credit)  # type: ignore[method-assign, func-returns-value]

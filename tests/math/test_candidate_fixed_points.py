@@ -26,7 +26,7 @@ pytestmark = pytest.mark.medium
 GAMMA, TEMPERATURE, UPDATES, STEPS = 0.9, 0.5, 30, 25
 COMMON: dict[str, Any] = {
     "candidates": CandidateOptions(state="observation"), "replay": ReplayOptions(capacity=0),
-    "gamma_turn": GAMMA, "critic_lr": 1e-2, "updates_per_step": STEPS, "batch_decisions": 128,
+    "gamma_turn": GAMMA, "critic_lr": 1e-2, "updates_per_step": STEPS, "draws": 128,
 }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def test_the_critic_ends_at_the_expectiles_of_the_game(trunk: str) -> None:
     0.3 + 0.28, and V of the start solves 0.1 * 3/4 (V - 0.55) = 0.9 * 1/4 (0.58 - V).
     """
     lm = tiny_lm(width=16, loud=10.0)
-    made = offline(lm, gamma_turn=0.5, critic_lr=3e-3, trunk=trunk, polyak=0.2,
+    made = offline(lm, gamma_turn=0.5, critic_lr=3e-3, trunk=trunk, target_rate=0.2,
                    optim=OptimOptions(lr=1e-2, max_grad_norm=10.0))  # fmt: skip
     game = [two_turns(lm, *y) for y in GAME]
     batch = weighted(game, [3 / 8, 3 / 8, 1 / 8, 1 / 8], 8)

@@ -90,7 +90,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         **SMALL_MAZE,
         "algorithm": {
             "type": "candidate_dqn", "tasks_per_step": 3, "group_size": 2, "explore": "epsilon",
-            "epsilon_decisions": 60, "updates_per_step": 2, "batch_decisions": 8, "target_every": 3,
+            "epsilon_decisions": 60, "updates_per_step": 2, "draws": 8, "target_every": 3,
             "replay": {"capacity": 16},
         },
         "optim": {},

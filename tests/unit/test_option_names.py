@@ -12,7 +12,7 @@ import pytest
 import sayso
 from sayso.app.config import RunConfig, load_config
 from sayso.app.naming import place, refuse_unknown
-from sayso.config.aliases import ALIASES
+from sayso.config.aliases import ALIASES, OF_VALUES
 from sayso.config.show import options_table
 from sayso.errors import ConfigError, OptionValueError, UnknownOptionError
 
@@ -84,8 +84,37 @@ def test_learn_sends_options_of_the_agent_back_to_it() -> None:
 
 def test_every_alias_leads_to_an_option_and_hides_none() -> None:
     assert {path for path, _ in ALIASES.values()} <= PATHS
+    assert {path for each in OF_VALUES.values() for path, _ in each} <= PATHS
     # What some algorithm calls so itself is another's only for the others.
     assert {path.rpartition(".")[2] for path in PATHS} & set(ALIASES) <= {"beta"}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "theirs", "python", "path"),
+    [
+        ("ilql", "beta", 'acting={"beta": ...}', "algorithm.acting.beta"),
+        ("mc_returns", "beta", 'acting={"beta": ...}', "algorithm.acting.beta"),
+        ("token_dqn", "batch_size", "draws", "draws"),
+        ("candidate_dqn", "batch_decisions", "draws", "draws"),
+        ("candidate_dqn", "cql_coef", "alpha_cql", "alpha_cql"),
+        ("candidate_dqn", "epsilon_steps", "epsilon_decisions", "epsilon_decisions"),
+        ("token_dqn", "epsilon_decisions", "epsilon_steps", "epsilon_steps"),
+        ("candidate_sac", "tau", "target_rate", "target_rate"),
+        ("archer", "polyak", "target_rate", "target_rate"),
+        ("archer", "critic_batch", "draws", "draws"),
+        ("ilql", "buffer_size", 'replay={"capacity": ...}', "algorithm.replay.capacity"),
+    ],
+)
+def test_a_name_is_answered_with_what_it_means_to_the_algorithm(
+    algorithm: str, theirs: str, python: str, path: str
+) -> None:
+    assert f"Did you mean `{python}`?" in from_python(theirs, algorithm=algorithm)
+    assert f"Did you mean `{path}`?" in from_set(f"algorithm.{theirs}=1", algorithm=algorithm)
+
+
+def test_another_algorithms_beta_stays_the_weight_of_the_kl() -> None:
+    assert "Did you mean `kl.coef`?" in from_set("algorithm.beta=1")
+    assert "Did you mean `kl.coef`?" in from_set("beta=1", algorithm="ilql")
 
 
 def test_aliases_have_one_home() -> None:

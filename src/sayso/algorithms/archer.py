@@ -53,10 +53,10 @@ class ArCHerOptions:
         group_size: Attempts at each; 1 is fine, the critic compares.
         gamma_turn: Discount from one utterance to the next; inside one there is none.
         critic_updates: Optimiser steps of the critic per update.
-        critic_batch: Episodes of each, drawn from memory.
+        draws: Episodes of each, drawn from memory.
         critic_lr: Learning rate of the heads, and of a network of the critic's own; its adapters
             learn at ``optim.lr``.
-        polyak: Rate at which targets follow, per critic step.
+        target_rate: How far targets move towards the heads after a critic step, in (0, 1].
         value_actions: What V is a mean over in a remembered state: ``"data"``, the utterance that
             was said there, by whichever policy was then (with a long memory V is the value of a
             mixture that lags behind); or ``"policy"``, one drawn anew, as in the paper: each
@@ -83,9 +83,9 @@ class ArCHerOptions:
     group_size: int = 1
     gamma_turn: float = 0.95
     critic_updates: int = 50
-    critic_batch: int = 64
+    draws: int = 64
     critic_lr: float = 1e-3
-    polyak: float = 0.005
+    target_rate: float = 0.005
     value_actions: Literal["data", "policy"] = "data"
     trunk: Trunk = "frozen"
     actor_updates: int = 3
@@ -99,22 +99,22 @@ class ArCHerOptions:
         check_plan(self.tasks_per_step, self.group_size)
         check_weights(entropy_coef=self.entropy_coef)
         check_positive(critic_lr=self.critic_lr)
-        for name in ("critic_updates", "critic_batch", "actor_updates"):
+        for name in ("critic_updates", "draws", "actor_updates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.replay.sampling == "prioritised":
             raise ValueError("replay.sampling 'prioritised' has no use here: take another")
-        if self.replay.capacity == 0 and is_changed(self, "critic_batch"):
+        if self.replay.capacity == 0 and is_changed(self, "draws"):
             raise ValueError(
-                "critic_batch has no effect while replay.capacity is 0: the critic then learns "
+                "draws has no effect while replay.capacity is 0: the critic then learns "
                 "from all episodes it is given"
             )
         if self.warmup_updates < 0:
             raise ValueError(f"warmup_updates must not be negative, got {self.warmup_updates}")
         if not 0 <= self.gamma_turn <= 1:
             raise ValueError(f"gamma_turn must be in [0, 1], got {self.gamma_turn}")
-        if not 0 < self.polyak <= 1:
-            raise ValueError(f"polyak must be in (0, 1], got {self.polyak}")
+        if not 0 < self.target_rate <= 1:
+            raise ValueError(f"target_rate must be in (0, 1], got {self.target_rate}")
 
     def num_optimiser_steps(self, num_updates: int) -> int:
         """Steps that so many updates come to."""
@@ -215,12 +215,12 @@ class ArCHer:
             again, episodes = options.value_actions == "policy", drawn.episodes
             redrawn = redraw(self.core, episodes, seed=derive(seed, "u", number)) if again else ()
             outcome = self.critic.learn(
-                episodes, self._critic_loss, rate=options.polyak, redrawn=redrawn
+                episodes, self._critic_loss, rate=options.target_rate, redrawn=redrawn
             )
             return outcome, []
 
         return self.memory.steps(
-            step, num=options.critic_updates, draws=options.critic_batch, seed=seed,
+            step, num=options.critic_updates, draws=options.draws, seed=seed,
             purpose="critic",
         )  # fmt: skip
 

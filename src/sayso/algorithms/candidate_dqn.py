@@ -63,10 +63,10 @@ class CandidateDQNOptions:
         twins: ``"one"`` head, the ``"average"`` of two, or the ``"min"`` of two.
         gamma_turn: Discount from one turn to the next.
         n_step: Turns before bootstrapping; above 1 without correction for older policies.
-        cql_coef: Weight of the term that pushes down what was not taken, for stored data.
+        alpha_cql: Weight of the term that pushes down what was not taken, for stored data.
         huber: Errors count linearly beyond this size, in reward units.
         critic_lr: Learning rate of all that trains.
-        batch_decisions: Decisions of an optimiser step.
+        draws: Decisions of an optimiser step, each of an episode drawn for it.
         updates_per_step: Optimiser steps per update.
         learning_starts: Decisions seen before the first of them.
         target_every: Optimiser steps from one move of the target to the next.
@@ -89,10 +89,10 @@ class CandidateDQNOptions:
     twins: Twins = "one"
     gamma_turn: float = 0.99
     n_step: int = 1
-    cql_coef: float = 0.0
+    alpha_cql: float = 0.0
     huber: float = 1.0
     critic_lr: float = 5e-4
-    batch_decisions: int = 64
+    draws: int = 64
     updates_per_step: int = 8
     learning_starts: int = 0
     target_every: int = 20
@@ -102,7 +102,7 @@ class CandidateDQNOptions:
     def __post_init__(self) -> None:
         check_candidate_options(self)
         check_positive(alpha=self.alpha)
-        check_weights(cql_coef=self.cql_coef)
+        check_weights(alpha_cql=self.alpha_cql)
         if self.n_step < 1:
             raise ValueError(f"n_step must be positive, got {self.n_step}")
         for name in ("epsilon_start", "epsilon_end"):
@@ -194,11 +194,11 @@ class CandidateDQN:
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, bootstrap, step."""
         options = self.options
+        epsilon = Mean(options.epsilon(self.parts.num_decisions), 1)
         update = self.parts.learn(episodes, self._step, seed=seed, n_step=options.n_step)
         if options.explore == "boltzmann":
             return update
-        now = Mean(options.epsilon(self.parts.num_decisions), 1)
-        return replace(update, metrics={**update.metrics, "policy/epsilon": now})
+        return replace(update, metrics={**update.metrics, "explore/epsilon": epsilon})
 
     def state(self) -> LearnerState:
         """Critic, target, optimiser, memory, place in the schedule."""
@@ -214,7 +214,7 @@ class CandidateDQN:
             reason = "a value of the critic is not finite"
             return StepOutcome(skipped=Skipped(reason=reason)), np.zeros(0)
         target, errors = minibatch.targets(values), np.zeros(minibatch.count)
-        count, cql = float(minibatch.count), self.options.cql_coef
+        count, cql = float(minibatch.count), self.options.alpha_cql
 
         def loss(read: Read) -> list[Loss]:
             here = minibatch.here(read)

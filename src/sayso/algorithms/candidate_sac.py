@@ -61,7 +61,7 @@ class CandidateSACOptions:
         gamma_turn: Discount from one turn to the next.
         huber: Errors count linearly beyond this size, in reward units.
         critic_lr: Learning rate of all that trains.
-        batch_decisions: Decisions of an optimiser step.
+        draws: Decisions of an optimiser step, each of an episode drawn for it.
         updates_per_step: Optimiser steps per update.
         learning_starts: Decisions seen before the first of them.
         target_every: Optimiser steps from one move of the targets to the next.
@@ -82,7 +82,7 @@ class CandidateSACOptions:
     gamma_turn: float = 0.99
     huber: float = 1.0
     critic_lr: float = 5e-4
-    batch_decisions: int = 64
+    draws: int = 64
     updates_per_step: int = 8
     learning_starts: int = 0
     target_every: int = 1

@@ -64,7 +64,7 @@ class CandidateLearnerOptions(Protocol):
         """Attempts at each."""
 
     @property
-    def batch_decisions(self) -> int:
+    def draws(self) -> int:
         """Decisions of an optimiser step."""
 
     @property
@@ -107,7 +107,7 @@ def check_candidate_options(options: CandidateLearnerOptions) -> None:
         updates_per_step=options.updates_per_step, replay=options.replay,
     )  # fmt: skip
     check_positive(
-        critic_lr=options.critic_lr, huber=options.huber, batch_decisions=options.batch_decisions,
+        critic_lr=options.critic_lr, huber=options.huber, draws=options.draws,
         target_every=options.target_every,
     )  # fmt: skip
     if options.learning_starts < 0:
@@ -200,7 +200,7 @@ class CandidateCore:
             seed: Decides the draw, alone.
             n_step: Turns before bootstrapping.
         """
-        count, episodes, weights = self.options.batch_decisions, drawn.episodes, drawn.weights
+        count, episodes, weights = self.options.draws, drawn.episodes, drawn.weights
         if not self.options.replay.capacity:
             places = generator(seed, "episodes").integers(len(episodes), size=count)
             episodes, weights = [episodes[int(place)] for place in places], np.ones(count)
@@ -301,7 +301,7 @@ class CandidateCore:
         is_early = self.num_decisions < options.learning_starts
         update = self.memory.learn(
             kept, on_drawn, num=0 if is_early else options.updates_per_step,
-            draws=options.batch_decisions, seed=seed, purpose="minibatch",
+            draws=options.draws, seed=seed, purpose="minibatch",
         )  # fmt: skip
         for engine in self._engines:
             engine.sync()

@@ -53,7 +53,7 @@ class FilteredBCOptions:
     draws: int = 64
     replay: ReplayOptions = field(default_factory=ReplayOptions)
 
-    online: ClassVar[tuple[str, ...]] = ("updates_per_step",)
+    online: ClassVar[tuple[str, ...]] = ("updates_per_step", "draws")
 
     def __post_init__(self) -> None:
         check_plan(self.tasks_per_step, self.group_size)

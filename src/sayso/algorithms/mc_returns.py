@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -74,6 +74,8 @@ class MCReturnsOptions:
     bc_coef: float = 1.0
     acting: ActingOptions = field(default_factory=ActingOptions)
     replay: ReplayOptions = field(default_factory=ReplayOptions)
+
+    online: ClassVar[tuple[str, ...]] = ("draws",)
 
     def __post_init__(self) -> None:
         check_memory(

@@ -46,7 +46,7 @@ class OfflineArCHerOptions:
         critic_updates: Optimiser steps of the critic per update, each on all its episodes.
         critic_lr: Learning rate of the heads, and of a network of the critic's own; its adapters
             learn at ``optim.lr``.
-        polyak: Rate at which targets follow, per critic step.
+        target_rate: How far targets move towards the heads after a critic step, in (0, 1].
         trunk: What the critic reads: ``"frozen"``, ``"adapter"`` or ``"copy"``; as in ``ArCHer``.
         actor_updates: Optimiser steps of the actor per update, each on its share of the episodes.
         warmup_updates: Updates in which only the critic learns.
@@ -59,7 +59,7 @@ class OfflineArCHerOptions:
     tau: float = 0.9
     critic_updates: int = 4
     critic_lr: float = 1e-3
-    polyak: float = 0.05
+    target_rate: float = 0.05
     trunk: Trunk = "frozen"
     actor_updates: int = 1
     warmup_updates: int = 10
@@ -76,7 +76,7 @@ class OfflineArCHerOptions:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.gamma_turn <= 1:
             raise ValueError(f"gamma_turn must be in [0, 1], got {self.gamma_turn}")
-        for name in ("tau", "polyak"):
+        for name in ("tau", "target_rate"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}")
         if self.tau == 1:
@@ -159,7 +159,7 @@ class OfflineArCHer:
         outcomes: list[StepOutcome] = []
         for _ in range(self.options.critic_updates):
             outcomes.append(
-                self.critic.learn(kept.episodes, self._critic_loss, rate=self.options.polyak)
+                self.critic.learn(kept.episodes, self._critic_loss, rate=self.options.target_rate)
             )
             if outcomes[-1].skipped is not None:
                 break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -102,6 +102,8 @@ class TokenDQNOptions:
     explore_temperature: float = 1.5
     acting: ActingOptions = field(default_factory=ActingOptions)
     replay: ReplayOptions = field(default_factory=ReplayOptions)
+
+    online: ClassVar[tuple[str, ...]] = ("draws",)
 
     def __post_init__(self) -> None:
         check_memory(

@@ -11,8 +11,8 @@ from sayso.app.config import RunConfig, has_reference
 from sayso.envs.nothing import NO_ENV
 from sayso.errors import OptionValueError, UnusedOptionError
 
-ONLINE = ("tasks_per_step", "group_size", "replay", "draws")
-"""Options of algorithms that say how to play, or what to remember of it."""
+ONLINE = ("tasks_per_step", "group_size", "replay")
+"""Options of algorithms that say how to play, or what to remember of it; more: ``online``."""
 UNPLAYED = ("split", "failure_budget", "log_episodes")
 """Options of training that mean nothing where it plays nothing."""
 

@@ -87,7 +87,10 @@ def eval_(
     seed: Annotated[int, typer.Option(help="Seed of the evaluation.", min=0)] = 0,
     beta: Annotated[
         str | None,
-        typer.Option(help="How strongly values steer, one row for each, e.g. 0,1,4,16."),
+        typer.Option(
+            help="How strongly values steer, one row for each, e.g. 0,1,4,16: more is greedier. "
+            "q_sharp: the price of leaving the model, e.g. 1,0.3,0.1: less is greedier."
+        ),
     ] = None,
     decode: Annotated[
         str | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 _EPISODES = "A step trains on tasks_per_step * group_size episodes."
+_RATE = "1 copies."
 _LENGTH = "How long to train is `train.total_episodes`."
 
 ALIASES: dict[str, tuple[str, str]] = {
@@ -62,8 +63,43 @@ ALIASES: dict[str, tuple[str, str]] = {
     "lora_r": ("model.lora.rank", ""),
     "lora_alpha": ("model.lora.alpha", ""),
     "peft_config": ("model.lora", ""),
+    "buffer_size": ("algorithm.replay.capacity", "It counts episodes."),
+    "replay_size": ("algorithm.replay.capacity", "It counts episodes."),
+    "memory_size": ("algorithm.replay.capacity", "It counts episodes."),
+    "gradient_steps": ("algorithm.updates_per_step", ""),
+    "critic_batch": ("algorithm.draws", ""),
+    "batch_decisions": ("algorithm.draws", ""),
+    "polyak": ("algorithm.target_rate", _RATE),
+    "polyak_coef": ("algorithm.target_rate", _RATE),
+    "target_update_interval": ("algorithm.target_every", "It counts optimiser steps."),
+    "steps_for_target_q_sync": ("algorithm.target_every", "It counts optimiser steps."),
+    "exploration_initial_eps": ("algorithm.epsilon_start", ""),
+    "exploration_final_eps": ("algorithm.epsilon_end", ""),
+    "expectile": ("algorithm.tau", ""),
+    "two_qs": ("algorithm.num_heads", ""),
+    "double_q": ("algorithm.double", ""),
+    "cql_coef": ("algorithm.alpha_cql", ""),
+    "cql_scale": ("algorithm.alpha_cql", ""),
+    "cql_weight": ("algorithm.alpha_cql", ""),
+    "awac_scale": ("algorithm.awac_lambda", ""),
+    "num_candidates": ("algorithm.candidates.num_proposals", ""),
 }
 """Their name: the dotted path of ours, and what a reader should know of the difference."""
+
+OF_VALUES: dict[str, tuple[tuple[str, str], ...]] = {
+    "beta": (("algorithm.acting.beta", "More is greedier."),),
+    "batch_size": (("algorithm.draws", "It counts what an optimiser step draws."),),
+    "tau": (("algorithm.target_rate", _RATE),),
+    "epsilon_steps": (("algorithm.epsilon_decisions", "It counts decisions."),),
+    "epsilon_decisions": (("algorithm.epsilon_steps", "It counts optimiser steps."),),
+    "exploration_fraction": (
+        ("algorithm.epsilon_decisions", "It counts decisions."),
+        ("algorithm.epsilon_steps", "It counts optimiser steps."),
+    ),
+    "awac_lambda": (("algorithm.advantage_scale", ""),),
+    "advantage_scale": (("algorithm.awac_lambda", ""),),
+}
+"""The same for names that mean something else to learners of values: the first that they have."""
 
 
 DECIDED: dict[str, str] = {
@@ -78,13 +114,20 @@ DECIDED: dict[str, str] = {
 """Their name for what is no option of ours: where it is decided."""
 
 
-def known_elsewhere(key: str, paths: Collection[str]) -> tuple[str, str] | None:
+def known_elsewhere(
+    key: str, paths: Collection[str], here: Collection[str] | None = None
+) -> tuple[str, str] | None:
     """What someone who wrote ``key`` meant, if that exists, and a sentence about it or nothing.
 
     Args:
         key: An option's name that is not known where it stands.
         paths: Dotted paths of all options.
+        here: Those of the algorithm at hand; unset: ``paths`` are.
     """
+    own = paths if here is None else here
+    for path, note in OF_VALUES.get(key, ()):
+        if path in own:
+            return path, note
     path, note = ALIASES.get(key, ("", ""))
     if path and path in paths:
         return path, note

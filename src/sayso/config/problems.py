@@ -31,12 +31,16 @@ class Problems:
         self.paths.append(path)
         names = list(known)
         near = difflib.get_close_matches(key, names, n=1)
-        found = known_elsewhere(key, self._paths())
+        paths, section = self._paths(), path.rpartition(".")[0]
+        here = {
+            p for p in paths if section and p.removeprefix(f"{section}.").split(".")[0] in names
+        }
+        found = known_elsewhere(key, paths, here)
         if key == "name" and "type" in names:
             fix = meant("type", "")
         elif found is not None:
-            section, _, name = found[0].rpartition(".")
-            is_here = section == path.rpartition(".")[0]
+            home, _, name = found[0].rpartition(".")
+            is_here = home == section
             if is_here and name not in names:  # of another algorithm, say
                 owners = ", ".join(self._owners(found[0]))
                 told = f"Elsewhere ({owners}) it is `{name}`" if key != name else ""
