@@ -33,7 +33,8 @@ from sayso.types import Episode, Task
 
 BATCH = 64
 ONLINE: dict[str, Any] = {
-    "critic_updates": 15, "critic_lr": 8e-3, "target_rate": 0.1, "trunk": "copy", "actor_updates": 1,
+    "critic_updates": 15, "critic_lr": 8e-3, "target_rate": 0.1, "trunk": "copy",
+    "actor_updates": 1,
     "replay": ReplayOptions(sampling="success"),
 }  # fmt: skip
 """Other than by default: fewer critic steps at a higher rate; a tiny random model reads too little

@@ -32,9 +32,11 @@ class Problems:
         names = list(known)
         near = difflib.get_close_matches(key, names, n=1)
         paths, section = self._paths(), path.rpartition(".")[0]
+        start = f"{section}."
         here = {
-            p for p in paths if section and p.removeprefix(f"{section}.").split(".")[0] in names
-        }
+            p for p in paths
+            if section and p.startswith(start) and p[len(start) :].split(".")[0] in names
+        }  # fmt: skip
         found = known_elsewhere(key, paths, here)
         if key == "name" and "type" in names:
             fix = meant("type", "")
