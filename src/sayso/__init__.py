@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sayso.app.agents import ReinforcePP as ReinforcePP
     from sayso.app.agents import SoftQ as SoftQ
     from sayso.app.agents import TokenDQN as TokenDQN
+    from sayso.app.audits import audit as audit
     from sayso.app.facade import (
         Agent as Agent,
     )
@@ -69,6 +70,7 @@ _HOMES = {
     "SoftQ": "app.agents",
     "TokenDQN": "app.agents",
     "Agent": "app.facade",
+    "audit": "app.audits",
     "evaluate": "app.facade",
     "Callback": "training.callbacks",
     "StopOnReward": "training.callbacks",

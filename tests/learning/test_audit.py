@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from learner_cases import END, learner, written
+import torch
+from candidate_cases import candidate_learner, sentence_of
+from learner_cases import END, learner, randomise_critic, tiny_lm, written
 from tinylang_training import policy_table, reference_lm
 from typer.testing import CliRunner
+from value_cases import (
+    NO_MEMORY,
+    RECORDS,
+    enumerated,
+    settle,
+    settling,
+    spoken,
+    states_of,
+    value_learner,
+)
 
 import sayso
+from sayso.algorithms.acting import ActingOptions
 from sayso.algorithms.base import ActionValues, HasValues
+from sayso.algorithms.registry import ALGORITHMS
 from sayso.cli.main import app
 from sayso.envs.registry import source
-from sayso.envs.tinylang_math import sequences
-from sayso.errors import EnvContractError
+from sayso.envs.tinylang_math import prefixes, sequences
+from sayso.errors import EnvContractError, OptionValueError
 from sayso.evaluation.audit import AuditReport, _return, audit
+from sayso.models.seeding import seeded
 from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import Policy, SamplingOptions
+from sayso.sampling.candidates import CandidateOptions
 from sayso.types import Episode
 
 
@@ -108,8 +125,98 @@ def test_a_return_is_counted_from_the_prefix_on_with_the_critics_discounts() -> 
 
 def test_learners_with_a_critic_say_so() -> None:
     assert isinstance(learner("a2c"), HasValues)
-    assert isinstance(learner("ppo"), HasValues)
     assert not isinstance(learner("rloo"), HasValues)
+    without = {name for name, made in ALGORITHMS.items() if not hasattr(made, "action_values")}
+    assert without == {"grpo", "rloo", "reinforce", "reinforce_pp", "bc", "filtered_bc"}
+
+
+def contexts() -> torch.Tensor:
+    """Hidden states before each token of ``abE``."""
+    return states_of(tiny_lm())[[list(prefixes()).index(prefix) for prefix in ("", "a", "ab")]]
+
+
+SAID = torch.tensor([0, 1, END])
+
+
+def by_hand(made: Any) -> torch.Tensor:
+    """What random heads say of ``abE``, token by token."""
+    hidden, kind = contexts(), made.options.type
+    if kind == "token_dqn":
+        advantage = made.heads.online.action(hidden)
+        centred = advantage - advantage.mean(-1, keepdim=True)
+        all_of = centred + made.heads.online.context(hidden)[:, None]
+    elif kind == "q_sharp":
+        chance = made.head(hidden).softmax(-1)
+        all_of = 0.5 * (chance * (made.outcomes / 0.5).exp()).sum(-1).log()
+    else:
+        all_of = torch.stack([head(hidden) for head in made.heads.heads()]).amin(0)
+    return all_of.gather(-1, SAID[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("name", ["ilql", "mc_returns", "token_dqn", "q_sharp"])
+def test_critics_of_tokens_say_what_their_heads_say_of_the_token_that_was_said(name: str) -> None:
+    if name == "q_sharp":
+        made, gammas = learner("q_sharp", beta=0.5), (1.0, 1.0)
+    else:
+        made, gammas = value_learner(name, gamma_token=0.5, gamma_turn=0.25), (0.5, 0.25)
+    with torch.no_grad():
+        for number, weight in enumerate(made.core.lm.q_heads.parameters()):
+            weight.copy_(torch.linspace(-1, 1, weight.numel()).sin().view(weight.shape) + number)
+    found = made.action_values(spoken(made.lm, "abE"))
+    assert found.kind == "q"
+    assert (found.gamma_token, found.gamma_turn) == gammas
+    with torch.no_grad():
+        assert found.values.tolist() == pytest.approx(by_hand(made).tolist(), abs=1e-9)
+
+
+def test_the_critic_of_soft_q_says_values_of_contexts() -> None:
+    made = learner("soft_td", gamma_turn=0.5)
+    randomise_critic(made.lm)
+    found = made.action_values(spoken(made.lm, "abE"))
+    assert (found.kind, found.gamma_token, found.gamma_turn) == ("v", 1.0, 0.5)
+    with torch.no_grad():
+        assert found.values.tolist() == pytest.approx(made.lm.values(contexts()).tolist())
+
+
+@pytest.mark.medium
+def test_monte_carlo_values_that_were_learnt_are_right_about_the_policy_of_the_data() -> None:
+    """Once they are the exact values of the reference; and not with heads that say anything."""
+    made = value_learner("mc_returns", reference_lm(), optim=settling(300), train_lm=False,
+                         critic_lr=3e-2, alpha_cql=0.0, replay=NO_MEMORY,
+                         acting=ActingOptions(beta=0.0))  # fmt: skip
+    settle(made, enumerated(made.lm), 300)
+    good = audited(made)
+    assert good.correlation.mean > 0.75
+    assert good.bias.low <= 0 <= good.bias.high
+    with seeded(3), torch.no_grad():
+        for parameter in made.heads.parameters():
+            parameter.normal_()
+    assert audited(made).correlation.mean < 0.5
+
+
+@pytest.mark.parametrize("name", ["candidate_dqn", "candidate_sac"])
+def test_a_critic_of_candidates_that_is_right_has_rank_correlation_1_and_a_shuffled_one_about_0(
+    name: str,
+) -> None:
+    shuffled = dict(zip(sequences(), np.roll(list(sequences().values()), 7), strict=True))
+    found = []
+    for worth in (sequences(), shuffled):
+        made = candidate_learner(
+            RECORDS[name](evaluate="sampled", candidates=CandidateOptions(num_proposals=4)),
+            reference_lm(),
+        )
+        played = made.parts.table
+        made.parts.scored = functools.partial(played, made.parts.readers.online)
+        made.parts.table = lambda _, slates, __, worth=worth: np.array([
+            [worth[sentence_of(slate.candidates[at])] if at < len(slate.candidates) else -np.inf
+             for at in range(4)] for slate in slates
+        ])  # fmt: skip
+        found.append(audited(made, num_prefixes=60, num_continuations=1))
+    right, wrong = found
+    assert right.kind == "q"
+    assert right.correlation.mean == pytest.approx(1)
+    assert right.bias.mean == pytest.approx(0, abs=1e-12)
+    assert abs(wrong.correlation.mean) < 0.5
 
 
 class Moody(sayso.TextEnv):
@@ -153,3 +260,16 @@ def test_the_command_line_prints_the_audit_and_refuses_where_there_is_no_critic(
     refused = CliRunner().invoke(app, ["eval", str(tmp_path / "rloo"), *options])
     assert refused.exit_code != 0
     assert "has none" in str(refused.exception) + refused.output
+
+
+def test_an_agent_is_audited_from_python_too() -> None:
+    tiny = {"tiny": {"tokens": "ab", "width": 16, "layers": 1}, "max_new_tokens": 3}
+    agent = sayso.ILQL("tiny", "sayso/TinyLang-v0", **tiny)
+    found = sayso.audit(agent, split="train", num_prefixes=4, num_continuations=2)
+    assert (found.kind, len(found.values), found.num_continuations) == ("q", 4, 2)
+    with pytest.raises(OptionValueError, match="rloo has none.*ilql"):
+        sayso.audit(sayso.RLOO("tiny", "sayso/TinyLang-v0", **tiny), split="train")
+    with pytest.raises(OptionValueError, match="num_prefixes"):
+        sayso.audit(agent, split="train", num_prefixes=0)
+    with pytest.raises(OptionValueError, match="no agent"):
+        sayso.audit(agent.learner)  # type: ignore[arg-type]

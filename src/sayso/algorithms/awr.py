@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_positive, check_weights
 from sayso.algorithms.core import Core
-from sayso.algorithms.critic import check_discounts, judge
+from sayso.algorithms.critic import check_discounts, context_values, judge
 from sayso.algorithms.epochs import Experience, nothing_to_learn
 from sayso.algorithms.grading import graded, token_rewards
 from sayso.algorithms.imitate import imitate
@@ -103,6 +103,13 @@ class AWR:
     def policy(self) -> Policy:
         """The same."""
         return self.core.policy()
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """Value of the context before each token, to whoever acted in the data."""
+        options = self.options
+        return context_values(
+            self.core, episode, gamma_token=options.gamma_token, gamma_turn=options.gamma_turn
+        )
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Values, weights, one step."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.candidate_turns import Minibatch
 from sayso.algorithms.candidates import (
     CandidateCore,
@@ -190,6 +190,10 @@ class CandidateDQN:
     def acting_as(self, *, greedy: bool = False) -> Policy:
         """Who acts greedily, or samples, whatever the options say."""
         return self.parts.acting(self._best if greedy else self._tempered)
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """Value of each utterance, at its last token."""
+        return self.parts.action_values(episode, self.critic)
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, bootstrap, step."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.candidate_turns import Minibatch
 from sayso.algorithms.candidates import (
     CandidateCore,
@@ -167,6 +167,10 @@ class CandidateSAC:
     def acting_as(self, *, greedy: bool = False) -> Policy:
         """Who acts greedily, or samples, whatever the options say."""
         return self.parts.acting(self._best if greedy else self._tempered)
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """Value of each utterance, at its last token; entropy that follows is paid for."""
+        return self.parts.action_values(episode, self.critic)
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, bootstrap, step."""

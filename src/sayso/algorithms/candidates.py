@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sayso.algorithms.base import LearnerState, Skipped, Update
+from sayso.algorithms.base import ActionValues, LearnerState, Skipped, Update
 from sayso.algorithms.candidate_turns import DecisionReader, Minibatch, Transition
 from sayso.algorithms.checks import check_positive
 from sayso.algorithms.core import Core
@@ -22,6 +22,7 @@ from sayso.algorithms.kl import KLOptions, refuse_kl
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.recall import Memory, check_memory
 from sayso.algorithms.step import StepOutcome
+from sayso.algorithms.utterance_credit import q_per_token
 from sayso.data.replay import Drawn, ReplayOptions
 from sayso.errors import SamplingError
 from sayso.losses.loss import Loss
@@ -246,6 +247,16 @@ class CandidateCore:
                 fix="Check the weights, or lower algorithm.critic_lr.",
             )
         return table
+
+    def action_values(self, episode: Episode, critic: Callable[[Read], Tensor]) -> ActionValues:
+        """What a critic says of each utterance, at its last token."""
+        places = range(len(episode.turns))
+        found = self.decisions.transitions(
+            [(episode, turn) for turn in places], [1.0] * len(places), n_step=1
+        )
+        table = self.table(self.readers.online, [one.slate for one in found], critic)
+        values = q_per_token(episode, table[places, [one.taken for one in found]])
+        return ActionValues(values=values, kind="q", gamma_turn=self.options.gamma_turn)
 
     def step(self, minibatch: Minibatch, loss: Callable[[Read], Sequence[Loss]]) -> StepOutcome:
         """One guarded optimiser step, part by part; then the target moves, if it is due.

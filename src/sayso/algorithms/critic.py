@@ -1,11 +1,13 @@
-"""What a critic makes of the experience: values, advantages, targets. Shared by A2C and PPO."""
+"""What critics say: values of an episode, and advantages and targets of those that judge."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sayso.algorithms.base import ActionValues, Skipped
 from sayso.algorithms.core import Core
@@ -79,6 +81,32 @@ def context_values(
     """What the value head says of the context before each action token."""
     (values,), _ = _values(core, core.pack([episode]))
     return ActionValues(values=values, kind="v", gamma_token=gamma_token, gamma_turn=gamma_turn)
+
+
+def said_values(
+    core: Core,
+    episode: Episode,
+    values_of: Callable[[Tensor, Tensor], Tensor],
+    *,
+    gamma_token: float,
+    gamma_turn: float,
+) -> ActionValues:
+    """What heads of action values say of each action token.
+
+    Args:
+        core: The learner's parts.
+        episode: What was said.
+        values_of: From hidden states [n, d] and the tokens chosen there [n] to values [n].
+        gamma_token: Discount that the values are about, between tokens of a turn.
+        gamma_turn: The same, between turns.
+    """
+    batch = core.pack([episode])
+    with torch.no_grad():
+        per_row = [
+            values_of(core.read(row).index_select(0, row.source), row.target) for row in batch.rows
+        ]
+    (values,) = batch.by_episode(per_row)
+    return ActionValues(values=values, kind="q", gamma_token=gamma_token, gamma_turn=gamma_turn)
 
 
 def check_discounts(gamma_token: float, gamma_turn: float, lam: float) -> None:

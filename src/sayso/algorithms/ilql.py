@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from sayso.algorithms.acting import ActingOptions, steering
-from sayso.algorithms.base import LearnerState, Update
+from sayso.algorithms.base import ActionValues, LearnerState, Update
 from sayso.algorithms.checks import check_positive, check_used, check_weights, is_changed
-from sayso.algorithms.critic import check_discounts
+from sayso.algorithms.critic import check_discounts, said_values
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.recall import check_memory
@@ -173,6 +173,14 @@ class ILQL:
     def acting_as(self, *, beta: float | None = None, greedy: bool = False) -> Policy:
         """The policy at another β, or always at its likeliest token; see ``Actable``."""
         return self.parts.acting_as(beta=beta, greedy=greedy)
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """Least of the heads' values of each token."""
+        options = self.options
+        return said_values(
+            self.core, episode, lambda hidden, ids: self.heads.taken(hidden, ids).amin(0),
+            gamma_token=options.gamma_token, gamma_turn=options.gamma_turn,
+        )  # fmt: skip
 
     def _guide(self, acting: ActingOptions) -> Guide:
         return steering(self.heads.advantage, acting)

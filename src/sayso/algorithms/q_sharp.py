@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sayso.algorithms.base import Fatal, LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.base import ActionValues, Fatal, LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.checks import check_positive, is_changed
 from sayso.algorithms.core import Core
+from sayso.algorithms.critic import said_values
 from sayso.algorithms.grading import graded, token_rewards
 from sayso.algorithms.kl import KLOptions, refuse_kl
 from sayso.algorithms.optim import OptimOptions
@@ -208,6 +209,15 @@ class QSharp:
             gain = self._gain(self.head.of(hidden, ids), beta).to(reference)
             steered = torch.full_like(reference, -torch.inf).scatter(-1, ids, likely + gain)
         return steered * distribution.temperature
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """β log E[exp(R / β)] after each token: what steering earns, its distance paid for."""
+        beta = self.options.beta
+
+        def soft(hidden: Tensor, ids: Tensor) -> Tensor:
+            return beta * self._gain(self.head.of(hidden, ids[:, None]), beta)[:, 0]
+
+        return said_values(self.core, episode, soft, gamma_token=1.0, gamma_turn=1.0)
 
     def _num_weighed(self) -> int:
         unset = self.lm.vocabulary if self.lm.vocabulary <= FULL_UP_TO else NUM_WEIGHED

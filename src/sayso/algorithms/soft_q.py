@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sayso.algorithms.base import LearnerState, RolloutPlan, Update
+from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Update
 from sayso.algorithms.checks import check_positive, check_weights, is_changed
 from sayso.algorithms.core import Core
+from sayso.algorithms.critic import context_values
 from sayso.algorithms.grading import graded
 from sayso.algorithms.kl import KLOptions, reference_logprobs, refuse_kl
 from sayso.algorithms.optim import OptimOptions
@@ -170,6 +171,12 @@ class SoftQ:
     def policy(self) -> Policy:
         """The same: the soft-optimal policy is the model."""
         return self.core.policy()
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """Soft value of the context before each token: the distance from the reference is paid."""
+        return context_values(
+            self.core, episode, gamma_token=1.0, gamma_turn=self.options.gamma_turn
+        )
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, step."""

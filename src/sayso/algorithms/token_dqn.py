@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from sayso.algorithms.acting import ActingOptions, steered, steered_engine
-from sayso.algorithms.base import LearnerState, Update
+from sayso.algorithms.base import ActionValues, LearnerState, Update
 from sayso.algorithms.checks import check_positive, check_used, check_weights
-from sayso.algorithms.critic import check_discounts
+from sayso.algorithms.critic import check_discounts, said_values
 from sayso.algorithms.grading import token_rewards, turn_ends
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
@@ -197,6 +197,17 @@ class TokenDQN:
     def acting_as(self, *, beta: float | None = None, greedy: bool = False) -> Policy:
         """The policy at another β, or always at its likeliest token; see ``Actable``."""
         return self.parts.acting_as(beta=beta, greedy=greedy)
+
+    def action_values(self, episode: Episode) -> ActionValues:
+        """Value of each token, among those there were to choose from."""
+        options = self.options
+        return said_values(
+            self.core, episode, self._taken, gamma_token=options.gamma_token,
+            gamma_turn=options.gamma_turn,
+        )  # fmt: skip
+
+    def _taken(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        return self.heads.online.of(hidden, ids[:, None], self._among(hidden))[:, 0]
 
     def _guide(self, acting: ActingOptions, *, is_exploring: bool = False) -> Guide:
         """Logits of the policy within K(h); a mixture with the softened model on request."""

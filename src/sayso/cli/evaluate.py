@@ -32,6 +32,7 @@ def run(
 ) -> None:
     """Print what a policy earns, a row for each way of acting; with ``audit``, check its critic."""
     from sayso.app.assemble import config_of, env_source, rollout_limits
+    from sayso.app.audits import require_critic
     from sayso.app.origin import require_named
     from sayso.app.sweep import refuse_beta, sweep
 
@@ -45,7 +46,7 @@ def run(
     if beta is not None:
         refuse_beta(config)
     if audit:
-        require_critic(config.algorithm.type)
+        require_critic(config.algorithm.type, where="--audit")
     config, learner, step = restore(path, checkpoint)
     rows = sweep(
         learner, config, env, betas=betas, decodes=decodes, split=split, num_episodes=episodes,
@@ -117,22 +118,6 @@ def _decodes(text: str | None) -> list[Decode | None]:
                 where="--decode", problem=f"got {part!r}.", fix="Use sampled, greedy or both."
             )
     return found
-
-
-def require_critic(algorithm: str) -> None:
-    """Refuse to check what is not there, before a model is loaded.
-
-    Raises:
-        OptionValueError: If the algorithm has no critic.
-    """
-    from sayso.algorithms.registry import ALGORITHMS
-
-    if not hasattr(ALGORITHMS[algorithm], "action_values"):
-        raise OptionValueError(
-            where="--audit",
-            problem=f"checks a critic, and {algorithm} has none.",
-            fix="Leave it out.",
-        )
 
 
 def audited(

@@ -1,0 +1,71 @@
+"""Is the critic of an agent any good? ``sayso.audit(agent)``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sayso.algorithms.registry import ALGORITHMS
+from sayso.app.assemble import rollout_limits
+from sayso.app.facade import Agent
+from sayso.envs.registry import source
+from sayso.errors import OptionValueError
+from sayso.evaluation.audit import NUM_CONTINUATIONS, AuditReport
+from sayso.evaluation.audit import audit as measure
+
+
+def audit(
+    model: Agent,
+    env: Any = None,
+    *,
+    split: str = "held_out",
+    num_prefixes: int = 64,
+    num_continuations: int = NUM_CONTINUATIONS,
+    seed: int = 0,
+) -> AuditReport:
+    """Values of an agent's critic against returns of episodes played on from the same places.
+
+    Args:
+        model: What ``PPO(...)``, ``ILQL(...)`` and their relatives make.
+        env: Another environment than the one it was made with.
+        split: ``"train"``, ``"held_out"`` or ``"unseen"``.
+        num_prefixes: How many places, each in an episode of its own.
+        num_continuations: Episodes played on from each.
+        seed: Same seed, same weights: same report.
+
+    Raises:
+        OptionValueError: If it is no agent, its algorithm has no critic, or a number is below 1.
+    """
+    if not isinstance(model, Agent):
+        raise OptionValueError(
+            where="audit",
+            problem=f"got {model!r}, which is no agent.",
+            fix="Make one: sayso.ILQL(model, env), or sayso.Agent.load(directory).",
+        )
+    require_critic(model.config.algorithm.type, where="audit")
+    for name, number in (("num_prefixes", num_prefixes), ("num_continuations", num_continuations)):
+        if number < 1:
+            raise OptionValueError(
+                where=f"audit, {name}", problem=f"got {number}.", fix="Use 1 or more."
+            )
+    opened = model.source if env is None else source(env)
+    opened.open().require_tasks(split, where=opened.id)
+    learner: Any = model.learner
+    return measure(
+        learner, opened, split=split, num_prefixes=num_prefixes,
+        num_continuations=num_continuations, seed=seed, limits=rollout_limits(model.config.env),
+    )  # fmt: skip
+
+
+def require_critic(algorithm: str, *, where: str) -> None:
+    """Refuse to check what is not there, before anything is loaded or played.
+
+    Raises:
+        OptionValueError: If the algorithm has no critic.
+    """
+    able = [name for name, made in ALGORITHMS.items() if hasattr(made, "action_values")]
+    if algorithm not in able:
+        raise OptionValueError(
+            where=where,
+            problem=f"asks a critic, and {algorithm} has none.",
+            fix=f"Leave it out; these have one: {', '.join(able)}.",
+        )
