@@ -267,7 +267,7 @@ def test_an_agent_is_audited_from_python_too() -> None:
     agent = sayso.ILQL("tiny", "sayso/TinyLang-v0", **tiny)
     found = sayso.audit(agent, split="train", num_prefixes=4, num_continuations=2)
     assert (found.kind, len(found.values), found.num_continuations) == ("q", 4, 2)
-    with pytest.raises(OptionValueError, match="rloo has none.*ilql"):
+    with pytest.raises(OptionValueError, match=r"rloo has none.*ilql"):
         sayso.audit(sayso.RLOO("tiny", "sayso/TinyLang-v0", **tiny), split="train")
     with pytest.raises(OptionValueError, match="num_prefixes"):
         sayso.audit(agent, split="train", num_prefixes=0)
