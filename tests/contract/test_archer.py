@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from archer_cases import sentence
 from learner_cases import (
     END,
     flat,
@@ -287,3 +288,35 @@ def test_what_is_saved_is_the_policy_without_its_critic(
         ids = torch.tensor([[END, 0, 1, 0]])
         one, other = (a.lm.network(input_ids=ids).logits for a in (agent, again))
     torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "lora"),
+    [("frozen", None), ("frozen", {"rank": 2}), ("copy", None), ("adapter", {"rank": 2})],
+)
+def test_a_loaded_critic_reads_what_it_learnt_from_or_begins_anew(
+    tmp_path: Path, trunk: Any, lora: dict[str, Any] | None
+) -> None:
+    options: dict[str, Any] = {
+        "max_new_tokens": 3, "tasks_per_step": 1, "group_size": 8, "warmup_updates": 1,
+        "critic_updates": 5, "draws": 8, "lr": 3e-2, "critic_lr": 3e-2, "trunk": trunk,
+    }  # fmt: skip
+    agent = sayso.ArCHer(
+        "tiny", "sayso/TinyLang-v0", tiny={"tokens": "ab", "width": 16, "layers": 1}, lora=lora,
+        **options,
+    )  # fmt: skip
+    agent.learn(32, run=tmp_path / "run", progress_bar=False).save(tmp_path / "saved")
+    episode = sentence(agent.lm, "ab")
+
+    def value(made: Any) -> float:
+        return float(made.learner.action_values(episode).values[-1])
+
+    card = (tmp_path / "saved/README.md").read_text()
+    assert ("critic that advised while training is not saved" in card) == (trunk != "frozen")
+    assert abs(value(agent)) > 1e-3
+    loaded = sayso.Agent.load(tmp_path / "saved")
+    kept = value(agent) if trunk == "frozen" else 0.0
+    assert value(loaded) == pytest.approx(kept, abs=1e-6)
+    if lora is None:  # another agent over these weights: nothing that was learnt is about them
+        over = sayso.ArCHer(tmp_path / "saved", "sayso/TinyLang-v0", **options)
+        assert value(over) == 0

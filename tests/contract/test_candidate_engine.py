@@ -249,3 +249,23 @@ def test_a_maze_is_played_by_its_listed_moves_and_the_ledger_keeps_them() -> Non
         assert turn.candidates == ((0,), (1,), (2,), (3,))
         assert turn.action == turn.choices[turn.action_ids[0]]
         assert turn.action_logprobs == pytest.approx([math.log(0.25)])
+
+
+def test_a_listed_action_that_would_be_cut_off_is_refused_not_merged_with_another() -> None:
+    """``abb`` and ``aba`` would both be ``ab``."""
+    lm = tiny_lm()
+    made = CandidateMaker(
+        lm, make_engine(lm, SAMPLING), CandidateOptions(), SAMPLING.distribution(),
+        max_new_tokens=2,
+    )  # fmt: skip
+
+    def asked(*choices: str, budget: int = 2) -> Asked:
+        return Asked(context=(END,), observation=(END,), choices=choices, seed=0,
+                     max_new_tokens=budget)  # fmt: skip
+
+    with pytest.raises(SamplingError, match=r"'abb'.*sampling\.max_new_tokens is 2"):
+        made.gather([asked("a", "abb", "aba")])
+    (found,) = made.gather([asked("a", "ab")])
+    assert found.ids == ((0, END), (0, 1))
+    (near_the_end,) = made.gather([asked("a", "ab", budget=1)])  # of the context: no option's fault
+    assert near_the_end.ids == ((0,), (0,))

@@ -25,16 +25,22 @@ from learner_cases import (
     weights,
     written,
 )
+from value_cases import RECORDS
 
 from sayso.algorithms.base import Learner, LearnerState
 from sayso.algorithms.filtered_bc import FilteredBC, FilteredBCOptions
+from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.registry import ALGORITHMS
 from sayso.data.encode import STORED, UNKNOWN
 from sayso.data.replay import ReplayOptions
 from sayso.metrics import Mean
+from sayso.sampling.base import SamplingOptions
+from sayso.sampling.make import make_engine
 from sayso.types import EndReason, Episode
 
 OFFLINE = [name for name in IMITATORS if name != "filtered_bc_online"]
+IMITATING = ("bc", "filtered_bc", "awr", "offline_archer", "ilql", "mc_returns")
 every_imitator = pytest.mark.parametrize("name", list(IMITATORS))
 offline = pytest.mark.parametrize("name", OFFLINE)
 
@@ -253,3 +259,21 @@ def test_a_loss_that_is_not_finite_is_refused_and_changes_nothing(name: str) -> 
     assert update.num_optimiser_steps == 0
     after = weights(made)
     assert all(torch.equal(before[n], after[n]) or before[n].isnan().any() for n in before)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", IMITATING)
+def test_imitation_is_at_the_temperature_and_knows_no_filters(name: str) -> None:
+    found = []
+    for more in ({}, {"top_k": 2}, {"top_p": 0.5, "min_p": 0.1}, {"temperature": 2.0}):
+        lm, sampling = tiny_lm(), SamplingOptions(max_new_tokens=3, **more)
+        options = {"warmup_updates": 0} if name == "offline_archer" else {}
+        made = ALGORITHMS[name](
+            lm, make_engine(lm, sampling), RECORDS[name](**options), sampling=sampling,
+            optim=OptimOptions(lr=1e-2), kl=KLOptions(), seed=0,
+        )  # fmt: skip
+        made.update(stored(mixed_batch(lm)), seed=0)
+        found.append(weights(made))
+    plain, *filtered, hot = found
+    assert all(same_bits(plain, other) for other in filtered)
+    assert not same_bits(plain, hot)

@@ -550,3 +550,15 @@ def test_nothing_is_remembered_without_room() -> None:
     made.update(mixed_batch(made.lm), seed=0)
     assert len(made.memory.replay) == 0
     assert NO_MEMORY.capacity == 0
+
+
+def test_q_sharp_refuses_stored_episodes_of_another_policy_where_the_ledger_tells() -> None:
+    made = learner("q_sharp")
+    own = [replace(e, policy_version=-1) for e in mixed_batch(made.lm)]
+    assert made.update(own, seed=0).fatal is None
+    fatal = made.update(shifted(own, -0.5), seed=1).fatal
+    assert fatal is not None
+    assert "0.5 nats off" in fatal.problem
+    unknown = shifted(own, float("nan"))
+    assert made.update(unknown, seed=2).fatal is None
+    assert made.update(unknown, seed=3).num_optimiser_steps > 0

@@ -268,7 +268,7 @@ def test_adapters_of_a_pair_are_loaded_merged_and_do_not_go_on_in_the_same_run(
     model = of_a_pair(**LORA).learn(8, run=tmp_path / "run", progress_bar=False)
     model.save(tmp_path / "saved")
     loaded = sayso.Agent.load(tmp_path / "saved")
-    assert "pair), so new adapters and the KL reference start from" in caplog.text
+    assert "pair), so new adapters and the reference start from" in caplog.text
     torch.testing.assert_close(logits(loaded.lm), logits(model.lm), rtol=1e-4, atol=1e-5)
     with pytest.raises(RunError, match=r"model\.name was"):
         loaded.learn(16, run=tmp_path / "run", progress_bar=False)

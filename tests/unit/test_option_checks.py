@@ -52,6 +52,8 @@ def config(**sections: Any) -> RunConfig:
         ("q_sharp", {"returns": "histogram", "low": 1.0}, "low must be below high"),
         ("q_sharp", {"num_weighed": 0}, "num_weighed must be positive"),
         ("q_sharp", {"replay": {"sampling": "success"}}, "replay.sampling must be 'uniform'"),
+        ("filtered_bc", {"replay": {"capacity": 0}, "draws": 3}, "draws has no effect"),
+        ("filtered_bc", {"replay": {"capacity": 0}, "updates_per_step": 2}, "updates_per_step has"),
         ("grpo", {"resample_rounds": -1}, "resample_rounds must be at least 0"),
         ("ppo", {"epochs": 1, "target_kl": 0.1}, "target_kl has no effect"),
         ("ppo", {"epochs": 1, "value_clip": 0.1}, "value_clip has no effect"),

@@ -330,7 +330,10 @@ class CandidateCore:
 
     def _maker(self, engine: Engine) -> CandidateMaker:
         lm, options = self.core.lm, self.options.candidates
-        return CandidateMaker(lm, engine, options, self.core.distribution)
+        return CandidateMaker(
+            lm, engine, options, self.core.distribution,
+            max_new_tokens=self.core.sampling.max_new_tokens,
+        )  # fmt: skip
 
     def _readers(self, heads: nn.ModuleDict) -> Readers:
         def reader(name: str) -> SlateReader:

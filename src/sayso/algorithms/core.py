@@ -29,6 +29,8 @@ class Core:
         engine: Where its samples come from.
         sampling: How they are drawn.
         distribution: What they are drawn from; scoring uses the same.
+        imitated: What is scored where the actions of others are imitated: the same temperature,
+            without filters, so that a token that a filter cuts off competes with all the others.
         optimiser: Over everything that trains.
         kl: Weight of the distance to the reference.
         version: Optimiser steps taken; stamped on episodes.
@@ -62,6 +64,7 @@ class Core:
         self.lm, self.engine, self.sampling = lm, engine, sampling
         self._exact: Engine | None = None
         self.distribution: Distribution = sampling.distribution()
+        self.imitated = Distribution(temperature=self.distribution.temperature)
         if q_heads is not None:
             lm.add_q_heads(q_heads)
         elif critic_lr is not None:

@@ -60,6 +60,13 @@ class FilteredBCOptions:
         check_positive(updates_per_step=self.updates_per_step, draws=self.draws)
         if not 0 < self.top <= 1:
             raise ValueError(f"top must be in (0, 1], got {self.top}")
+        if not self.replay.capacity:
+            for name in ("updates_per_step", "draws"):
+                if is_changed(self, name):
+                    raise ValueError(
+                        f"{name} has no effect with replay.capacity = 0, got "
+                        f"{getattr(self, name)}: a step is then on all episodes it is given"
+                    )
         moot = [f.name for f in fields(self.replay) if f.name not in ("capacity", "max_age")]
         for name in moot:
             if is_changed(self.replay, name):

@@ -217,7 +217,7 @@ class ILQL:
             losses.append(weighed(options.alpha_cql, pushed))
         if options.train_lm and options.bc_coef:
             imitated = weight * bounded_exp(options.awac_lambda * (least - value.detach()))
-            cloned = clone(self.lm, states.hidden, row, count=count, weight=imitated)
+            cloned = clone(self.core, states.hidden, row, count=count, weight=imitated)
             losses.append(weighed(options.bc_coef, cloned))
         losses.append(_gaps(taken.detach(), least, row))
         return RowTerms(losses, taken.detach().mean(0) - target)

@@ -27,4 +27,6 @@ def imitate(
     """
     core.sync()  # what the sampler remembers of a rollout is memory for the update
     batch = core.pack(list(episodes))
-    return take_step(core, batch, row_loss_of(batch), want_value=want_value)
+    return take_step(
+        core, batch, row_loss_of(batch), want_value=want_value, distribution=core.imitated
+    )

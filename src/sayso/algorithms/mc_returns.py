@@ -190,7 +190,7 @@ class MCReturns:
             )  # fmt: skip
             losses.append(weighed(options.alpha_cql, pushed))
         if options.train_lm and options.bc_coef:
-            imitated = clone(self.lm, states.hidden, row, count=count, weight=weight)
+            imitated = clone(self.core, states.hidden, row, count=count, weight=weight)
             losses.append(weighed(options.bc_coef, imitated))
         return RowTerms(losses, taken.detach() - target)
 

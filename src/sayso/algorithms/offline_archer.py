@@ -208,7 +208,7 @@ class OfflineArCHer:
                     )
                 ]  # fmt: skip
 
-            outcomes.append(take_step(self.core, batch, row_loss))
+            outcomes.append(take_step(self.core, batch, row_loss, distribution=self.core.imitated))
             if outcomes[-1].skipped is not None:
                 break
         return told, outcomes

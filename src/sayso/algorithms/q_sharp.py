@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,11 +19,12 @@ from sayso.algorithms.base import ActionValues, Fatal, LearnerState, RolloutPlan
 from sayso.algorithms.checks import check_positive, is_changed
 from sayso.algorithms.core import Core
 from sayso.algorithms.critic import said_values
-from sayso.algorithms.grading import graded, token_rewards
+from sayso.algorithms.grading import graded, sampled_logprobs, token_rewards
 from sayso.algorithms.kl import KLOptions, refuse_kl
 from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.parity import ParityMeter
 from sayso.algorithms.recall import Memory, check_memory
-from sayso.algorithms.step import StepOutcome
+from sayso.algorithms.step import StepOutcome, score_row
 from sayso.algorithms.token_states import TokenStates, token_states
 from sayso.data.batch import Batch, PackedRow
 from sayso.data.replay import Drawn, ReplayOptions
@@ -37,6 +39,8 @@ from sayso.sampling.base import Engine, Policy, SamplingOptions
 from sayso.sampling.make import guided_engine
 from sayso.types import Episode
 
+MOST_COMPARED = 8
+"""Stored episodes of an update that are compared with what the model itself would say."""
 NUM_WEIGHED = 32
 """Tokens weighed in a large vocabulary, unless told otherwise."""
 
@@ -116,8 +120,10 @@ class QSharp:
     which is :math:`\pi_{ref} e^{Q^*/\beta}` where transitions are deterministic. With returns of 0
     and 1 the sum is :math:`1 + p\,(e^{1/\beta} - 1)`, p the probability of success.
 
-    ``sampler()`` is the reference itself, so that every episode, remembered or stored, is a fair
-    sample of what is learnt; ``policy()`` is the steered one, and its β may be changed at any time.
+    ``sampler()`` is the reference itself, so that every episode that is remembered is a fair sample
+    of what is learnt. Stored episodes must be the reference's own as well: those that record other
+    probabilities are refused, and of those that record none the head learns what their author
+    earned. ``policy()`` is the steered one, and its β may be changed at any time.
     The reference is the model under the run's sampling options: temperature and filters come before
     the steering. A cut-off episode has the head's own prediction for its last context behind it.
 
@@ -231,7 +237,7 @@ class QSharp:
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, step."""
         kept = graded(episodes)
-        fatal = self._unforeseen(kept.episodes)
+        fatal = self._unforeseen(kept.episodes) or self._foreign(kept.episodes)
         if fatal is not None:
             return Update(metrics=kept.metrics, num_optimiser_steps=0, fatal=fatal)
         update = self.memory.learn(kept, self._step, num=self.options.updates_per_step, seed=seed)
@@ -285,6 +291,28 @@ class QSharp:
         likely, ids = reference.topk(self._num_weighed(), dim=-1)
         chance = self.head.of(hidden, ids).softmax(-1)
         return torch.einsum("fk,fkm->fm", likely.softmax(-1).to(chance), chance)
+
+    def _foreign(self, episodes: Sequence[Episode]) -> Fatal | None:
+        """Stored episodes that say how likely they were, and were not the reference's own."""
+        stored = [e for e in episodes if e.policy_version < 0][:MOST_COMPARED]
+        recorded = [e for e in stored if np.isfinite(sampled_logprobs(e)).all()]
+        if not recorded:
+            return None
+        meter = ParityMeter()
+        with torch.no_grad():
+            for row in self.core.pack(recorded).rows:
+                scores = score_row(self.lm, row, self.core.distribution)
+                meter.add(scores.logprob, row.logprob_sampled)
+        if meter.fatal() is None:
+            return None
+        gap = meter.total_gap / meter.num_tokens
+        return Fatal(
+            problem="the stored episodes were sampled by another policy: their recorded "
+            f"log-probabilities are {gap:.2g} nats off the model's. Q# learns what the model "
+            "itself earns, and would learn what that policy earned.",
+            fix="Take episodes of the model before training, with the same [sampling]; or ilql or "
+            "soft_q, which learn from any.",
+        )
 
     def _unforeseen(self, episodes: Sequence[Episode]) -> Fatal | None:
         """A return that the head has no outcome for: nothing learnt from it would be right."""

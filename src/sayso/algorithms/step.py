@@ -69,6 +69,7 @@ def accumulate(
     want_entropy: bool = False,
     want_value: bool = False,
     parity: ParityMeter | None = None,
+    distribution: Distribution | None = None,
 ) -> StepOutcome:
     """Add up the gradient of a batch, row by row.
 
@@ -79,6 +80,7 @@ def accumulate(
         want_entropy: Scores must hold entropies.
         want_value: Scores must hold values.
         parity: Filled on a first pass, when the weights are those that sampled.
+        distribution: What the tokens are scored under; unset: what is sampled from.
 
     Returns:
         Metrics; or why it was given up, with no gradient left behind.
@@ -87,8 +89,9 @@ def accumulate(
     is_own = all(e.policy_version >= 0 for e in batch.episodes)  # what is stored was said by others
     for number, row in enumerate(batch.rows):
         scores = score_row(
-            core.lm, row, core.distribution, want_entropy=want_entropy, want_value=want_value
-        )
+            core.lm, row, distribution or core.distribution, want_entropy=want_entropy,
+            want_value=want_value,
+        )  # fmt: skip
         if parity is not None:
             parity.add(scores.logprob, row.logprob_sampled)
         losses = row_loss(number, row, scores)
@@ -124,6 +127,7 @@ def take_step(
     want_entropy: bool = False,
     want_value: bool = False,
     parity: ParityMeter | None = None,
+    distribution: Distribution | None = None,
     max_kl: float | None = None,
 ) -> StepOutcome:
     """``accumulate``, then one guarded optimiser step. The engine sees the new weights.
@@ -135,6 +139,7 @@ def take_step(
         want_entropy: As there.
         want_value: As there.
         parity: As there.
+        distribution: As there.
         max_kl: Take no step when ``policy/approx_kl`` says that the policy is further than this
             from the one that sampled.
     """
@@ -146,6 +151,7 @@ def take_step(
         want_entropy=want_entropy,
         want_value=want_value,
         parity=parity,
+        distribution=distribution,
     )
     if outcome.skipped is not None:
         return outcome

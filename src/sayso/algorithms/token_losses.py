@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sayso.algorithms.core import Core
 from sayso.data.batch import PackedRow
 from sayso.losses.imitation import imitation
 from sayso.losses.loss import Loss
 from sayso.losses.q_learning import conservatism
-from sayso.models.distribution import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.models.q_heads import QHead
 from sayso.models.scoring import score_states
@@ -25,23 +25,23 @@ LIKELIEST_CHUNK = 256
 
 
 def clone(
-    lm: LanguageModel,
+    core: Core,
     hidden: Float[Tensor, "n d"],
     row: PackedRow,
     *,
     count: float,
     weight: Float[Tensor, " n"],
 ) -> Loss:
-    """Imitation of the tokens in a row by the model as it is, at temperature 1.
+    """Imitation of the tokens in a row by the model itself; see ``Core.imitated``.
 
     Args:
-        lm: The model.
+        core: Holds the model.
         hidden: State of each decision.
         row: What was said.
         count: Action tokens of the whole step.
         weight: How much each token counts.
     """
-    logprob = score_states(lm, hidden, row.target, Distribution()).logprob
+    logprob = score_states(core.lm, hidden, row.target, core.imitated).logprob
     return imitation(logprob, row.is_action, num_in_step=count, weight=weight)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,10 @@ def build_lm(config: RunConfig, model: Any = None) -> LanguageModel:
         config: The run's configuration.
         model: Instead of ``config.model.name``: a ``(model, tokenizer)`` pair.
     """
-    return load(model or config.model.name, config.model, seed=config.seed)
+    lm = load(model or config.model.name, config.model, seed=config.seed)
+    if hasattr(config.algorithm, "trunk"):
+        lm.saved_q_heads = {}  # they read another trunk than the weights beside them
+    return lm
 
 
 def build_learner(config: RunConfig, lm: LanguageModel) -> Learner:
@@ -207,6 +211,7 @@ def assemble(
     if is_new:
         _tell_whole_steps(config, learner, opened)
         _tell_same_variant(config)
+        _tell_foreign(config, data)
     return Training(
         learner=learner,
         source=opened,
@@ -241,6 +246,18 @@ def _tell_whole_steps(config: RunConfig, learner: Learner, env: EnvSource) -> No
             asked, per_step, num_tasks, learner.plan.group_size, num_steps,
             "step" if num_steps == 1 else "steps", num_steps * per_step,
         )  # fmt: skip
+
+
+def _tell_foreign(config: RunConfig, data: DataSet | None) -> None:
+    """Say so where an algorithm about the model's own episodes gets some of an unknown author."""
+    if config.algorithm.type != "q_sharp" or data is None:
+        return
+    said = [p for e in data.episodes for turn in e.turns for p in turn.action_logprobs[:1]]
+    if any(map(math.isnan, said)):
+        _log.warning(
+            "q_sharp learns what the model itself would earn. The data do not say with what "
+            "probability it was said: if somebody else spoke, their returns are learnt instead."
+        )
 
 
 def _tell_same_variant(config: RunConfig) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sayso.app.assemble import env_source
-from sayso.app.config import RunConfig
+from sayso.app.config import RunConfig, keeps_critic
 from sayso.app.origin import Origin, origin_or_plain, write_saved
 from sayso.app.refusals import is_beside
 from sayso.envs.registry import EnvSource
@@ -35,6 +35,7 @@ def card(config: RunConfig, origin: Origin, report: EvalReport | None, *, reward
         report=report.to_json() if report else None,
         is_trained=origin.num_learns > 0,
         is_steered=is_beside(config),
+        keeps_critic=keeps_critic(config),
     )
 
 
@@ -75,6 +76,7 @@ def export_policy(
             run=f"{run.name}, step {step}" if is_trained else f"{run.name}, before training",
             is_trained=is_trained,
             is_steered=is_beside(config),
+            keeps_critic=keeps_critic(config),
         ),
     )
     fp(Failpoint.EXPORT)

@@ -145,6 +145,16 @@ def has_reference(config: RunConfig) -> bool:
     return config.kl.coef > 0 or config.algorithm.type == "soft_q"
 
 
+def needs_base(config: RunConfig) -> bool:
+    """Whether an agent reads the model as it was before training: a reference, or its critic."""
+    return has_reference(config) or getattr(config.algorithm, "trunk", "") == "frozen"
+
+
+def keeps_critic(config: RunConfig) -> bool:
+    """Whether heads are saved: not those that read a trunk of their own, which is not."""
+    return getattr(config.algorithm, "trunk", "frozen") == "frozen"
+
+
 SECTIONS = ("model", "env", "sampling", "algorithm", "optim", "kl", "train", "data")
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from sayso.app.assemble import build_lm, env_source
-from sayso.app.config import RunConfig, has_reference, load_config
+from sayso.app.config import RunConfig, load_config, needs_base
 from sayso.config.load import to_table
 from sayso.envs.registry import EnvSource
 from sayso.errors import ModelError, ModelMissingError, RunError, UnknownNameError
@@ -63,7 +63,7 @@ class Origin:
             and "model" not in self.unnamed
             and other.base_model == self.base_model
             and config.model.lora is None
-            and not has_reference(config)
+            and not needs_base(config)
         )
 
 
@@ -210,7 +210,7 @@ def saved_lm(
     plain = dataclasses.replace(config.model, lora=None, tiny=None, name=str(directory))
     if "model" in origin.unnamed:
         why = "it was a (model, tokenizer) pair"
-    elif config.model.lora is None and not has_reference(config):
+    elif config.model.lora is None and not needs_base(config):
         return config, origin, load(directory, plain)
     else:
         try:
@@ -223,12 +223,12 @@ def saved_lm(
             why = f"{error.where} {error.problem.rstrip('.')}"
         else:
             return config, origin, lm
-    if config.model.lora is not None or has_reference(config):
+    if config.model.lora is not None or needs_base(config):
         _log.warning(
             "%s: the base model %s is not at hand (%s), so %s from the trained weights.",
             directory, origin.base_model, why,
-            "new adapters and the KL reference start" if config.model.lora else
-            "the KL reference starts",
+            "new adapters and the reference start" if config.model.lora else
+            "the reference starts",
         )  # fmt: skip
     config = dataclasses.replace(config, model=dataclasses.replace(plain, lora=config.model.lora))
     unnamed = tuple(part for part in origin.unnamed if part != "model")

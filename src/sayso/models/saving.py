@@ -50,6 +50,7 @@ class CardData:
         run: The run directory's name.
         is_trained: False for a base model as it was before training.
         is_steered: The policy is this model steered by values, which lie beside it.
+        keeps_critic: Heads are saved; else they read a trunk that is not, and stay behind.
     """
 
     base_model: str
@@ -60,6 +61,7 @@ class CardData:
     run: str = ""
     is_trained: bool = True
     is_steered: bool = False
+    keeps_critic: bool = True
 
 
 def save(lm: LanguageModel, directory: str | Path, *, card: CardData) -> None:
@@ -88,7 +90,8 @@ def _write(lm: LanguageModel, directory: Path, card: CardData) -> None:
     with _valid_generation(network), without_bars():
         network.save_pretrained(directory)
     lm.tokenizer.save_pretrained(directory)
-    for head, name in ((lm.value_head, VALUE_HEAD), (lm.q_heads, Q_HEADS)):
+    q_heads = lm.q_heads if card.keeps_critic else None
+    for head, name in ((lm.value_head, VALUE_HEAD), (q_heads, Q_HEADS)):
         if head is not None:
             # Clones: the trunk of a critic of its own may hold one weight under two names.
             tensors = {n: t.detach().clone() for n, t in head.state_dict().items()}
@@ -256,6 +259,8 @@ def model_card(lm: LanguageModel, card: CardData) -> str:
     lines += [f"| {name} | {_cell(value)} |" for name, value in rows.items() if value]
     if card.is_steered:
         lines += ["", *_STEERED]
+    if not card.keeps_critic:
+        lines += ["", "The critic that advised while training is not saved."]
     if card.report is not None:
         lines += ["", "## Evaluation", "", *_evaluation_table(card.report)]
     lines += [

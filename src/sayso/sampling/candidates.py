@@ -105,6 +105,8 @@ class CandidateMaker:
         engine: Draws proposals. Whoever else uses it must have no request waiting meanwhile.
         options: See ``CandidateOptions``.
         distribution: What proposals are drawn from.
+        max_new_tokens: A listed action whose text is longer is refused: it would be cut off, and
+            two could become one. Unset: the budget of each decision cuts it off.
     """
 
     def __init__(
@@ -113,8 +115,11 @@ class CandidateMaker:
         engine: Engine,
         options: CandidateOptions,
         distribution: Distribution,
+        *,
+        max_new_tokens: int | None = None,
     ) -> None:
         self.lm, self.engine, self.options = lm, engine, options
+        self._max_new_tokens = max_new_tokens
         self._distribution = distribution
         self._priors: dict[bytes, NDArray[np.float64]] = {}
 
@@ -130,7 +135,7 @@ class CandidateMaker:
         for one in asked:
             num_listed, _ = self.counts(one.choices)
             texts = one.choices[:num_listed]
-            listed.append([self.lm.chat.action(t, max_tokens=one.max_new_tokens) for t in texts])
+            listed.append([self._listed(text, one.max_new_tokens) for text in texts])
         proposed = self._propose(asked)
         found = []
         for one, named, drawn in zip(asked, listed, proposed, strict=True):
@@ -178,6 +183,23 @@ class CandidateMaker:
             candidates=tuple(weight),
             logprior=tuple(logprior.tolist()),
         )
+
+    def _listed(self, text: str, budget: int) -> Ids:
+        """Tokens of a listed action.
+
+        Raises:
+            SamplingError: If ``max_new_tokens`` would cut its text off.
+        """
+        limit = self._max_new_tokens
+        if limit is not None:
+            whole = self.lm.chat.action(text)
+            if len(whole) > limit + self.lm.chat.is_closed(whole):
+                raise SamplingError(
+                    where=f"listed action {text[:40]!r}",
+                    problem=f"has {len(whole)} tokens, and sampling.max_new_tokens is {limit}.",
+                    fix=f"Set sampling.max_new_tokens = {len(whole)} or more.",
+                )
+        return self.lm.chat.action(text, max_tokens=budget)
 
     def _propose(self, asked: Sequence[Asked]) -> list[list[Completion]]:
         names: dict[str, int] = {}
