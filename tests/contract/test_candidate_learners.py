@@ -21,7 +21,7 @@ from sayso.data.replay import ReplayOptions
 from sayso.errors import SamplingError
 from sayso.sampling.base import Request
 from sayso.sampling.candidates import CandidateOptions
-from sayso.types import EndReason, Episode
+from sayso.types import EndReason, Episode, Turn
 
 pytestmark = pytest.mark.medium
 
@@ -42,10 +42,15 @@ def listed(episodes: list[Episode]) -> list[Episode]:
     made = []
     for e in episodes:
         turns = tuple(
-            replace(t, choices=("x", "bb"), candidates=(t.action_ids, (1, 1, END))) for t in e.turns
+            replace(t, choices=(said(t), "bb"), candidates=(t.action_ids, (1, 1, END)))
+            for t in e.turns
         )
         made.append(replace(e, turns=turns, final_choices=("a", "bb", "ab")))
     return made
+
+
+def said(turn: Turn) -> str:
+    return "".join("ab"[token] for token in turn.action_ids if token != END)
 
 
 def random_learner(name: str, *, optim: OptimOptions | None = None, **more: Any) -> Any:
@@ -205,6 +210,17 @@ def test_candidates_that_were_recorded_are_taken_up_and_others_are_proposed_once
     assert calls == [4]
     assert recorded[1].slate.candidates == draws[1:]
     assert np.exp(recorded[1].slate.logprior) == pytest.approx([2 / 3, 1 / 3])
+
+
+@both
+def test_proposals_that_were_recorded_do_not_pass_for_what_is_listed(name: str) -> None:
+    made = candidate_learner(options(name))
+    bare = written(made.lm, TURNS)
+    proposed = ((1, END), (0, 0, 1))
+    turns = tuple(replace(t, choices=("a", "bb"), candidates=proposed) for t in bare.turns)
+    for one, turn in zip(transitions(made, replace(bare, turns=turns)), turns, strict=True):
+        assert one.slate.candidates[:2] == ((0, END), (1, 1, END))
+        assert set(one.slate.candidates[2:]) <= {turn.action_ids}
 
 
 @both

@@ -25,7 +25,7 @@ from learner_cases import (
     weights,
     written,
 )
-from value_cases import RECORDS
+from value_cases import NO_MEMORY, RECORDS
 
 from sayso.algorithms.base import Learner, LearnerState
 from sayso.algorithms.filtered_bc import FilteredBC, FilteredBCOptions
@@ -267,7 +267,9 @@ def test_imitation_is_at_the_temperature_and_knows_no_filters(name: str) -> None
     found = []
     for more in ({}, {"top_k": 2}, {"top_p": 0.5, "min_p": 0.1}, {"temperature": 2.0}):
         lm, sampling = tiny_lm(), SamplingOptions(max_new_tokens=3, **more)
-        options = {"warmup_updates": 0} if name == "offline_archer" else {}
+        options: dict[str, Any] = {"warmup_updates": 0} if name == "offline_archer" else {}
+        if hasattr(RECORDS[name](), "replay"):
+            options["replay"] = NO_MEMORY
         made = ALGORITHMS[name](
             lm, make_engine(lm, sampling), RECORDS[name](**options), sampling=sampling,
             optim=OptimOptions(lr=1e-2), kl=KLOptions(), seed=0,

@@ -33,7 +33,8 @@ class ActingOptions:
             reward; 0 is the model by itself. More is not always better: choose it by return, with
             ``sayso eval RUN --beta 0,1,4,16``.
         adv_clip_max: No advantage counts for more than this, in reward units; 0 only ever pushes
-            tokens down. Unset: none is clipped.
+            tokens down. Unset: none is clipped. An advantage is min Q − V; ``token_dqn``'s is what
+            a token is worth above the mean of those there are to choose from.
         topk_before: Only the model's own k likeliest tokens are looked at; 0: all.
             ``sampling.top_k`` filters afterwards.
     """

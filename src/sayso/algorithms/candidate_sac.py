@@ -37,6 +37,7 @@ from sayso.models.q_heads import target_of
 from sayso.models.slates import Read, Slate
 from sayso.sampling.base import Engine, Policy, SamplingOptions
 from sayso.sampling.candidates import CandidateOptions
+from sayso.seeds import derive
 from sayso.types import Episode
 
 
@@ -111,6 +112,9 @@ class CandidateSAC:
     reads the critics' features and does not train them: what couples actor and critic makes this
     method oscillate.
 
+    An action that stored episodes took and nobody proposed counts as one that could be chosen, in
+    the entropy as well.
+
     When to use it: as ``CandidateDQN``, where a stochastic policy is wanted. Experimental: its
     entropy target needs care, and it has no prior to hold it to the language model.
 
@@ -141,7 +145,9 @@ class CandidateSAC:
             lm, twins=options.twins, owns_trunk=options.features == "own", seed=seed
         )
         self.target: CandidateCritic = target_of(self.critic)  # type: ignore[assignment]
-        self.actor = CandidateHead(lm.width, seed=seed, dtype=lm.dtype, device=lm.device)
+        self.actor = CandidateHead(
+            lm.width, seed=derive(seed, "actor"), dtype=lm.dtype, device=lm.device
+        )
         self.log_temperature = math.log(options.temperature)
         heads = {"critic": self.critic, "target": self.target, "actor": self.actor}
         self.parts = CandidateCore(

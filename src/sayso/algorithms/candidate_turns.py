@@ -101,6 +101,10 @@ class Minibatch:
 class DecisionReader:
     """Reads decisions from episodes.
 
+    What was recorded without candidates gets proposals by a key of its own. They are drawn together
+    with those of other such decisions, so that their logits may differ in the last bit with the
+    company: a run that is resumed may, once in millions of tokens, propose something else there.
+
     Args:
         maker: Gathers candidates where none were recorded, and weighs them.
         gamma_turn: Discount from one turn to the next.
@@ -114,6 +118,7 @@ class DecisionReader:
         self.maker, self._gamma, self._seed = maker, gamma_turn, seed
         self._max_new_tokens = max_new_tokens
         self._gathered: dict[bytes, Gathered] = {}
+        self._is_list: dict[tuple[tuple[str, ...], tuple[Ids, ...]], bool] = {}
 
     def transitions(
         self, pairs: Sequence[tuple[Episode, int]], weights: Sequence[float], *, n_step: int
@@ -181,7 +186,19 @@ class DecisionReader:
         if turn == len(episode.turns):
             return None
         recorded, choices = episode.turns[turn].candidates, episode.turns[turn].choices
-        return recorded if len(recorded) == sum(self.maker.counts(choices)) else None
+        num_listed, num_proposed = self.maker.counts(choices)
+        is_alike = len(recorded) == num_listed + num_proposed
+        listed = recorded[:num_listed]
+        return recorded if is_alike and self._are(listed, choices[:num_listed]) else None
+
+    def _are(self, listed: tuple[Ids, ...], choices: tuple[str, ...]) -> bool:
+        """Whether token ids say what the environment listed; else they were proposals."""
+        key = (choices, listed)
+        if key not in self._is_list:
+            if len(self._is_list) > MOST_GATHERED:
+                self._is_list.clear()
+            self._is_list[key] = tuple(map(self.maker.lm.chat.text, listed)) == choices
+        return self._is_list[key]
 
     def _asked(self, episode: Episode, turn: int) -> Asked:
         is_final = turn == len(episode.turns)

@@ -139,9 +139,9 @@ class UtteranceCritic:
         q = torch.cat([each(self.heads.q, online.said) for online, _ in rows], dim=1)
         v = torch.cat([each(self.heads.v, online.states.hidden) for online, _ in rows], dim=1)
         numbers = torch.stack([q.amin(0), v.amin(0), q.amax(0) - q.amin(0)]).double().cpu().numpy()
-        cuts = np.cumsum([len(episodes[i].turns) for i in self._order(episodes)])[:-1]
-        found = np.split(numbers, cuts, axis=1)
-        by_index = dict(zip(self._order(episodes), found, strict=True))
+        order = self._order(episodes)
+        cuts = np.cumsum([len(episodes[i].turns) for i in order])[:-1]
+        by_index = dict(zip(order, np.split(numbers, cuts, axis=1), strict=True))
         return [
             Opinion(q=by_index[i][0], v=by_index[i][1], gap=by_index[i][2])
             for i in range(len(episodes))

@@ -32,7 +32,9 @@ class ReplayOptions:
             learns from the episodes it was given, as it does from a stored data set.
         sampling: ``"uniform"``; ``"success"``: half of each draw from episodes whose return is at
             least the ``success_quantile`` of those remembered; or ``"prioritised"``: in proportion
-            to ``|TD error| ** alpha``, corrected by importance weights.
+            to ``|TD error| ** alpha``, corrected by importance weights. With ``"success"`` values
+            that are means over the data (``mc_returns``, ``ilql`` below τ = 1, ``soft_q`` where the
+            environment is random) are means over that better mixture: too hopeful.
         success_quantile: Of the returns remembered; see ``sampling``.
         alpha: How strongly errors count, from 0 (uniform) to 1.
         importance: Exponent of the importance weights, from 0 (none) to 1 (unbiased).

@@ -6,6 +6,7 @@ Dimensions: b = packed rows, t = positions, n = chosen positions, d = width, v =
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,8 @@ from sayso.models.heads import ValueHead
 from sayso.models.limits import max_context, stop_ids
 from sayso.models.trunk import hidden as trunk_hidden
 from sayso.models.trunk import why_no_trunk
+
+_log = logging.getLogger("sayso")
 
 
 class LanguageModel:
@@ -177,13 +180,13 @@ class LanguageModel:
             head = ValueHead(
                 self.width, inner=inner, seed=seed, dtype=self.dtype, device=self.device
             )
-            _load_if_alike(head, self.saved_value_head)
+            _load_if_alike(head, self.saved_value_head, name=self.name)
             self.value_head = head
         return self.value_head
 
     def add_q_heads(self, heads: nn.Module) -> None:
         """Add the heads of a value-based algorithm; saved ones of the same shapes are taken up."""
-        _load_if_alike(heads, self.saved_q_heads)
+        _load_if_alike(heads, self.saved_q_heads, name=self.name)
         self.q_heads = heads
 
     @property
@@ -304,10 +307,15 @@ def _unwrapped(network: Any) -> Any:
     return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
-def _load_if_alike(head: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    shapes = {name: weight.shape for name, weight in head.state_dict().items()}
-    if shapes == {name: weight.shape for name, weight in saved.items()}:
+def _load_if_alike(head: nn.Module, saved: Mapping[str, Tensor], *, name: str) -> None:
+    shapes = {part: weight.shape for part, weight in head.state_dict().items()}
+    if shapes == {part: weight.shape for part, weight in saved.items()}:
         head.load_state_dict(dict(saved))
+    elif saved:
+        _log.warning(
+            "%s: the heads saved beside it are of other shapes than those of this algorithm, which "
+            "begin anew. If they should be taken up, set the options they were trained with.", name,
+        )  # fmt: skip
 
 
 def _last_hidden(network: Any, ids: Tensor, position: Tensor, mask: Tensor) -> Tensor:
