@@ -346,6 +346,17 @@ def test_options_without_a_meaning_are_refused(
         RECORDS[name](**options)
 
 
+def test_saved_heads_of_another_shape_are_told_not_dropped_in_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    saved = value_learner("ilql", num_heads=2).heads.state_dict()
+    for num_heads in (2, 3):
+        lm = tiny_lm()
+        lm.saved_q_heads = saved
+        value_learner("ilql", lm, num_heads=num_heads)
+        assert ("begin anew" in caplog.text) == (num_heads == 3)
+
+
 @pytest.mark.parametrize("name", BOOTSTRAPPING)
 def test_a_cut_off_episode_reaches_the_gradient_by_its_last_context(name: str) -> None:
     turns = [([END], [0, 1], 1.0), ([1], [0, 1], 0.5)]
