@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from sayso.app.refusals import refuse_unused
 from sayso.cli import recipes
-from sayso.errors import ConfigError, OptionValueError, UnusedOptionError
+from sayso.cli.main import app
+from sayso.errors import ConfigError, DataError, OptionValueError, UnusedOptionError
 
 MAZE = ("env.kwargs.starts=all",)
 
@@ -53,6 +55,22 @@ def test_what_is_switched_off_needs_no_details(tmp_path: Path) -> None:
 def test_a_detail_that_the_user_sets_is_checked() -> None:
     with pytest.raises(ConfigError, match=r"train\.eval_episodes"):
         recipes.config("maze", ["train.eval_every=0", "train.eval_episodes=7"])
+
+
+@pytest.mark.parametrize("name", ["maze_ilql", "wordle_bc"])
+def test_a_missing_data_set_is_answered_with_the_command_that_makes_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = recipes.config(name, ())
+    with pytest.raises(DataError, match=r"Make it: sayso demos sayso/\w+-v0 --player") as raised:
+        recipes.require_made(name, config)
+    _, *command = str(raised.value).split("Make it: ")[1].split()
+    command[command.index("-n") + 1] = "3"
+    made = CliRunner().invoke(app, command)
+    assert made.exit_code == 0, made.output
+    recipes.require_made(name, config)
+    recipes.require_made(name, recipes.config(name, ["data.path=mine.jsonl"]))
 
 
 def test_the_seed_is_said_once() -> None:

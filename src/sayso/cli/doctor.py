@@ -100,7 +100,7 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     if env is None:
         return findings
     if unused is not None:
-        attempt("environment check", lambda: _check_env(config, env), lambda _: "sound")
+        attempt("environment check", lambda: _check_env(config, env, recipe), lambda _: "sound")
     problems = not findings[-1].is_ok
     lm = attempt("model", lambda: build_lm(config), lambda m: f"{m.name}, context {m.max_context}")
     if lm is None or problems:
@@ -170,9 +170,10 @@ def _none_unused(config: RunConfig) -> str:
     return "none"
 
 
-def _check_env(config: RunConfig, env: EnvSource) -> None:
+def _check_env(config: RunConfig, env: EnvSource, recipe: str) -> None:
     from sayso.app.assemble import require_playable
     from sayso.app.schedule import refuse_standstill
 
+    recipes.require_made(recipe, config)
     require_playable(config, env)
     refuse_standstill(config, env)

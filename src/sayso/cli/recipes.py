@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from sayso.config.load import load_toml, override
 from sayso.config.problems import Problems
-from sayso.errors import ConfigError, UnknownNameError
+from sayso.errors import ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
     from sayso.app.config import RunConfig
 
 
+MADE_BY = "made_by"
+"""Key of a recipe, no option: the command that makes the data set that it learns from."""
 _MOOT: tuple[tuple[str, str, tuple[str, ...], float | None], ...] = (
     ("model", "name", ("tiny",), None),
     ("env", "id", ("kwargs",), None),
@@ -66,6 +68,7 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
     from sayso.app.refusals import refuse_unused
 
     table, source = read(recipe)
+    table.pop(MADE_BY, None)
     changes = override({}, overrides, Problems("told below"))
     if seed is not None:
         if "seed" in changes:
@@ -78,6 +81,22 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
     return load_config(
         _without_moot(table, changes), source=source, overrides=tuple(overrides), also=refuse_unused
     )
+
+
+def require_made(recipe: str, config: RunConfig) -> None:
+    """Say how the data set is made that a recipe learns from, where it is missing.
+
+    Raises:
+        DataError: With the command.
+    """
+    table, source = read(recipe)
+    own, command = table.get("data"), table.get(MADE_BY)
+    path = own.get("path") if isinstance(own, Mapping) else None
+    if command and path == config.data.path is not None and not Path(path).exists():
+        raise DataError(
+            where=f"{source}, data.path", problem=f"there is no {path} here yet.",
+            fix=f"Make it: {command}",
+        )  # fmt: skip
 
 
 def _without_moot(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def run(
         config = extended(opened, overrides)
     else:
         config = recipes.config(str(recipe), overrides, seed=seed)
+        recipes.require_made(str(recipe), config)
         opened = None
     result, where = execute(config, opened, path, tensorboard=tensorboard)
     summary = {
