@@ -86,14 +86,14 @@ def greedy_sentence(made: Any, *, beta: float = 1000.0) -> str:
 @torch.no_grad()
 def steered_table(made: Any) -> dict[str, list[float]]:
     """The policy that is evaluated, as a table: what it is, exactly."""
-    guide, rows = made.guide, {}
+    guide, rows = made.parts.guide_of(made.options.acting), {}
     if made.options.type != "token_dqn":  # β is chosen afterwards: what explores need not be greedy
         guide = steering(made.heads.advantage, ActingOptions(beta=64.0))
     for prefix in prefixes():
         ids = torch.tensor([[END, *("ab".index(letter) for letter in prefix)]])
         output = made.lm.network(input_ids=ids, output_hidden_states=True)
         logits = guide(output.hidden_states[-1][0, -1:], output.logits[0, -1:])
-        logprobs = token_logprobs(logits, made.sampling.distribution())
+        logprobs = token_logprobs(logits, made.core.distribution)
         rows[prefix] = logprobs[0].double().exp().tolist()
     return rows
 

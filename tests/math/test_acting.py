@@ -173,5 +173,5 @@ def test_what_values_cannot_steer_is_refused(name: str) -> None:
         value_learner(name, sampling=SamplingOptions(precision="int8"))
     made = value_learner(name)
     with pytest.raises(OptionValueError, match=r"kl\.coef"):
-        type(made)(made.lm, None, made.options, sampling=made.sampling,
+        type(made)(made.lm, None, made.options, sampling=made.core.sampling,
                    optim=made.core.optimiser.options, kl=KLOptions(coef=0.1), seed=0)  # fmt: skip

@@ -233,8 +233,9 @@ class CandidateDQN:
                 for values in each
             ]  # fmt: skip
             for values in each if cql else ():
+                among = values[rows]
                 held = conservatism(
-                    values[rows, taken], values[rows].logsumexp(-1), is_decision,
+                    among.gather(-1, taken[:, None])[:, 0], among.logsumexp(-1), is_decision,
                     num_actions_in_step=count, weight=weight,
                 )  # fmt: skip
                 found.append(Loss(cql * held.value, held.metrics))
