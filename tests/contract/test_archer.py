@@ -306,7 +306,7 @@ def test_a_loaded_critic_reads_what_it_learnt_from_or_begins_anew(
         **options,
     )  # fmt: skip
     agent.learn(32, run=tmp_path / "run", progress_bar=False).save(tmp_path / "saved")
-    episode = sentence(agent.lm, "ab")
+    episode = sentence(agent.lm, "abE")
 
     def value(made: Any) -> float:
         return float(made.learner.action_values(episode).values[-1])

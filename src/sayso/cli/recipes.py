@@ -92,7 +92,9 @@ def require_made(recipe: str, config: RunConfig) -> None:
     table, source = read(recipe)
     own, command = table.get("data"), table.get(MADE_BY)
     path = own.get("path") if isinstance(own, Mapping) else None
-    if command and path == config.data.path is not None and not Path(path).exists():
+    if not isinstance(path, str) or path != config.data.path:
+        return
+    if command and not Path(path).exists():
         raise DataError(
             where=f"{source}, data.path", problem=f"there is no {path} here yet.",
             fix=f"Make it: {command}",
