@@ -23,7 +23,7 @@ def test_a_critic_learns_is_saved_and_acts_alike_when_it_is_loaded(
     name: str, features: str, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {
-        "tasks_per_step": 4, "updates_per_step": 2, "features": features, "max_new_tokens": 3,
+        "tasks_per_step": 4, "updates_per_step": 2, "features": features, "max_new_tokens": 10,
         "max_turns": 3, "candidates": {"num_proposals": 4}, "critic_lr": 1e-2,
         "tiny": {"width": 16, "layers": 1, "heads": 2},
     }  # fmt: skip
