@@ -1,0 +1,64 @@
+"""Whether a line can be said to a person: the form and grammar of spoken sentences, in [0, 1].
+
+``quality`` judges prose, in which "Sure!" and "Sorry about that." are slips. In a conversation
+they are not: courtesies are made whole before the grammar is looked at, and nothing here minds
+talk about the job.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sayso.rewards.fluency import MARKUP, ODD, capitals, is_finished, known_words, quotes, spacing
+from sayso.rewards.grammar import grammar
+from sayso.rewards.text import lines, repetition, words
+from sayso.rewards.vocabulary import LIGHT_WORDS
+
+COURTESIES = (
+    (re.compile(r"(^|[.!?]\s+)please,? (?=[a-z])", re.IGNORECASE), r"\1You "),
+    (re.compile(r"(^|[.!?]\s+)(?:many )?thanks?\b(?: you)?", re.IGNORECASE), r"\1I thank you"),
+    (re.compile(r"(^|[.!?]\s+)(?:very |so )?sorry\b", re.IGNORECASE), r"\1I am sorry"),
+    (
+        re.compile(
+            r"(^|[.!?]\s+)(?:sure|certainly|of course|all right|okay|hello|hi|good "
+            r"(?:morning|day|afternoon|evening)|well done|good|right|exactly|yes|no|goodbye)"
+            r"[,.!]\s+(?=\S)",
+            re.IGNORECASE,
+        ),
+        r"\1",
+    ),
+)
+"""Openings of spoken sentences, and the whole sentences that they stand for."""
+UNFINISHED = 0.5
+"""Factor of a line without a stop at its end."""
+
+
+def made_whole(text: str) -> str:
+    """The text with its courtesies as sentences: "Please wait." becomes "You wait."."""
+    for pattern, whole in COURTESIES:
+        text = pattern.sub(whole, text)
+    return text[:1].upper() + text[1:]
+
+
+def speech(text: str, *, most_words: int = 40) -> float:
+    """How well a line can be said: spelling, form, grammar, no repetition, one line, no flood.
+
+    The product of its parts, so that none can pay for another.
+
+    Args:
+        text: What was said.
+        most_words: Beyond it the score falls, with the square of the share.
+
+    Returns:
+        A score in [0, 1]; 0 for a text without words, or of several lines.
+    """
+    count = len(words(text))
+    if not count or len(lines(text)) > 1:
+        return 0.0
+    whole = made_whole(" ".join(text.split()))
+    ending = 1.0 if is_finished(text) else UNFINISHED
+    plain = (0.25 if MARKUP.search(text) else 1.0) * (0.4 if ODD.search(text) else 1.0)
+    flood = min(1.0, most_words / count) ** 2
+    form = (capitals(text) or 0.0) * quotes(text) * spacing(text) * plain * ending
+    language = (grammar(whole) or 0.0) * (repetition(text, light=LIGHT_WORDS) or 0.0)
+    return form * language * (known_words(text) or 0.0) * flood
