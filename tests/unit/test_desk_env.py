@@ -19,11 +19,12 @@ from sayso.envs.desk_tasks import (
     UNSEEN,
     bucket,
     content_of,
+    customer,
     is_allowed,
     phrases,
 )
 from sayso.envs.scripted import play_many
-from sayso.errors import EnvContractError
+from sayso.errors import EnvContractError, OptionValueError
 
 FACTS: dict[str, Any] = {
     "goal": "refund", "window": 30, "rules": [["refund", 30], ["cancel", 0], ["late", 7]],
@@ -338,7 +339,7 @@ def test_a_long_line_is_not_listened_to() -> None:
 
 
 def test_splits_are_cut_by_content_and_unseen_wishes_are_never_trained_on() -> None:
-    found = {s: [content_of(s, i) for i in range(300)] for s in NUM_TASKS}
+    found = {s: [content_of(s, i) for i in range(100)] for s in NUM_TASKS}
     assert all(bucket(c) != 0 for c in found["train"])
     assert all(bucket(c) == 0 for c in found["held_out"])
     shown = {s: {n for c in found[s] for n, _ in c["rules"]} | {c["goal"] for c in found[s]}
@@ -346,8 +347,8 @@ def test_splits_are_cut_by_content_and_unseen_wishes_are_never_trained_on() -> N
     assert shown["train"] == shown["held_out"] == set(TRAINED)
     assert shown["unseen"] == set(UNSEEN)
     env = DeskEnv()
-    hashes = {s: {t.content_hash for t in env.tasks(s)[:1000]} for s in NUM_TASKS}
-    assert len(set.union(*hashes.values())) == 3000
+    hashes = {s: {t.content_hash for t in env.tasks(s)[:200]} for s in NUM_TASKS}
+    assert len(set.union(*hashes.values())) == 600
 
 
 @pytest.mark.parametrize("split", list(NUM_TASKS))
@@ -379,6 +380,25 @@ def test_the_listed_acts_give_nothing_hidden_away() -> None:
     assert not any("4821" in line or "Ruiz" in line for line in acts(before.talk).values())
 
 
+RECORD = {k: FACTS[k] for k in ("order", "item", "name", "status", "days", "price", "times_paid")}
+
+
+def test_a_record_of_ones_own_makes_a_task() -> None:
+    facts = customer("refund", RECORD, rules={"refund": 30}, opening="Take this back!")
+    assert returned([ASK, LOOK, "REFUND 4821", DONE, "CLOSE"], facts) == pytest.approx(1.0)
+    env, _ = talked([], facts)
+    assert "Take this back!" in env.reset(seed=0, options={"task": "one"})[0]
+    for wrong in (
+        {"goal": "love", "rules": {"refund": 30}}, {"goal": "refund", "rules": {"cancel": 0}},
+        {"goal": "refund", "rules": {"refund": 3, "status": 0}},
+        {"goal": "refund", "rules": {"refund": 30}, "detail": "red"},
+        {"goal": "address", "rules": {"address": 0}},
+    ):  # fmt: skip
+        with pytest.raises(OptionValueError, match="sayso/Desk-v0, customer"):
+            customer(record=RECORD, opening="Hello.", **wrong)
+
+
+@pytest.mark.medium
 def test_the_skilled_agent_earns_much_and_the_others_little() -> None:
     env = DeskEnv()
     for split in ("train", "unseen"):

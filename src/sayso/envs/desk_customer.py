@@ -96,7 +96,10 @@ class Talk:
         return f"{_one(rng, phrases()['moods'][self.facts['mood']])} {self._wish()}"
 
     def _wish(self) -> str:
-        found = phrases()["openings"][self.facts["goal"]][self.facts["opening"]]
+        opening = self.facts["opening"]
+        if isinstance(opening, str):
+            return opening
+        found = phrases()["openings"][self.facts["goal"]][opening]
         return str(found.format(item=self.facts["item"]))
 
     def card(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sayso.envs.tasks import LazyTasks
+from sayso.errors import OptionValueError
 from sayso.seeds import generator
 from sayso.types import Task
 
@@ -183,6 +184,56 @@ def draw(rng: np.random.Generator, pool: Sequence[str]) -> dict[str, Any]:
         "claimed": max(1, record["days"] // 3) if is_dated else record["days"],
         "mood": str(_one(rng, MOODS)),
         "opening": int(rng.integers(len(found["openings"][name]))),
+    }
+
+
+def customer(
+    goal: str,
+    record: Mapping[str, Any],
+    *,
+    rules: Mapping[str, int],
+    opening: str,
+    detail: str = "",
+    mood: str = "calm",
+) -> dict[str, Any]:
+    """The payload of a task from a record of your own.
+
+    Args:
+        goal: One of ``GOALS``.
+        record: ``order`` (a number of four digits), ``item``, ``name``, ``status``, ``days``,
+            ``price`` and ``times_paid``.
+        rules: Goals whose commands are shown, with the days of their rule (0 for those without).
+        opening: What the customer writes first.
+        detail: The new street or colour, if the goal needs one.
+        mood: One of ``MOODS``.
+
+    Raises:
+        OptionValueError: If the goal is unknown, has a command that is not among the rules, or
+            lacks its detail.
+    """
+    problem = ""
+    if goal not in GOALS or any(name not in GOALS or not GOALS[name].tool for name in rules):
+        problem = f"goal {goal!r} with rules {sorted(rules)}; known are {', '.join(GOALS)}"
+    elif GOALS[goal].tool and goal not in rules:
+        problem = f"goal {goal!r} is not among the rules {sorted(rules)}"
+    elif bool(GOALS[goal].detail) is not bool(detail):
+        problem = f"goal {goal!r} with detail {detail!r}"
+    if problem:
+        raise OptionValueError(
+            where=f"{ENV_ID}, customer", problem=f"{problem}.", fix="Give what the goal needs."
+        )
+    return {
+        "goal": goal,
+        "window": rules.get(goal, 0),
+        "rules": [[name, days] for name, days in rules.items()],
+        **record,
+        "other": None,
+        "detail": detail,
+        "memory": "right",
+        "wrong_order": 0,
+        "claimed": record["days"],
+        "mood": mood,
+        "opening": opening,
     }
 
 

@@ -27,6 +27,7 @@ BUILT_IN = {
     "sayso/TextNav-v0": "sayso.envs.text_nav:TextNavEnv",
     "sayso/TwentyQuestions-v0": "sayso.envs.twenty_questions:TwentyQuestionsEnv",
     "sayso/Desk-v0": "sayso.envs.desk:DeskEnv",
+    "sayso/Tutor-v0": "sayso.envs.tutor:TutorEnv",
 }
 
 

@@ -12,7 +12,7 @@ import re
 from sayso.rewards.fluency import MARKUP, ODD, capitals, is_finished, known_words, quotes, spacing
 from sayso.rewards.grammar import grammar
 from sayso.rewards.text import lines, repetition, words
-from sayso.rewards.vocabulary import LIGHT_WORDS
+from sayso.rewards.vocabulary import INVERTED, LIGHT_WORDS, base_verbs
 
 COURTESIES = (
     (re.compile(r"(^|[.!?]\s+)please,? (?=[a-z])", re.IGNORECASE), r"\1You "),
@@ -29,6 +29,10 @@ COURTESIES = (
     ),
 )
 """Openings of spoken sentences, and the whole sentences that they stand for."""
+OPENING = re.compile(
+    r"(^|[.!?]\s+)(?:(?:first|then|now|next|so),? )?([a-z]+)\b(?!\?)", re.IGNORECASE
+)
+"""The first word of a sentence, after a word of order."""
 UNFINISHED = 0.5
 """Factor of a line without a stop at its end."""
 
@@ -38,6 +42,19 @@ def made_whole(text: str) -> str:
     for pattern, whole in COURTESIES:
         text = pattern.sub(whole, text)
     return text[:1].upper() + text[1:]
+
+
+def commands_whole(text: str) -> str:
+    """The text with its commands as sentences: of "Add the ones." it makes "You add the ones.".
+
+    For what is told to a pupil or a cook; elsewhere a list of nouns would pass for a command.
+    """
+
+    def whole(found: re.Match[str]) -> str:
+        is_command = found[2].lower() in base_verbs() - INVERTED
+        return f"{found[1]}You {found[2].lower()}" if is_command else found[0]
+
+    return OPENING.sub(whole, text)
 
 
 def speech(text: str, *, most_words: int = 40) -> float:
