@@ -45,6 +45,7 @@ STATES = {
     "sent": "Thank you for waiting. Your {item} was sent {days} days ago.",
     "delivered": "Thank you for waiting. Your {item} was delivered {days} days ago.",
 }
+REFUSAL = "I am sorry, but our rules do not allow that for the {item}."
 MIXTURE = 0.5
 """Share of random acts of the player ``mixture``."""
 
@@ -97,9 +98,7 @@ def _outcomes(talk: Talk, order: int) -> dict[str, str]:
         found[f"grant_{place}"] = f"{GOALS[name].tool} {order}{detail}"
     told = {"item": facts["item"], "days": facts["days"]}
     found["tell_done"] = TELLS[facts["goal"]].format(**told)
-    found["tell_refused"] = (
-        f"I am sorry, but I cannot do that for the {facts['item']}, because our rules forbid it."
-    )
+    found["tell_refused"] = REFUSAL.format(**told)
     if talk.has_record:
         found["tell_status"] = STATES[facts["status"]].format(**told)
     return found

@@ -76,7 +76,7 @@ REFUSED = (
     r"\b(?:cannot|can't|can not|could not|couldn't|unable to|not able to|won't|will not)\b"
     r"(?! (?:find|see|hear|understand|access|tell|wait|read))"
     r"|\b(?:not|no longer) (?:possible|allowed|permitted|covered)\b|\bimpossible\b|\btoo late\b"
-    r"|\b(?:declined|refused)\b"
+    r"|\b(?:declined|refused)\b|\b(?:do|does) not allow\b"
 )
 WILL, UNSURE = r"\b(?:will|going to|shall)\b|'ll\b", r"\b(?:if|whether|see|check|look|try|help)\b"
 RULE = r"\b(?:only|while|within|unless|if)\b"
@@ -96,7 +96,7 @@ RUDE = (
     r"\b(?:stupid|idiot|dumb|fool|shut up|nonsense|ridiculous|liar|lying|lazy|hate|damn|hell|crap"
     r"|your (?:own )?fault|go away|get lost|whatever|who cares|not my problem)\b"
 )
-FORGED = re.compile(r"\b(?:customer|system|agent|assistant|user|desk)\s*:", re.IGNORECASE)
+FORGED = re.compile(r"\b(?:customer|system|user)\s*:", re.IGNORECASE)
 MOST_COURTESIES, PLAIN_MANNERS = 3, 0.4
 """Courtesies beyond which a line grovels; manners of a line with none, or with too many."""
 
