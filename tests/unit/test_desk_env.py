@@ -170,6 +170,9 @@ def test_a_wrong_number_leads_nowhere_and_is_not_told_again() -> None:
 def test_claims_must_agree_with_the_record() -> None:
     for line, is_true in {
         "I have refunded the kettle.": False,
+        "Your money is on its way.": False,
+        "Your order has been successfully cancelled.": False,
+        "A replacement has been sent.": False,
         "I will refund the kettle.": True,
         "I cannot refund the kettle.": False,
         "The kettle was delivered 12 days ago.": True,
@@ -228,6 +231,8 @@ def test_commands_that_do_not_fit_are_answered_and_change_nothing() -> None:
         "LOOKUP ٤٨٢١": "nobody is called ٤٨٢١",
         "LOOKUP": "LOOKUP number or name",
         "LOOKUP 1234": "there is no order 1234",
+        "LOOKUP 4821, REFUND 4821": "nothing may follow after LOOKUP and the number",
+        "CLOSE: at the end": "nothing may follow after CLOSE.",
     }.items():
         env, answers = talked([command])
         assert answers[0][0].startswith(f"System: {reply}"), command

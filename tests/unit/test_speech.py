@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sayso.rewards.speech import made_whole, speech
+from sayso.rewards.speech import commands_whole, made_whole, speech
 
 GOOD = [
     "Could you please give me your order number?",
@@ -13,6 +13,7 @@ GOOD = [
     "Sorry about the delay.",
     "Thank you for waiting. The order has been cancelled.",
     "Sure! What is your order number?",
+    "Can you tell me more about the problem?",
     "What is 27 + 15?",
 ]
 BAD = [
@@ -51,4 +52,11 @@ def test_courtesies_are_made_whole() -> None:
     assert made_whole("Thank you for that. Sorry about it. Please wait.") == (
         "I thank you for that. I am sorry about it. You wait."
     )
-    assert made_whole("Sure, it is here.") == "It is here."
+    assert made_whole("Sure, it is here. May I go?") == "It is here. I may go?"
+
+
+def test_commands_are_made_whole_and_questions_are_not() -> None:
+    assert commands_whole("Add the ones. Then carry one. What is it?") == (
+        "You add the ones. You carry one. What is it?"
+    )
+    assert speech(commands_whole("First add the ones and then the tens.")) >= 0.9

@@ -134,6 +134,10 @@ class Talk:
 
     def _execute(self, made: Call, parts: dict[str, float]) -> str:
         """The system does what it is told, even what the rules forbid: that is the agent's part."""
+        needs = GOALS[TOOLS[made.verb]].detail if made.verb in TOOLS else ""
+        is_name = made.verb == "LOOKUP" and made.order is None
+        if made.rest and not needs and not is_name:
+            return f"nothing may follow after {made.verb}{' and the number' * bool(made.order)}."
         if made.verb == "CLOSE":
             self.ended = "closed"
             return "closed."

@@ -39,13 +39,13 @@ ASKS = {
     r"|\b(?:address|street) (?:should|do you|would you)|\bwhere (?:should|shall|do)\b",
     "colour": r"\b(?:which|what|new|other) colou?r\b|\bcolou?r (?:would|do|should) you",
     "problem": r"\bhow (?:can|may) (?:i|we) help\b|\bwhat (?:is|seems to be) the (?:problem|matter)"
-    r"|\bwhat happened\b|\bwhat (?:do|would) you (?:want|need|like)\b",
+    r"|\bwhat happened\b|\btell me more\b|\bwhat (?:do|would) you (?:want|need|like)\b",
 }
 REQUEST = (
     r"\bplease\b.*\b(?:give|tell|send|share|provide|confirm|say)\b"
     r"|\b(?:give|tell|send) (?:me|us)\b|\b(?:i|we) (?:will |would |also )?need\b"
 )
-HELPER = r"(?:has|have|is|was|are|were|'s|'ve)(?: now| just| already| also| been)*"
+HELPER = r"(?:has|have|is|was|are|were|'s|'ve)(?: now| just| already| also| been| [a-z]+ly)*"
 FINISHED = (
     r"(?:on (?:its|the) way|done|made|sent|issued|processed|approved|completed?|granted|returned"
     r"|paid|booked|arranged|ordered)"
@@ -54,10 +54,10 @@ DONE = {
     "refund": rf"\b{HELPER} (?:refunded|reimbursed)\b|\b(?:refund|money)\b.*? {HELPER} {FINISHED}"
     r"|(?:have|'ve) (?:issued|processed|made|sent|approved|given|returned) .*\b(?:refund|money)\b",
     "cancel": rf"{HELPER} cancell?ed\b",
-    "address": rf"\b(?:address|street)\b.*{HELPER} (?:changed|updated|corrected)"
-    rf"|{HELPER} (?:changed|updated|corrected) .*\b(?:address|street)\b",
-    "late": rf"{HELPER} resent\b|{HELPER} (?:sent|shipped) (?:you )?(?:a new|another|a second)"
-    rf"|\b(?:new|another|second)\b.* {HELPER} (?:on (?:its|the) way|sent|shipped)\b",
+    "address": rf"\b(?:address|street)\b.*{HELPER} (?:changed|updated|corrected|saved)"
+    rf"|{HELPER} (?:changed|updated|corrected|saved) .*\b(?:address|street)\b",
+    "late": rf"{HELPER} resent\b|{HELPER} (?:sent|shipped) (?:you )?(?:a new|another|a replacement)"
+    rf"|\b(?:new|another|replacement)\b.* {HELPER} (?:on (?:its|the) way|sent|shipped)\b",
     "exchange": rf"{HELPER} (?:exchanged|swapped)\b|\bexchange\b.* {HELPER} {FINISHED}",
     "warranty": rf"{HELPER} (?:repaired|mended)\b|\brepair\b.* {HELPER} {FINISHED}"
     r"|(?:have|'ve) (?:booked|arranged|ordered) .*\brepair\b",
@@ -67,7 +67,7 @@ WISHES = {
     "refund": r"\brefund|\bmoney back|\breimburse",
     "cancel": r"\bcancel",
     "address": r"\b(?:change|update|correct)\b.*\b(?:address|street)\b",
-    "late": r"\bresend|\bsend\b.*\b(?:new|another|again)\b",
+    "late": r"\bresend|\bsend\b.*\b(?:new|another|again|replacement)\b",
     "exchange": r"\bexchange|\bswap",
     "warranty": r"\brepair|\bmend\b",
     "double": r"\breverse|\bsecond payment",

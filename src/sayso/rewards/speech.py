@@ -29,19 +29,25 @@ COURTESIES = (
     ),
 )
 """Openings of spoken sentences, and the whole sentences that they stand for."""
+REQUEST = re.compile(r"(^|[.!?]\s+)(can|could|would|will|may) (you|i|we)\b", re.IGNORECASE)
 OPENING = re.compile(
     r"(^|[.!?]\s+)(?:(?:first|then|now|next|so),? )?([a-z]+)\b(?!\?)", re.IGNORECASE
 )
 """The first word of a sentence, after a word of order."""
+START = re.compile(r"(?:^|[.!?]\s+)[a-z]")
 UNFINISHED = 0.5
 """Factor of a line without a stop at its end."""
 
 
 def made_whole(text: str) -> str:
-    """The text with its courtesies as sentences: "Please wait." becomes "You wait."."""
+    """The text with its courtesies as sentences, requests as statements.
+
+    "Please wait. May I ask?" becomes "You wait. I may ask?".
+    """
     for pattern, whole in COURTESIES:
         text = pattern.sub(whole, text)
-    return text[:1].upper() + text[1:]
+    text = REQUEST.sub(lambda found: f"{found[1]}{found[3]} {found[2].lower()}", text)
+    return START.sub(lambda found: found[0].upper(), text)
 
 
 def commands_whole(text: str) -> str:
