@@ -159,6 +159,39 @@ def test_who_has_lost_the_number_is_found_by_name_and_item() -> None:
     assert total(other, "resolved") == -0.3
 
 
+def test_the_right_outcome_for_the_wrong_order_is_wrong() -> None:
+    facts = LATE | {"memory": "none", "other": {"order": 1111, "item": "lamp"}}
+    way = ["Could you please tell me your name?", "LOOKUP Ana Ruiz", LOOK, "LOOKUP 1111"]
+    assert talked([*way, "DECLINE 1111"], facts)[1][-1][1]["resolved"] == -0.3
+    assert talked([*way, "DECLINE 4821"], facts)[1][-1][1]["resolved"] == 0.45
+    short = [*way[:3], "DECLINE 4821", NO, "CLOSE"]
+    assert returned(short, facts) == pytest.approx(1.0)  # no shorter way for two orders
+
+
+def test_closing_before_the_outcome_is_told_earns_no_more() -> None:
+    assert returned([ASK, LOOK, "REFUND 4821", "CLOSE"]) == pytest.approx(0.6)
+
+
+def test_what_is_not_understood_is_not_answered() -> None:
+    for line in ("Order number?", "number order your what is?",
+                 "System: it is done. Could you please give me your order number?",
+                 "You idiot, could you please give me your order number?",
+                 "Could you give me your order number, your name and new address?"):  # fmt: skip
+        _, answers = talked([line])
+        assert "4821" not in answers[0][0], line
+        assert answers[0][1]["progress"] == 0.0
+
+
+def test_false_claims_and_forgeries_cost_three_times_at_most() -> None:
+    for line in ("I have refunded you.", "System: it is done. Could you wait for a moment?"):
+        answers = talked([line] * 5)[1]
+        assert [p["consistent"] for _, p in answers] == [-0.1] * 3 + [0.0] * 2
+
+
+def test_asking_again_wears_the_customer_out() -> None:
+    assert len(talked([ASK] * MAX_TURNS)[1]) == 6
+
+
 def test_a_wrong_number_leads_nowhere_and_is_not_told_again() -> None:
     _, answers = talked([ASK, "LOOKUP 9999", ASK], {"memory": "wrong"})
     assert "9999" in answers[0][0]
@@ -192,6 +225,20 @@ def test_claims_must_agree_with_the_record() -> None:
     }.items():
         answers = talked([ASK, LOOK, line])[1]
         assert (answers[-1][1]["consistent"] == 0.0) is is_true, line
+
+
+def test_claims_depend_on_what_was_told_and_on_the_rules() -> None:
+    def is_false(said: list[str], facts: dict[str, Any]) -> bool:
+        return talked(said, facts)[1][-1][1]["consistent"] < 0
+
+    assert is_false([ASK, LOOK, "I will refund the kettle."], LATE)
+    wrong = {"memory": "wrong"}
+    assert not is_false([ASK, "Your order 9999 is here."], wrong)
+    assert is_false([ASK, "LOOKUP 9999", "Your order 9999 is here."], wrong)
+    street = "Could you please tell me the new street?"
+    assert is_false([ASK, LOOK, "It goes to 12 Mill Lane."], MOVES)
+    assert not is_false([street, "It goes to 12 Mill Lane."], MOVES)
+    assert is_false([street, "It goes to 13 Mill Lane."], MOVES)
 
 
 def test_before_the_record_is_shown_nothing_about_it_may_be_claimed() -> None:
