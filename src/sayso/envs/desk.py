@@ -91,9 +91,9 @@ class DeskEnv(TextEnv):
                 where=f"{ENV_ID}, step", problem="came after the end.", fix="Call reset first."
             )
         reply, parts = talk.step(action, self.np_random)
-        info = {**self._info(), "reward_parts": parts}
-        shown = reply if talk.ended else f"{reply}{self._reminder()}"
-        return shown, sum(parts.values()), bool(talk.ended), False, info
+        info, is_over = {**self._info(), "reward_parts": parts}, bool(self.talk.ended)
+        shown = reply if is_over else f"{reply}{self._reminder()}"
+        return shown, sum(parts.values()), is_over, False, info
 
     def _reminder(self) -> str:
         if not self.remind:

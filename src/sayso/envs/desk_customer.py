@@ -172,10 +172,11 @@ class Talk:
         goal = GOALS[self.facts["goal"]]
         right = "DECLINE" if not self.allowed else goal.tool
         is_fitting = not goal.detail or made.verb == "DECLINE" or self._is_detail(made.rest)
-        return made.verb == right and made.order == self.facts["order"] and is_fitting
+        is_order = made.order == self.facts["order"]
+        return bool(made.verb == right and is_order and is_fitting)
 
     def _is_detail(self, text: str) -> bool:
-        return text.lower().strip(" .") == self.facts["detail"].lower()
+        return bool(text.lower().strip(" .") == self.facts["detail"].lower())
 
     def _look_up(self, made: Call, parts: dict[str, float]) -> str:
         facts, other = self.facts, self.facts["other"]
@@ -186,9 +187,9 @@ class Talk:
             if len(orders) > 1:
                 return f"{facts['name']} has {_listing(orders)}."
             number = facts["order"]
+        if number is None:
+            return f"nobody is called {made.rest}." if made.rest else "LOOKUP number or name."
         if number not in orders:
-            if number is None:
-                return f"nobody is called {made.rest}." if made.rest else "LOOKUP number or name."
             self.missing.add(number)
             return f"there is no order {number}."
         if number == facts["order"] and not self.has_record:

@@ -50,7 +50,8 @@ class Problem(NamedTuple):
     def key(self) -> tuple[int, str, int]:
         """The same for problems that differ in the order of what is added or multiplied."""
         swaps = self.sign in "+x" and self.left > self.right
-        return (self.right, self.sign, self.left) if swaps else tuple(self)
+        left, right = (self.right, self.left) if swaps else (self.left, self.right)
+        return (left, self.sign, right)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

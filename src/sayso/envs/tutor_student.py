@@ -59,8 +59,8 @@ def can_learn(
     skills: Sequence[Traced], place: int, mastered: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Whether a skill is still to learn and all that it needs is mastered: of each row of sets."""
-    ready: NDArray[np.bool_] = mastered[:, list(skills[place].needs)].all(axis=1)
-    return ~mastered[:, place] & ready
+    ready = np.asarray(mastered[:, list(skills[place].needs)].all(axis=1))
+    return np.asarray(~mastered[:, place] & ready)
 
 
 def prior(skills: Sequence[Traced]) -> NDArray[np.float64]:
