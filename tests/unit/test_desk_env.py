@@ -220,6 +220,7 @@ def test_claims_must_agree_with_the_record() -> None:
         "Thank you, Ana Ruiz.": True,
         "Thank you, Boris Ruiz.": False,
         "Has it been refunded?": True,
+        "You say that it was delivered 21 days ago?": True,
         "It has not been refunded yet.": True,
         "Let me see whether I will refund it.": True,
     }.items():
@@ -232,6 +233,7 @@ def test_claims_depend_on_what_was_told_and_on_the_rules() -> None:
         return talked(said, facts)[1][-1][1]["consistent"] < 0
 
     assert is_false([ASK, LOOK, "I will refund the kettle."], LATE)
+    assert not is_false([ASK, LOOK, "Let me see whether I will refund it."], LATE)
     wrong = {"memory": "wrong"}
     assert not is_false([ASK, "Your order 9999 is here."], wrong)
     assert is_false([ASK, "LOOKUP 9999", "Your order 9999 is here."], wrong)

@@ -310,6 +310,16 @@ def test_a_lesson_can_be_shorter_and_needs_a_turn() -> None:
         TutorEnv().step("")
 
 
+def test_what_cannot_be_read_or_is_false_costs_more_than_what_has_no_effect() -> None:
+    costs = {
+        "Hello.": -0.02,
+        "Explain carrying: We carry one ten to the tens, so 38 + 24 = 99.": -0.02,
+        "Ask carrying: What is 1 + 1?": -0.01,
+        GOOD["ask"]: 0.0,
+    }
+    assert [parts["form"] for _, parts, _ in taught(list(costs))[1]] == list(costs.values())
+
+
 def test_gain_is_what_an_observer_expects_of_what_was_missing() -> None:
     env, _ = taught([])
     first = env.lesson.student.expected

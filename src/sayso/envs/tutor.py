@@ -8,7 +8,7 @@ from typing import Any
 from sayso.envs.base import TextEnv
 from sayso.envs.scripted import Scripted
 from sayso.envs.tutor_acts import PLAYERS, acts
-from sayso.envs.tutor_lesson import UNREADABLE, WEIGHTS, Lesson
+from sayso.envs.tutor_lesson import WEIGHTS, WRONG, Lesson
 from sayso.envs.tutor_skills import SKILLS, problems
 from sayso.envs.tutor_tasks import ENV_ID, NUM_TURNS, tasks
 from sayso.errors import EnvContractError, OptionValueError
@@ -43,7 +43,7 @@ class TutorEnv(TextEnv):
     - ``test``: at the end, 0.45 times the share that is mastered now of what was missing, by the
       student's hidden state.
     - ``wording``: at the end, up to 0.10: mean wording of the turns times the share of the test.
-    - ``form``: -0.02 for each turn that cannot be read, -0.01 for one without effect.
+    - ``form``: -0.02 for each turn that cannot be read or is false, -0.01 for one without effect.
 
     ``info["choices"]`` lists an easy and a hard exercise and an explanation of every skill, and a
     hint where one is due.
@@ -65,7 +65,7 @@ class TutorEnv(TextEnv):
             )
         self.num_turns, self.list_choices = num_turns, list_choices
         most = max(NUM_TURNS.values()) if num_turns is None else num_turns
-        self.reward_low = -WEIGHTS["gain"] + UNREADABLE * most
+        self.reward_low = -WEIGHTS["gain"] + WRONG * most
         self.listed: Mapping[str, str] = {}
         self._lesson: Lesson | None = None
         self._seed = 0

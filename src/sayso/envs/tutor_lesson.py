@@ -13,8 +13,8 @@ from sayso.envs.tutor_student import Student, traced
 
 WEIGHTS: Mapping[str, float] = {"gain": 0.45, "test": 0.45, "wording": 0.10}
 """What is earned; together 1."""
-UNREADABLE, WITHOUT_EFFECT = -0.02, -0.01
-"""What a turn costs that cannot be read; that can, but teaches nothing."""
+WRONG, WITHOUT_EFFECT = -0.02, -0.01
+"""What a turn costs that cannot be read or is false; that only teaches nothing."""
 PARTS = ("gain", "test", "wording", "form")
 RIGHT = ("It is {}.", "{}!", "That makes {}.", "I get {}.")
 UNSURE = ("Is it {}?", "Hmm, {}?", "I think it is {}.", "Maybe {}.")
@@ -75,7 +75,7 @@ class Lesson:
         self.num_turns += 1
         parts = dict.fromkeys(PARTS, 0.0)
         if line.fault:
-            parts["form"] = WITHOUT_EFFECT if line.kind else UNREADABLE
+            parts["form"] = WITHOUT_EFFECT if line.kind and not line.is_false else WRONG
         self._care.append(0.0 if line.fault else line.care)
         scale = len(self.names) - self._first
         parts["gain"] = WEIGHTS["gain"] * (self.student.expected - before) / scale

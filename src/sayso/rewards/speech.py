@@ -8,6 +8,7 @@ talk about the job.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from sayso.rewards.fluency import MARKUP, ODD, capitals, is_finished, known_words, quotes, spacing
 from sayso.rewards.grammar import grammar
@@ -63,6 +64,7 @@ def commands_whole(text: str) -> str:
     return OPENING.sub(whole, text)
 
 
+@lru_cache(maxsize=4096)  # scripted lines come again and again
 def speech(text: str, *, most_words: int = 40) -> float:
     """How well a line can be said: spelling, form, grammar, no repetition, one line, no flood.
 
