@@ -204,6 +204,8 @@ def test_claims_must_agree_with_the_record() -> None:
     for line, is_true in {
         "I have refunded the kettle.": False,
         "Your money is on its way.": False,
+        "It hasn't been refunded, your money has not been sent.": True,
+        "Do not worry, it has been refunded.": False,
         "Your order has been successfully cancelled.": False,
         "A replacement has been sent.": False,
         "I will refund the kettle.": True,

@@ -203,12 +203,10 @@ def _claims(sentence: str, said: str) -> Iterator[tuple[str, str]]:
         done.discard("refund")  # of the second payment
     if re.search(REFUSED, said):
         yield "refused", ""
-    elif re.search(r"\bnot\b|n't\b", said):
-        done = set()
-    elif not done and re.search(WILL, said) and not re.search(UNSURE, said):
-        yield from (("promise", n) for n, wish in WISHES.items() if re.search(wish, said))
-    if not re.search(REFUSED, said):
+    elif done:
         yield from (("done", name) for name in done)
+    elif re.search(WILL, said) and not re.search(UNSURE, said):
+        yield from (("promise", n) for n, wish in WISHES.items() if re.search(wish, said))
     yield from _facts(sentence, said)
     if not done and not re.search(RULE, said) and not re.search("|".join(WISHES.values()), said):
         is_not = re.search(r"\bnot\b|n't\b", said)
