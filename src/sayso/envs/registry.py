@@ -26,6 +26,8 @@ BUILT_IN = {
     "sayso/Wordle-v0": "sayso.envs.wordle:WordleEnv",
     "sayso/TextNav-v0": "sayso.envs.text_nav:TextNavEnv",
     "sayso/TwentyQuestions-v0": "sayso.envs.twenty_questions:TwentyQuestionsEnv",
+    "sayso/Desk-v0": "sayso.envs.desk:DeskEnv",
+    "sayso/Tutor-v0": "sayso.envs.tutor:TutorEnv",
 }
 
 

@@ -1,0 +1,106 @@
+"""``sayso/Desk-v0``: customer service, with a simulated customer, orders and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sayso.envs.base import TextEnv
+from sayso.envs.desk_acts import PLAYERS, acts
+from sayso.envs.desk_customer import FALSE, MOST_FALSE, WEIGHTS, WRONG, Talk
+from sayso.envs.desk_tasks import ENV_ID, GOALS, tasks
+from sayso.envs.scripted import Scripted
+from sayso.errors import EnvContractError
+from sayso.types import Task
+
+PROMPT = (
+    "You answer the customers of a shop. In each turn write one line: a polite sentence to the "
+    "customer, or a command.\n"
+    "LOOKUP number, or LOOKUP name: shows the order.\n"
+    "{card}\n"
+    "DECLINE number: when its rule forbids what the customer wants.\n"
+    "CLOSE: at the end, when the customer knows the outcome.\n"
+    "Customer: {opening}"
+)
+
+
+class DeskEnv(TextEnv):
+    """Find out what a customer wants and do what the rules allow: ask, look up, resolve, tell.
+
+    A turn is one line: speech to the customer, or a command to the order system. What the
+    customer knows is told when asked for; what the rules need stands in the order's record. The
+    system carries out whatever it is told, right or wrong, once. The episode ends with ``CLOSE``,
+    or when the customer leaves: out of patience, or after 12 turns; all of these are real ends.
+
+    The reward is the sum of its parts, from -0.6 to 1; over an episode:
+
+    - ``progress``: 0.05 when the customer tells what the order can be found by, 0.10 when its
+      record is first shown.
+    - ``resolved``: 0.45 for the outcome that the rules ask for, -0.30 for any other, -0.20 for
+      none at the end.
+    - ``told``: 0.10 when the customer also knows it.
+    - ``turns``, ``polite``, ``fluent``: up to 0.10 each, at ``CLOSE``, if all of that was done: the
+      turns beyond the fewest possible; the means over the agent's speech.
+    - ``consistent``: -0.10 for each line with a claim that the record contradicts or nothing
+      supports, and for words put into another's mouth; at most -0.30.
+
+    ``info["choices"]`` lists dialogue acts, as ``desk_acts.acts`` words them.
+
+    Args:
+        remind: Each observation ends with the names of the commands.
+        list_choices: Give ``info["choices"]``.
+    """
+
+    parts_are_summed = True
+    reward_low, reward_high = WRONG + MOST_FALSE * FALSE, 1.0
+    part_low, part_high = min(WRONG, MOST_FALSE * FALSE), WEIGHTS["right"]
+    scripted: Mapping[str, Scripted] = PLAYERS
+
+    def __init__(self, *, remind: bool = True, list_choices: bool = True) -> None:
+        self.remind, self.list_choices = remind, list_choices
+        self._talk: Talk | None = None
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """Customers; those of ``unseen`` want what nobody in ``train`` does."""
+        return tasks(split)
+
+    @property
+    def talk(self) -> Talk:
+        """The conversation in progress; what an oracle may see."""
+        if self._talk is None:
+            raise EnvContractError(
+                where=f"{ENV_ID}, step", problem="came before reset.", fix="Call reset first."
+            )
+        return self._talk
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """A customer writes."""
+        super().reset(seed=seed)
+        talk = self._talk = Talk(self.choose(seed, options).payload)
+        opening = talk.opening(self.np_random)
+        shown = PROMPT.format(card=talk.card(), opening=opening)
+        return f"{shown}{self._reminder()}", self._info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Say or do something; the customer or the system answers."""
+        talk = self.talk
+        if talk.ended:
+            raise EnvContractError(
+                where=f"{ENV_ID}, step", problem="came after the end.", fix="Call reset first."
+            )
+        reply, parts = talk.step(action, self.np_random)
+        info, is_over = {**self._info(), "reward_parts": parts}, bool(self.talk.ended)
+        shown = reply if is_over else f"{reply}{self._reminder()}"
+        return shown, sum(parts.values()), is_over, False, info
+
+    def _reminder(self) -> str:
+        if not self.remind:
+            return ""
+        tools = [GOALS[name].tool for name, _ in self.talk.facts["rules"]]
+        commands = ", ".join(["LOOKUP", *tools, "DECLINE"])
+        return f"\n(A sentence to the customer, or {commands} or CLOSE.)"
+
+    def _info(self) -> dict[str, Any]:
+        return {"choices": list(acts(self.talk).values())} if self.list_choices else {}

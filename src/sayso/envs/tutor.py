@@ -1,0 +1,129 @@
+"""``sayso/Tutor-v0``: teach arithmetic to a simulated student, in a lesson of a few turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sayso.envs.base import TextEnv
+from sayso.envs.scripted import Scripted
+from sayso.envs.tutor_acts import PLAYERS, acts
+from sayso.envs.tutor_lesson import WEIGHTS, WRONG, Lesson
+from sayso.envs.tutor_skills import SKILLS, problems
+from sayso.envs.tutor_tasks import ENV_ID, NUM_TURNS, tasks
+from sayso.errors import EnvContractError, OptionValueError
+from sayso.seeds import generator
+from sayso.types import Task
+
+PROMPT = (
+    "You teach arithmetic to a student in {num_turns} turns. The skills:\n"
+    "{skills}\n"
+    "What a skill needs must be learned before it. In each turn write one line, with a new "
+    "problem, such as:\n"
+    "Ask {name}: What is {problem}?\n"
+    "Explain {name}: {says}, so {problem} = {answer}.\n"
+    "Hint: First we see that 1 + 1 = 2. (only after a wrong answer)"
+)
+
+
+class TutorEnv(TextEnv):
+    """Choose what to teach and word it: exercises, explanations and hints for a hidden learner.
+
+    The student has mastered some skills and not others, answers accordingly (with guesses and
+    slips), and may learn a skill from each turn that is spent on it, if what the skill needs is
+    mastered. An exercise must test the skill that it names, an explanation work out an example
+    of it rightly, a hint show a true step; what is wrong, said before or no sentence has no
+    effect. The lesson ends after 10 turns, or 13 with four skills; that is a real end.
+
+    The reward is the sum of its parts, from -0.71 to 1; over an episode:
+
+    - ``gain``: 0.45 times the rise in mastery that an ideal observer of the answers expects, as a
+      share of what it expected to be missing. Up to 0.45; it falls when a student turns out to
+      know less than was expected.
+    - ``test``: at the end, 0.45 times the share that is mastered now of what was missing, by the
+      student's hidden state.
+    - ``wording``: at the end, up to 0.10: mean wording of the turns times the share of the test.
+    - ``form``: -0.02 for each turn that cannot be read or is false, -0.01 for one without effect.
+
+    ``info["choices"]`` lists an easy and a hard exercise and an explanation of every skill, and a
+    hint where one is due.
+
+    Args:
+        num_turns: Turns of a lesson; unset: 10 with three skills, 13 with four.
+        list_choices: Give ``info["choices"]``.
+    """
+
+    parts_are_summed = True
+    reward_high = 1.0
+    part_low, part_high = -WEIGHTS["gain"], WEIGHTS["test"]
+    scripted: Mapping[str, Scripted] = PLAYERS
+
+    def __init__(self, *, num_turns: int | None = None, list_choices: bool = True) -> None:
+        if num_turns is not None and num_turns < 1:
+            raise OptionValueError(
+                where=f"{ENV_ID}, num_turns", problem=f"got {num_turns}.", fix="Allow at least one."
+            )
+        self.num_turns, self.list_choices = num_turns, list_choices
+        most = max(NUM_TURNS.values()) if num_turns is None else num_turns
+        self.reward_low = -WEIGHTS["gain"] + WRONG * most
+        self.listed: Mapping[str, str] = {}
+        self._lesson: Lesson | None = None
+        self._seed = 0
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """Students with a curriculum; in ``unseen`` one of them is of a kind never trained on."""
+        return tasks(split)
+
+    @property
+    def lesson(self) -> Lesson:
+        """The lesson in progress; what an oracle may see."""
+        if self._lesson is None:
+            raise EnvContractError(
+                where=f"{ENV_ID}, step", problem="came before reset.", fix="Call reset first."
+            )
+        return self._lesson
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Meet the task's student."""
+        super().reset(seed=seed)
+        lesson = self._lesson = Lesson(self.choose(seed, options).payload, self.num_turns)
+        self._seed = int(self.np_random.integers(2**31))
+        lines = [_skill_line(lesson, place) for place in range(len(lesson.names))]
+        name = lesson.names[0]
+        (problem,) = problems(SKILLS[name].like)
+        shown = PROMPT.format(
+            num_turns=lesson.most_turns,
+            skills="\n".join(lines),
+            name=name,
+            problem=problem.text(),
+            answer=problem.answer,
+            says=SKILLS[name].says,
+        )
+        return shown, self._info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Teach; the student answers."""
+        lesson = self.lesson
+        if lesson.is_over:
+            raise EnvContractError(
+                where=f"{ENV_ID}, step", problem="came after the end.", fix="Call reset first."
+            )
+        reply, parts = lesson.step(action, self.np_random)
+        info = {**self._info(), "reward_parts": parts}
+        return f"Student: {reply}", sum(parts.values()), lesson.is_over, False, info
+
+    def _info(self) -> dict[str, Any]:
+        """The acts of this turn; they have draws of their own, so that listing changes nothing."""
+        lesson = self.lesson
+        self.listed = acts(lesson, generator(self._seed, "acts", lesson.num_turns))
+        return {"choices": list(self.listed.values())} if self.list_choices else {}
+
+
+def _skill_line(lesson: Lesson, place: int) -> str:
+    """A skill, an example, and what it needs."""
+    name = lesson.names[place]
+    needs = [lesson.names[need] for need in lesson.student.skills[place].needs]
+    after = f", needs {' and '.join(needs)}" if needs else ""
+    return f"{name}, like {SKILLS[name].like}{after}."
