@@ -26,6 +26,8 @@ BUILT_IN = {
     "sayso/Wordle-v0": "sayso.envs.wordle:WordleEnv",
     "sayso/TextNav-v0": "sayso.envs.text_nav:TextNavEnv",
     "sayso/TwentyQuestions-v0": "sayso.envs.twenty_questions:TwentyQuestionsEnv",
+    "sayso/Persona-v0": "sayso.envs.persona:PersonaEnv",
+    "sayso/Summary-v0": "sayso.envs.summary:SummaryEnv",
 }
 
 
