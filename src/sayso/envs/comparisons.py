@@ -61,8 +61,9 @@ def comparisons(
         for attempt in range(MAX_ALIKE):
             task = tasks[int(draws.integers(len(tasks)))]
             pair = [names[int(draws.integers(len(names)))] for _ in range(2)]
+            first = 2 * (row * MAX_ALIKE + attempt)
             one, two = (
-                play(env, task, players[name], seed=seed, sample=2 * (row * MAX_ALIKE + attempt) + i)
+                play(env, task, players[name], seed=seed, sample=first + i)
                 for i, name in enumerate(pair)
             )
             text_one, reward_one = _judged(env, one)

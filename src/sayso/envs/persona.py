@@ -11,8 +11,8 @@ import numpy as np
 
 from sayso.envs.base import TextEnv
 from sayso.envs.persona_score import score
-from sayso.envs.persona_taste import KINDS, Preference, inferred, pools
 from sayso.envs.persona_tasks import ENV_ID, render, tasks
+from sayso.envs.persona_taste import KINDS, Preference, inferred, pools
 from sayso.envs.persona_writer import pick, write
 from sayso.envs.rows import read_rows, tasks_of_rows
 from sayso.envs.scripted import Scripted
@@ -32,11 +32,10 @@ def _drafted(
     """The best of a few drafts, as a reader of these preferences would judge."""
     style = {p["kind"]: p["pole"] for p in preferences}
     judged = {**payload, "preferences": preferences} if preferences else payload
-    drafts = []
+    drafts: list[str] = []
     while not drafts:
-        for _ in range(NUM_DRAFTS):
-            drafts.append(write(draws, style, payload["topic"]))
-        drafts = [draft for draft in drafts if draft is not None]
+        found = [write(draws, style, payload["topic"]) for _ in range(NUM_DRAFTS)]
+        drafts = [draft for draft in found if draft is not None]
         if not drafts:  # not all of it fits into one text
             style.popitem()
     if not preferences:
@@ -152,7 +151,8 @@ def own_tasks(path: str | Path) -> dict[str, tuple[Task, ...]]:
 
     def payload(row: Mapping[str, Any]) -> dict[str, Any]:
         kept = {name: row[name] for name in ("topic", "preferences", "liked", "disliked")}
-        return {**kept, "family": "own", "prompt": render(row["topic"], row["liked"], row["disliked"])}
+        prompt = render(row["topic"], row["liked"], row["disliked"])
+        return {**kept, "family": "own", "prompt": prompt}
 
     rows = read_rows(path, _problem)
     return tasks_of_rows(rows, ENV_ID, key=lambda row: row["preferences"], payload=payload)
@@ -169,13 +169,18 @@ def _problem(row: dict[str, Any]) -> str:
     given = row.get("preferences")
     if not isinstance(given, list) or not given:
         return "`preferences` is no list of preferences"
-    for one in given:
-        if not isinstance(one, dict) or set(one) != {"kind", "pole", "weight"}:
-            return f"the preference {one!r} has not just kind, pole and weight"
-        if one["pole"] not in KINDS.get(one["kind"], ()):
-            known = "; ".join(f"{kind}: {', '.join(poles)}" for kind, poles in KINDS.items())
-            return f"the preference {one['kind']!r}: {one['pole']!r} is not known ({known})"
-        if not isinstance(one["weight"], int | float) or not 0 < one["weight"] < float("inf"):
-            return f"the weight {one['weight']!r} is not positive"
+    if told := next(filter(None, map(_preference_problem, given)), ""):
+        return told
     kinds = [one["kind"] for one in given]
     return "" if len(set(kinds)) == len(kinds) else "a kind is preferred twice"
+
+
+def _preference_problem(one: Any) -> str:
+    if not isinstance(one, dict) or set(one) != {"kind", "pole", "weight"}:
+        return f"the preference {one!r} has not just kind, pole and weight"
+    if one["pole"] not in KINDS.get(one["kind"], ()):
+        known = "; ".join(f"{kind}: {', '.join(poles)}" for kind, poles in KINDS.items())
+        return f"the preference {one['kind']!r}: {one['pole']!r} is not known ({known})"
+    weight = one["weight"]
+    is_weight = isinstance(weight, int | float) and 0 < weight < float("inf")
+    return "" if is_weight else f"the weight {weight!r} is not positive"

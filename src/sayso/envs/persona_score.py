@@ -1,8 +1,8 @@
 """The reward of ``sayso/Persona-v0``.
 
-``quality * (BASE + (1 - BASE) * topic * utility)``. Quality is the product of form, spelling, grammar,
-repetition, own words, size and layout, so that no preference can pay for bad text; the topic
-multiplies, so that one good text for everybody earns next to nothing.
+``quality * (BASE + (1 - BASE) * topic * utility)``. Quality is the product of form, spelling,
+grammar, repetition, own words, size and layout, so that no preference can pay for bad text; the
+topic multiplies, so that one good text for everybody earns next to nothing.
 """
 
 from __future__ import annotations

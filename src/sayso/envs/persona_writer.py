@@ -38,8 +38,9 @@ def random_style(draws: np.random.Generator, fixed: Style, kinds: Poles = KINDS)
         if kind in kinds and kind not in style and draws.random() < share:
             style[kind] = pick(draws, kinds[kind])
     if style["length"] == "short":  # there is no room for more than one of these
-        spare = [kind for kind in ("name", "number", "theme") if kind in style and kind not in fixed]
-        kept = [kind for kind in ("name", "number", "theme") if kind in fixed]
+        bulky = [kind for kind in ("name", "number", "theme") if kind in style]
+        kept = [kind for kind in bulky if kind in fixed]
+        spare = [kind for kind in bulky if kind not in fixed]
         for kind in spare if kept else spare[:-1]:
             del style[kind]
     if "speech" in style and style.get("structure") in ("question", "exclamation"):

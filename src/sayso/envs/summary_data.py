@@ -75,8 +75,11 @@ def _problem(row: dict[str, Any]) -> str:
         return "`facts` is no list of texts, of lists of texts, or of lists of lists of wordings"
     if not summary.strip() and not facts:
         return "has neither `summary` nor `facts`, so nothing can be judged"
+    return _budget_problem(row.get("budget", budget_for(document, summary)), document)
+
+
+def _budget_problem(budget: Any, document: str) -> str:
     num = len(words(document))
-    budget = row.get("budget", budget_for(document, summary))
     if not isinstance(budget, int) or isinstance(budget, bool):
         return f"`budget` is {budget!r}, no number of words"
     if budget < SHORTEST_BUDGET or num < SHORTEST_RATIO * budget:

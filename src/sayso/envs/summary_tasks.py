@@ -85,7 +85,7 @@ def _filled(given: Any, values: Mapping[str, str], lists: Mapping[str, Sequence[
         if len(given) == 1 and isinstance(given[0], str) and given[0].startswith("@"):
             return list(lists[given[0][1:]])
         return [_filled(value, values, lists) for value in given]
-    return given.format(**values)
+    return given.format(**values) if isinstance(given, str) else given
 
 
 def report(draws: np.random.Generator, domain: str) -> dict[str, Any]:
