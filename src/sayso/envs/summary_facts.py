@@ -28,9 +28,10 @@ from sayso.rewards.vocabulary import (
 Fact = Mapping[str, Any]
 """``kind``: its name. ``all``: groups of wordings; one sentence must hold a wording of each.
 Perhaps ``units`` (nouns that its number counts), ``attached`` (groups that must hang on a
-preposition or a verb: in a mere list nothing is said of them; ``titles`` too, if set), ``order`` (who did it to whom),
-``wrong`` (opposites of its last group), ``never`` (wordings that contradict it), ``rivals``
-(values of something else, which contradict it ``unless`` a word tells what they are of)."""
+preposition or a verb: in a mere list nothing is said of them; ``titles`` too, if set),
+``order`` (who did it to whom), ``wrong`` (opposites of its last group), ``never`` (wordings that
+contradict it), ``rivals`` (values of something else, which contradict it ``unless`` a word tells
+what they are of)."""
 TOKEN = re.compile(
     r"\d+-\d+(?![\w-])|\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?|%|[^\W\d_]+(?:['-][^\W\d_]+)*"
 )

@@ -40,6 +40,8 @@ LENGTH_SLOPE = 1.5
 ADJECTIVES = ("large", "fresh", "plain", "round", "green", "young", "clean", "sharp")
 PASTS = ("closed", "opened", "started", "finished", "moved", "filled")
 """What numbers, and pasts that no list has, become for rules on prose."""
+MOST_CHARACTERS = 25
+"""For each word of the budget; what is longer earns nothing, and its parts are those of a start."""
 FREE_JOINS, MOST_JOINS = 0.18, 0.36
 FREE_SEAMS, SEAM = 1, 0.6
 LEAST_USUAL = 0.3
@@ -110,7 +112,7 @@ def joins(text: str) -> float:
 def _num_bare(found: Sequence[str]) -> int:
     """Conjuncts without a verb, preposition or adverb: a name, a number, a noun alone."""
     ends = [i for i, token in enumerate(found) if token in COORDINATORS | {COMMA, END}]
-    stretches = zip(ends, [*ends[1:], len(found)], strict=True)
+    stretches = zip(ends, [*ends, len(found)][1:], strict=True)
     return sum(
         found[start] in COORDINATORS
         and not any(_joins_words(token) for token in found[start + 1 : stop])
@@ -180,6 +182,8 @@ def score(text: str, payload: Mapping[str, Any]) -> tuple[float, dict[str, float
     instruction = payload["prompt"][len(document) :]
     # A reference may say what only the whole paper does: then it is a source as well.
     source = document if facts or not reference else f"{document} {reference}"
+    size = within(text, budget)
+    text = text[: MOST_CHARACTERS * budget]
     wordings = " ".join(w for fact in facts for group in fact["all"] for w in group)
     gates = fluency(text, source, instruction, budget)
     gates["spelling"] = spelling(text, f"{source} {wordings}")
@@ -188,7 +192,6 @@ def score(text: str, payload: Mapping[str, Any]) -> tuple[float, dict[str, float
     covered = sum(stated.values()) / len(stated) if stated else None
     overlap = rouge_l(text, reference) if reference else None
     content = min(1.0, (overlap or 0.0) / FULL_OVERLAP) if covered is None else covered
-    size = within(text, budget)
     gate = product(gates.values()) * product(true.values()) * size
     parts: dict[str, float | None] = {
         "coverage": covered, "rouge_l": overlap, "length": size,
