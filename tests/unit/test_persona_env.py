@@ -76,13 +76,13 @@ def news(payload: Any) -> set[str]:
 
 
 def test_every_unseen_reader_has_a_taste_that_no_trained_one_has() -> None:
-    for index in range(60):
+    for index in range(30):
         assert news(tasks("train")[index].payload) == set()
         assert news(tasks("held_out")[index].payload) == set()
         payload = tasks("unseen")[index].payload
         assert payload["family"] in news(payload)
-    families = [tasks("unseen")[index].payload["family"] for index in range(60)]
-    assert {families.count(family) for family in ("kind", "theme", "pair")} == {20}
+    families = [tasks("unseen")[index].payload["family"] for index in range(30)]
+    assert {families.count(family) for family in ("kind", "theme", "pair")} == {10}
 
 
 def test_texts_of_trained_readers_show_nothing_that_is_unseen() -> None:
@@ -90,7 +90,7 @@ def test_texts_of_trained_readers_show_nothing_that_is_unseen() -> None:
 
     unseen = [(kind, KINDS[kind][0]) for kind in UNSEEN_KINDS]
     unseen += [("theme", theme) for theme in UNSEEN_THEMES]
-    for index in range(60):
+    for index in range(30):
         payload = tasks("train")[index].payload
         for text in (*payload["liked"], *payload["disliked"]):
             scores = measure(text)
@@ -100,7 +100,7 @@ def test_texts_of_trained_readers_show_nothing_that_is_unseen() -> None:
 
 @pytest.mark.parametrize("split", ["train", "held_out", "unseen"])
 def test_the_examples_tell_exactly_the_hidden_taste(split: str) -> None:
-    for index in range(60):
+    for index in range(30):
         payload = tasks(split)[index].payload
         told = {p["kind"]: p["pole"] for p in inferred(payload["liked"], payload["disliked"])}
         assert told == wanted(payload)

@@ -22,6 +22,11 @@ OFF_TOPIC = 0.1
 """Factor of a text that does not mention the topic."""
 SIZE = (6, 14)
 """Fewest and most words that ``quality`` takes for asked: it is silent from 3 to 35 words."""
+JOB_WORDS = frozenset({"reader", "readers", "text", "texts", "liked", "disliked", "likes",
+                       "dislikes", "prompt", "preference", "preferences"})  # fmt: skip
+"""Words that name the job: a text for somebody does not talk about itself."""
+TALK = 0.4
+"""Factor of own words for each of them."""
 FREE_COPY, MOST_COPY = 0.25, 0.75
 """Shares of runs of three words taken from one example: free up to the first, worth nothing from
 the second on."""
@@ -50,7 +55,8 @@ def score(text: str, payload: Mapping[str, Any]) -> tuple[float, dict[str, float
     """
     gates = quality(text, prompt=payload["prompt"], low=SIZE[0], high=SIZE[1])
     shown = [*payload["liked"], *payload["disliked"]]
-    gates["own_words"] = min(gates["own_words"], fresh(text, shown))
+    talk = TALK ** len(JOB_WORDS & set(lowered(text)) - {payload["topic"]})
+    gates["own_words"] = min(gates["own_words"], fresh(text, shown)) * talk
     value, met = utility(text, payload["preferences"])
     on_topic = uses(text, words=[payload["topic"]])
     fluency = product(gates.values())
