@@ -123,7 +123,9 @@ def test_more_pairs_show_more_texts_of_other_tasks() -> None:
 
 @pytest.mark.medium
 def test_the_players_stand_in_order() -> None:
-    found = {name: x.mean for name, x in bounds(PersonaEnv(), split="held_out", num_games=60).items()}
+    found = {
+        name: x.mean for name, x in bounds(PersonaEnv(), split="held_out", num_games=60).items()
+    }
     assert found["random"] < 0.15
     assert 0.15 < found["any_style"] < 0.4
     assert 0.15 < found["one_style"] < 0.45

@@ -11,7 +11,11 @@ from sayso.seeds import generator
 HAS = [
     ("length", "short", "We slept well."),
     ("length", "medium", "The old man walked slowly down to the river to fetch water."),
-    ("length", "long", "The old man walked " + "down the hill and up the hill " * 2 + "again today."),
+    (
+        "length",
+        "long",
+        "The old man walked " + "down the hill and up the hill " * 2 + "again today.",
+    ),
     ("tone", "cheerful", "She laughed in the sunny street."),
     ("tone", "gloomy", "He wept in the cold and empty house."),
     ("tone", "calm", "They rested by the quiet wall."),

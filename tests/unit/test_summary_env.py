@@ -125,12 +125,16 @@ def test_own_documents_with_facts_are_judged_by_them(tmp_path: Path) -> None:
     value, parts = score(text, task.payload)
     assert (parts["coverage"], parts["rouge_l"]) == (1.0, None)
     assert value >= 0.9
-    assert score("The mill was sold to Parker.", task.payload)[1]["coverage"] == pytest.approx(1 / 3)
+    assert score("The mill was sold to Parker.", task.payload)[1]["coverage"] == pytest.approx(
+        1 / 3
+    )
 
 
 def test_own_documents_with_a_reference_are_judged_by_rouge(tmp_path: Path) -> None:
     reference = "The old mill was sold to Anna Parker on Friday."
-    path = write(tmp_path / "x.jsonl", {"document": DOCUMENT, "summary": reference, "split": "unseen"})
+    path = write(
+        tmp_path / "x.jsonl", {"document": DOCUMENT, "summary": reference, "split": "unseen"}
+    )
     env = SummaryEnv(data=path)
     (task,) = env.tasks("unseen")
     assert (len(env.tasks("train")), len(env.tasks("held_out"))) == (0, 0)
@@ -177,7 +181,9 @@ def papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SummaryEnv:
     (folder.parent / "__init__.py").write_text("raise ImportError('must not be imported')\n")
     for name in ("train", "val", "test"):
         sentence = f"We show , in the {name} set , that long sentences ( of words ) can be read ."
-        summary = {a: f"Long sentences of the {name} set can be read." for a in summary_data.ASPECTS}
+        summary = {
+            a: f"Long sentences of the {name} set can be read." for a in summary_data.ASPECTS
+        }
         row = {"id": name, "sentences": {"abstract": [sentence] * 4}, "summary": summary}
         write(folder / f"{name}.jsonl", row)
     monkeypatch.syspath_prepend(tmp_path)

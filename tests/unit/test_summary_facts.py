@@ -46,7 +46,10 @@ def faith(text: str) -> float:
     ("text", "facts"),
     [
         (DOCUMENT, KINDS),
-        ("Oxford beat Derby 3-1 on Friday before 4,200 fans.", {"result", "score", "when", "crowd"}),
+        (
+            "Oxford beat Derby 3-1 on Friday before 4,200 fans.",
+            {"result", "score", "when", "crowd"},
+        ),
         ("Derby lost 3-1 to Oxford.", {"result", "score"}),
         ("Derby were beaten by Oxford on Friday evening.", {"result", "when"}),
         ("Derby was defeated by Oxford.", {"result"}),
@@ -118,7 +121,9 @@ def test_the_direction_nearest_to_the_number_counts() -> None:
     document = "Sales rose by 12 percent. Costs fell."
     assert coverage("Sales rose by 12 percent.", [fact]) == {"change": 1.0}
     assert coverage("Sales fell by 12 percent, while hopes rose.", [fact]) == {"change": 0.0}
-    assert faithfulness("Sales fell by 12 percent.", document, [fact])["facts"] == pytest.approx(0.3)
+    assert faithfulness("Sales fell by 12 percent.", document, [fact])["facts"] == pytest.approx(
+        0.3
+    )
     assert faithfulness("Sales rose by 12 percent.", document, [fact])["facts"] == 1.0
 
 
