@@ -1,4 +1,4 @@
-"""The pages on Persona-v0 and Summary-v0: their code runs, their tables are what the lines print."""
+"""The pages on Persona-v0 and Summary-v0: code that runs, tables that the lines print."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from gymnasium.utils.env_checker import check_env
 
 from sayso.envs.persona import PersonaEnv
 from sayso.envs.persona_score import BASE, fresh, score
-from sayso.envs.persona_taste import KINDS, inferred
 from sayso.envs.persona_tasks import (
     NUM_TASKS,
     TRAINED,
@@ -20,6 +19,7 @@ from sayso.envs.persona_tasks import (
     UNSEEN_THEMES,
     tasks,
 )
+from sayso.envs.persona_taste import KINDS, inferred
 from sayso.envs.rows import bucket
 from sayso.envs.scripted import bounds
 from sayso.errors import DataError, EnvContractError, OptionValueError

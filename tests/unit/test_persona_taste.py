@@ -1,4 +1,4 @@
-"""What readers like: each pole by example, poles exclude each other, taste is told from examples."""
+"""What readers like: poles by example, that exclude each other; taste told from examples."""
 
 from __future__ import annotations
 

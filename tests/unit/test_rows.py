@@ -41,7 +41,7 @@ def test_a_missing_and_an_empty_file_are_refused(tmp_path: Path) -> None:
 
 
 def posed(rows: list[dict[str, Any]]) -> dict[str, set[tuple[int, int]]]:
-    found = tasks_of_rows(rows, "E", key=lambda row: row["a"], payload=lambda row: dict(row))
+    found = tasks_of_rows(rows, "E", key=lambda row: row["a"], payload=dict)
     return {s: {(t.payload["a"], t.payload["b"]) for t in tasks} for s, tasks in found.items()}
 
 

@@ -181,9 +181,9 @@ def papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SummaryEnv:
     (folder.parent / "__init__.py").write_text("raise ImportError('must not be imported')\n")
     for name in ("train", "val", "test"):
         sentence = f"We show , in the {name} set , that long sentences ( of words ) can be read ."
-        summary = {
-            a: f"Long sentences of the {name} set can be read." for a in summary_data.ASPECTS
-        }
+        summary = dict.fromkeys(
+            summary_data.ASPECTS, f"Long sentences of the {name} set can be read."
+        )
         row = {"id": name, "sentences": {"abstract": [sentence] * 4}, "summary": summary}
         write(folder / f"{name}.jsonl", row)
     monkeypatch.syspath_prepend(tmp_path)
