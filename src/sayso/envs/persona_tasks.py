@@ -14,7 +14,7 @@ import numpy as np
 
 from sayso.envs.persona_taste import KINDS, inferred, pools
 from sayso.envs.persona_writer import pick, write
-from sayso.envs.rows import HELD_OUT_ONE_IN, bucket
+from sayso.envs.rows import bucket
 from sayso.envs.tasks import LazyTasks
 from sayso.seeds import generator
 from sayso.types import Task
@@ -153,5 +153,3 @@ def tasks(split: str, num_pairs: int = 2) -> LazyTasks:
 
     return LazyTasks(NUM_TASKS.get(split, 0), make, find)
 
-
-__all__ = ["ENV_ID", "HELD_OUT_ONE_IN", "NUM_TASKS", "examples", "render", "tasks"]
