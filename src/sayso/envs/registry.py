@@ -28,6 +28,8 @@ BUILT_IN = {
     "sayso/TwentyQuestions-v0": "sayso.envs.twenty_questions:TwentyQuestionsEnv",
     "sayso/Desk-v0": "sayso.envs.desk:DeskEnv",
     "sayso/Tutor-v0": "sayso.envs.tutor:TutorEnv",
+    "sayso/Persona-v0": "sayso.envs.persona:PersonaEnv",
+    "sayso/Summary-v0": "sayso.envs.summary:SummaryEnv",
 }
 
 
