@@ -26,6 +26,7 @@ BUILT_IN = {
     "sayso/Wordle-v0": "sayso.envs.wordle:WordleEnv",
     "sayso/TextNav-v0": "sayso.envs.text_nav:TextNavEnv",
     "sayso/TwentyQuestions-v0": "sayso.envs.twenty_questions:TwentyQuestionsEnv",
+    "sayso/Recommend-v0": "sayso.envs.recommend:RecommendEnv",
 }
 
 
