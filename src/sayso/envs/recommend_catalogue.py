@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,14 @@ class Catalogue:
     films: tuple[Item, ...]
     genres: tuple[str, ...]
     unseen: tuple[str, ...]
+
+    @cached_property
+    def of_genre(self) -> Mapping[str, Sequence[Item]]:
+        """Films by their genre."""
+        found: dict[str, list[Item]] = {}
+        for film in self.films:
+            found.setdefault(film.tags[1], []).append(film)
+        return found
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from sayso.envs.recommend_catalogue import ENV_ID, Catalogue, from_file, procedural, some
 from sayso.envs.recommend_movielens import ML_100K, session_of, users_of
-from sayso.envs.recommend_user import Item, squashed, verdict
+from sayso.envs.recommend_user import MARKED, Item, squashed, verdict
 from sayso.envs.tasks import LazyTasks
 from sayso.seeds import generator
 from sayso.types import Task
@@ -55,20 +56,24 @@ def content_of(split: str, index: int, name: str) -> dict[str, Any]:
 def draw(rng: np.random.Generator, catalogue: Catalogue, among: Sequence[str]) -> dict[str, Any]:
     """A viewer with a taste, what they saw before, and what is on offer in each turn."""
     genres = some(rng, among, NUM_GENRES)
-    films = [film for film in catalogue.films if film.tags[1] in genres]
+    films = [film for genre in genres for film in catalogue.of_genre[genre]]
     traits = some(rng, sorted({film.tags[0] for film in films}), len(films))
     taste = {**_tastes(rng, genres), **_tastes(rng, traits)}
     level = int(rng.integers(1, len(LEVELS) + 1))
-    history, slates = _shown(rng, [_wanted(film, taste) for film in films], taste, level)
+    history, slates = _shown(rng, films, taste, level)
     return {
         "level": level,
         "taste": taste,
         "boredom": round(float(rng.uniform(*BOREDOM)), 2),
         "drift": round(float(rng.uniform(*DRIFT)), 2),
         "history": [
-            [film.title, list(film.tags), verdict(squashed(film.appetite))] for film in history
+            [film.title, list(film.tags), verdict(squashed(_appetite(film, taste)))]
+            for film in history
         ],
-        "slates": [[film.to_json() for film in slate] for slate in slates],
+        "slates": [
+            [replace(film, appetite=_appetite(film, taste)).to_json() for film in slate]
+            for slate in slates
+        ],
     }
 
 
@@ -79,8 +84,9 @@ def _shown(
     num_seen, size = LEVELS[level]
     size = min(size, (len(films) - num_seen) // NUM_TURNS)
     num_liked = num_seen // 2
-    liked = some(rng, [f for f in films if taste[f.tags[1]] > 0], num_liked + NUM_TURNS)
-    rest = some(rng, [f for f in films if f not in liked], len(films))
+    liked = some(rng, [f for f in films if taste[f.tags[1]] >= MARKED], num_liked + NUM_TURNS)
+    taken = {film.title for film in liked}
+    rest = some(rng, [f for f in films if f.title not in taken], num_seen + NUM_TURNS * size)
     history = some(rng, [*liked[:num_liked], *rest[: num_seen - num_liked]], num_seen)
     found, others = liked[num_liked:], rest[num_seen - num_liked :]
     slates = [
@@ -100,11 +106,10 @@ def _tastes(rng: np.random.Generator, tags: Sequence[str]) -> dict[str, float]:
     }
 
 
-def _wanted(film: Item, taste: Mapping[str, float]) -> Item:
+def _appetite(film: Item, taste: Mapping[str, float]) -> float:
     trait, genre = film.tags
-    appetite = USUAL + OF_GENRE * taste[genre] + OF_TRAIT * taste[trait]
-    appetite += OF_STARS * (film.stars - 3.5)
-    return Item(title=film.title, tags=film.tags, stars=film.stars, appetite=round(appetite, 3))
+    wanted = USUAL + OF_GENRE * taste[genre] + OF_TRAIT * taste[trait]
+    return round(wanted + OF_STARS * (film.stars - 3.5), 3)
 
 
 @lru_cache(maxsize=16)
