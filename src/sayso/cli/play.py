@@ -134,4 +134,3 @@ def _range(env: TextEnv) -> str:
     if env.reward_low is None or env.reward_high is None:
         return ""
     return f" (range {env.reward_low:g} to {env.reward_high:g})"
-

@@ -145,7 +145,9 @@ def medium_order(
     """
     low, high = env.reward_low, env.reward_high
     if low is None or high is None or not low < high:
-        raise _refused(f"the range of the return, and it is {low} to {high}", "reward_low and _high")
+        raise _refused(
+            f"the range of the return, and it is {low} to {high}", "reward_low and reward_high"
+        )
     levels = [env.level(task) for task in tasks]
     known = sorted({level for level in levels if level is not None})
     if len(known) < 2 or None in levels:  # one level leaves nothing to choose
