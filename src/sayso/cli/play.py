@@ -124,7 +124,7 @@ def _earned(reward: Any, parts: dict[str, Any]) -> str:
     """``reward 0.250 (valid 0.010, utility 0.240)``."""
     said = "not graded" if reward is None else f"reward {float(reward):.3f}"
     listed = ", ".join(
-        f"{printable(name)} {'–' if value is None else f'{float(value):.3f}'}"
+        f"{printable(name)} {'none' if value is None else f'{float(value):.3f}'}"
         for name, value in parts.items()
     )
     return f"{said} ({listed})" if listed else said

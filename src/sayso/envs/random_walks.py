@@ -248,7 +248,8 @@ class RandomWalksEnv(TextEnv):
     def level(self, task: Task) -> int:
         """Edges of a shortest walk."""
         graph = self.graphs[task.payload["graph"]]
-        return graph.distances[ascii_lowercase.index(task.payload["start"])]
+        length: int = graph.distances[ascii_lowercase.index(task.payload["start"])]
+        return length
 
     def _starts(self, graph: Graph) -> list[int]:
         """Starts whose shortest walk leaves room for a longer one: where ``optimality`` is."""
