@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from sayso.cli.main import app, call
+from sayso.cli.play import _person
 from sayso.envs.recommend import RecommendEnv
 from sayso.envs.scripted import play
 
@@ -36,6 +37,14 @@ def test_a_number_is_its_choice_and_every_part_is_shown(
     parts = ", ".join(f"{name} {value:.3f}" for name, value in told["reward_parts"].items())
     assert f"reward {reward:.3f} ({parts})" in shown
     assert shown.endswith(f"left after 1 turn, return {reward:.3f} (range 0 to 1)\n")
+
+
+def test_where_the_choices_are_numbers_themselves_a_number_is_what_it_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    typed(monkeypatch, "1\n3\n")
+    assert _person(("2", "1", "x")) == "1"
+    assert _person(("2", "1", "x")) == "x"
 
 
 def test_text_is_taken_as_it_is_and_the_game_ends_where_it_ends(
