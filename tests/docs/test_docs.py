@@ -199,9 +199,10 @@ COMMANDS = {
         "--decode",
     ],
     "chat": ["--checkpoint", "--seed", "--max-new-tokens"],
-    "list": ["--json"],
+    "list": ["--json", "--bounds"],
     "doctor": ["--set", "--json"],
     "demos": ["--out", "--player", "--num", "--split", "--seed", "--set", "--json"],
+    "play": ["--split", "--task", "--player", "--seed", "--set"],
     "export": ["--checkpoint"],
     "digest": ["--json"],
     "bench": [

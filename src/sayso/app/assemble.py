@@ -34,6 +34,7 @@ from sayso.runs.meta import collect
 from sayso.runs.run import Run, next_name
 from sayso.sampling.make import make_engine
 from sayso.training.callbacks import Callback
+from sayso.training.curriculum import medium_order
 from sayso.training.loop import Training
 
 _log = logging.getLogger("sayso")
@@ -93,6 +94,7 @@ def require_playable(config: RunConfig, env: EnvSource, *, is_new: bool = True) 
 
     Raises:
         UnusedOptionError: If an option would be ignored.
+        OptionValueError: If there is nothing that a curriculum could go by.
         EnvContractError: Listing what is wrong with the environment.
     """
     try:
@@ -107,6 +109,9 @@ def require_playable(config: RunConfig, env: EnvSource, *, is_new: bool = True) 
         splits.append(config.train.eval_split)
     for split in dict.fromkeys(splits):
         require_sound(env, seed=config.seed, split=split, limits=rollout_limits(config.env))
+    if config.train.curriculum == "medium" and config.data.path is None:
+        opened = env.open()
+        medium_order(opened, opened.tasks(config.train.split), 1, seed=config.seed, counts={})
     if config.env.timeout_s is None and env.open().timeout_s is None:
         refuse_changed(
             config.env, "env", ("num_workers",),

@@ -13,7 +13,7 @@ from sayso.errors import OptionValueError, UnusedOptionError
 
 ONLINE = ("tasks_per_step", "group_size", "replay")
 """Options of algorithms that say how to play, or what to remember of it; more: ``online``."""
-UNPLAYED = ("split", "failure_budget", "log_episodes")
+UNPLAYED = ("split", "failure_budget", "log_episodes", "curriculum")
 """Options of training that mean nothing where it plays nothing."""
 
 

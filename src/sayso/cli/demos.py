@@ -30,7 +30,7 @@ def run(
 
     if out.is_dir():
         raise ConfigError(where=f"--out {out}", problem="is a directory.", fix="Name a file.")
-    env = source(env_id, **_arguments(settings)).open()
+    env = source(env_id, **arguments(settings)).open()
     chosen = scripted(env, player)
     returns: list[float] = []
 
@@ -48,7 +48,7 @@ def run(
     print(f"Learn from them: sayso train RECIPE --set data.path={out}")
 
 
-def _arguments(settings: Sequence[str]) -> dict[str, Any]:
+def arguments(settings: Sequence[str]) -> dict[str, Any]:
     """``name=VALUE`` settings; a value is JSON, else what ``--set`` of other commands takes."""
     override({}, settings)  # refuses what does not read so
     found: dict[str, Any] = {}

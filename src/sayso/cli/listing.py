@@ -5,17 +5,22 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from sayso.cli import recipes
-from sayso.errors import UnknownNameError
+from sayso.errors import OptionValueError, UnknownNameError
 
-Rows = list[dict[str, object]]
+if TYPE_CHECKING:
+    from sayso.envs.base import TextEnv
+
+Rows = list[dict[str, Any]]
 
 
-def run(what: str, *, as_json: bool) -> None:
-    """Print one table."""
+def run(what: str, *, as_json: bool, num_games: int = 0) -> None:
+    """Print one table; of environments, with what their scripted players earn if asked to."""
     kinds: dict[str, Callable[[], Rows]] = {
-        "envs": _envs,
+        "envs": partial(_envs, num_games),
         "algorithms": _algorithms,
         "models": _models,
         "recipes": _recipes,
@@ -25,6 +30,10 @@ def run(what: str, *, as_json: bool) -> None:
         near = difflib.get_close_matches(what, kinds, n=1)
         fix = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(kinds)}."
         raise UnknownNameError(where=f"sayso list {what}", problem="no such list.", fix=fix)
+    if num_games and what != "envs":
+        raise OptionValueError(
+            where="--bounds", problem=f"has no effect on {what}.", fix="Use `sayso list envs`."
+        )
     rows = kinds[what]()
     if as_json:
         print(json.dumps({what: rows}))
@@ -36,22 +45,44 @@ def run(what: str, *, as_json: bool) -> None:
             print(f"\n{section}")
         told = f"{row['type']} = {row['default']}  " if "type" in row else ""
         print(f"{row['name']!s:{width}}  {told}{row['about']}")
+        for player, found in row.get("bounds", {}).items():
+            means = "  ".join(f"{split} {_mean(interval)}" for split, interval in found.items())
+            print(f"{'':{width}}    {player}: {means}")
 
 
-def _envs() -> Rows:
+def _envs(num_games: int) -> Rows:
     from sayso.envs import registry
 
     rows: Rows = []
     for name in registry.ids():
         about, splits = registry.describe(name)
         sizes = ", ".join(f"{split} {count}" for split, count in splits.items())
-        players = {n: p.about for n, p in registry.source(name).open().scripted.items()}
+        env = registry.source(name).open()
+        players = {n: p.about for n, p in env.scripted.items()}
         told = f"; players: {', '.join(players)}" if players else ""
-        rows.append(
-            {"name": name, "about": f"{about} [{sizes}{told}]", "splits": splits,
-             "players": players}
-        )  # fmt: skip
+        row = {"name": name, "about": f"{about} [{sizes}{told}]", "splits": splits,
+               "players": players, "range": [env.reward_low, env.reward_high]}  # fmt: skip
+        if num_games:
+            row["bounds"] = _bounds(env, splits, num_games)
+        rows.append(row)
     return rows
+
+
+def _bounds(env: TextEnv, splits: dict[str, int], num_games: int) -> dict[str, dict[str, Any]]:
+    """Mean return of each scripted player in each split that has tasks."""
+    from sayso.envs.scripted import bounds
+
+    found: dict[str, dict[str, Any]] = {player: {} for player in env.scripted}
+    for split in (split for split, count in splits.items() if count):
+        for player, interval in bounds(env, split=split, num_games=num_games).items():
+            found[player][split] = interval.to_json()
+    return found
+
+
+def _mean(interval: dict[str, Any]) -> str:
+    if interval["low"] is None or interval["high"] is None:
+        return f"{interval['mean']:.3f}"
+    return f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
 
 
 def _algorithms() -> Rows:

@@ -127,11 +127,15 @@ def chat(
 def list_(
     what: Annotated[str, typer.Argument(help="envs, algorithms, models, recipes or options.")],
     json_: Json = False,
+    bounds: Annotated[
+        int,
+        typer.Option(help="envs: measure the scripted players on so many tasks a split.", min=0),
+    ] = 0,
 ) -> None:
     """List what there is."""
     from sayso.cli import listing as command
 
-    command.run(what, as_json=json_)
+    command.run(what, as_json=json_, num_games=bounds)
 
 
 @app.command()
@@ -167,6 +171,26 @@ def demos(
         env, player=player, num=num, split=split, seed=seed, out=out, settings=set_ or [],
         as_json=json_,
     )  # fmt: skip
+
+
+@app.command()
+def play(
+    env: Annotated[str, typer.Argument(help="An environment's id (see `sayso list envs`).")],
+    task: Annotated[str | None, typer.Option(help="Which task; unset: the seed draws one.")] = None,
+    split: Annotated[str, typer.Option(help="train, held_out or unseen.")] = "train",
+    player: Annotated[
+        str | None, typer.Option(help="Watch one of its scripted players instead.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides task and draws.", min=0)] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Argument of the environment: --set name=VALUE, in JSON."),
+    ] = None,
+) -> None:
+    """Play an environment in the terminal and see each part of the reward."""
+    from sayso.cli import play as command
+
+    command.run(env, task=task, split=split, player=player, seed=seed, settings=set_ or [])
 
 
 @app.command()

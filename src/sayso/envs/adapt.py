@@ -84,6 +84,10 @@ class WrappedEnv(OuterEnv):
         """The core's."""
         return self.core.why_empty(split)
 
+    def level(self, task: Task) -> int | None:
+        """The core's."""
+        return self.core.level(task)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:

@@ -81,6 +81,14 @@ class TextEnv(gymnasium.Env[Observation, str]):
         """Why a split has no tasks and what to do, in a sentence; empty: nothing to add."""
         return ""
 
+    def level(self, task: Task) -> int | None:
+        """How hard a task is, from 1 on, as far as that can be told beforehand; None: unknown.
+
+        What ``train.curriculum`` goes by. Unless overridden, ``"level"`` of the payload.
+        """
+        found = task.payload.get("level")
+        return found if isinstance(found, int) else None
+
     def require_tasks(self, split: str, *, where: str = "") -> Sequence[Task]:
         """Tasks of a split that has some.
 

@@ -186,6 +186,11 @@ class MazeEnv(TextEnv):
         """One task per start of the split."""
         return self._tasks.get(split, ())
 
+    def level(self, task: Task) -> int:
+        """One for every four moves of a shortest way, begun ones too."""
+        row, column = task.payload["start"]
+        return -(-self.distances[row, column] // 4)
+
     @cached_property
     def _tasks(self) -> dict[str, tuple[Task, ...]]:
         return {

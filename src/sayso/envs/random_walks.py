@@ -245,6 +245,12 @@ class RandomWalksEnv(TextEnv):
             return "starts='split' keeps some for it."
         return "There are too few starts, or graphs, for it to have any."
 
+    def level(self, task: Task) -> int:
+        """Edges of a shortest walk."""
+        graph = self.graphs[task.payload["graph"]]
+        length: int = graph.distances[ascii_lowercase.index(task.payload["start"])]
+        return length
+
     def _starts(self, graph: Graph) -> list[int]:
         """Starts whose shortest walk leaves room for a longer one: where ``optimality`` is."""
         return [n for n, d in graph.distances.items() if n != GOAL and d + 1 < self.max_length]

@@ -30,6 +30,7 @@ BUILT_IN = {
     "sayso/Tutor-v0": "sayso.envs.tutor:TutorEnv",
     "sayso/Persona-v0": "sayso.envs.persona:PersonaEnv",
     "sayso/Summary-v0": "sayso.envs.summary:SummaryEnv",
+    "sayso/Recommend-v0": "sayso.envs.recommend:RecommendEnv",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sayso.envs.base import TextEnv
 from sayso.envs.scripted import Act, Scripted
-from sayso.envs.text_nav_tasks import BOUND, ENV_ID, tasks
+from sayso.envs.text_nav_tasks import BOUND, ENV_ID, longest_way, tasks
 from sayso.envs.text_nav_world import DIRECTIONS, House, State
 from sayso.errors import EnvContractError, OptionValueError
 from sayso.types import Task
@@ -106,6 +106,10 @@ class TextNavEnv(TextEnv):
     def tasks(self, split: str) -> Sequence[Task]:
         """Houses with an errand; ``unseen`` have more rooms in another shape."""
         return tasks(split, self.observation)
+
+    def level(self, task: Task) -> int:
+        """1 to 3: by the commands that are enough, 4 to 6, 7 to 9, 10 to 12."""
+        return 1 + (longest_way(task.payload) - BOUND[0]) // 3
 
     @property
     def position(self) -> tuple[House, State]:

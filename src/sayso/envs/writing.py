@@ -50,6 +50,10 @@ class WritingEnv(TextEnv):
         """Tasks of ``train``, ``held_out`` or ``unseen``; empty for any other name."""
         return tasks(split)
 
+    def level(self, task: Task) -> int:
+        """Constraints beyond length and form: 2 or 3 as a rule."""
+        return len(task.payload["constraints"]) - 2
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:

@@ -21,6 +21,7 @@ from sayso.runs.run import Run
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
 from sayso.training.checkpoint import Saver, load_checkpoint, require_no_history
+from sayso.training.curriculum import MediumOrder, medium_order
 from sayso.training.guards import (
     check_failure_budget,
     check_fatal,
@@ -41,6 +42,7 @@ from sayso.training.step_metrics import (
 from sayso.types import EndReason, Episode
 
 StoppedBy = Literal["done", "patience", "callback"]
+Order = TaskOrder | MediumOrder | EpisodeOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ def train(training: Training) -> TrainResult:
 def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Saver) -> StoppedBy:
     """Step until the end; on a signal, checkpoint the last whole step and pass the signal on."""
     learner, progress = training.learner, context.progress
-    order = _order(training, logs)
+    order = _order(training, progress, logs)
     stopped: StoppedBy | None = None
     boundary = (logs.offsets(), copy.deepcopy(dict(learner.state().values)))
     try:
@@ -157,12 +159,17 @@ def _run(training: Training, context: TrainingContext, logs: RunLogs, saver: Sav
     return stopped
 
 
-def _order(training: Training, logs: RunLogs) -> TaskOrder | EpisodeOrder:
+def _order(training: Training, progress: Progress, logs: RunLogs) -> Order:
     """What steps work on; says so where it is less than was asked for."""
     plan, stored = training.learner.plan, training.data
     if stored is None:
-        tasks = training.source.open().tasks(training.options.split)
-        order = TaskOrder(tasks, plan.tasks_per_step, seed=training.seed)
+        env = training.source.open()
+        tasks = env.tasks(training.options.split)
+        order: TaskOrder | MediumOrder = TaskOrder(tasks, plan.tasks_per_step, seed=training.seed)
+        if training.options.curriculum == "medium":
+            order = medium_order(
+                env, tasks, plan.tasks_per_step, seed=training.seed, counts=progress.curriculum
+            )
         if order.block_size < plan.tasks_per_step:
             logs.note(_few_tasks(training.options.split, order.block_size, plan))
         return order
@@ -185,7 +192,7 @@ def _few_tasks(split: str, num_tasks: int, plan: RolloutPlan) -> str:
 
 
 def _step(
-    training: Training, context: TrainingContext, logs: RunLogs, order: TaskOrder | EpisodeOrder
+    training: Training, context: TrainingContext, logs: RunLogs, order: Order
 ) -> StoppedBy | None:
     """Sample or draw stored episodes, update, log. "callback" when one of them asks to stop."""
     progress, learner = context.progress, training.learner
@@ -215,6 +222,8 @@ def _step(
         metrics = stored_metrics(progress, useful, update, clocks, epoch=epoch)
     else:
         metrics = step_metrics(progress, episodes, update, clocks)
+        if isinstance(order, MediumOrder):
+            metrics |= order.note(episodes)
     logs.append(progress.step, metrics, played if training.options.log_episodes else ())
     if update.skipped:
         logs.save_bad_batch(progress.step, useful, update.skipped[-1].reason)
@@ -244,7 +253,7 @@ def _stop_if_pointless(training: Training, progress: Progress, logs: RunLogs, sa
 
 
 def _gather(
-    training: Training, progress: Progress, order: TaskOrder
+    training: Training, progress: Progress, order: TaskOrder | MediumOrder
 ) -> tuple[list[Episode], int, list[Episode]]:
     """Episodes of one step.
 

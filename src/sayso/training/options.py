@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class TrainOptions:
         keep_checkpoints: How many to keep beside the best one; at least 2.
         failure_budget: Share of the last 100 episodes that may be invalid before the run stops.
         log_episodes: Write every episode to the run's ledger.
+        curriculum: ``"none"`` meets every task of the split equally often; ``"medium"`` those of a
+            level that succeeds half of the time most, where the environment's tasks have levels.
     """
 
     total_episodes: int = 2_000
@@ -34,6 +37,7 @@ class TrainOptions:
     keep_checkpoints: int = 2
     failure_budget: float = 0.2
     log_episodes: bool = True
+    curriculum: Literal["none", "medium"] = "none"
 
     def __post_init__(self) -> None:
         for name in ("total_episodes", "eval_episodes", "checkpoint_every"):
