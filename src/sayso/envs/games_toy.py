@@ -127,11 +127,12 @@ def _blackjack(env: Any, observation: Any) -> str:
 
 def _basic_blackjack(observation: Any) -> str:
     """Basic strategy: a hard hand sticks at 17, from 13 (12) against 2 to 6 (4 to 6); a soft one
-    at 19, and at 18 against 2 to 8."""
+    at 19, and at 18 against 2 to 8.
+    """
     total, dealer, has_ace = (int(n) for n in observation)
     if has_ace:
-        return "stick" if total >= (18 if 2 <= dealer <= 8 else 19) else "hit"  # noqa: PLR2004
-    low = 12 if 4 <= dealer <= 6 else 13 if 2 <= dealer <= 6 else 17  # noqa: PLR2004
+        return "stick" if total >= (18 if 2 <= dealer <= 8 else 19) else "hit"
+    low = 12 if 4 <= dealer <= 6 else 13 if 2 <= dealer <= 6 else 17
     return "stick" if total >= low else "hit"
 
 
