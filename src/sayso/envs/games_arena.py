@@ -11,7 +11,14 @@ import numpy as np
 from sayso.envs.base import TextEnv
 from sayso.envs.cut import cut_tasks
 from sayso.envs.extras import extra_module
-from sayso.envs.games_arena_play import NEED_CHOICES, Luck, Opponent, looked_ahead, opponent
+from sayso.envs.games_arena_play import (
+    NEED_CHOICES,
+    Luck,
+    Opponent,
+    canonical,
+    looked_ahead,
+    opponent,
+)
 from sayso.envs.games_arena_table import LEGAL, TWO_PLAYERS, name_of, why_refused
 from sayso.envs.scripted import Scripted
 from sayso.envs.tasks import LazyTasks
@@ -90,7 +97,7 @@ class TextArenaEnv(TextEnv):
         self._arena = extra_module("textarena", extra="envs", where=ENV_ID)
         self.games, self.unseen = tuple(games), tuple(unseen_games)
         self.opponent, self.seat, self.opening = opponent, seat, opening
-        self.max_turns = max_turns
+        self._limit = self.max_turns = max_turns
         if seat not in ("first", "second", "both"):
             raise _refusal("seat", seat, "Use 'first', 'second' or 'both'.")
         if opening < 0 or max_turns < 1:
@@ -101,7 +108,8 @@ class TextArenaEnv(TextEnv):
         for game in every:
             self._require(game)
         self.scripted = _players() if all(name_of(game) in LEGAL for game in every) else {}
-        self.game, self._inner, self._is_over = "", None, True
+        self.game, self._is_over = "", True
+        self._inner: Any = None
         self._me, self._num_turns = 0, 0
         self._told: dict[int, str] = {}
 
@@ -156,10 +164,11 @@ class TextArenaEnv(TextEnv):
         with self._luck.drawn():
             is_over, _ = game.step(bracketed(action))
         self._num_turns += 1
-        shown = self._until_my_turn(is_over=is_over)
+        shown = self._until_my_turn(is_over=bool(is_over))
         outcome, forfeit = self._outcome() if self._is_over else (0.0, 0.0)
-        terminated, choices = self._is_over, self.choices
-        truncated = not terminated and self._num_turns >= (self.max_turns or 0)
+        terminated: bool = self._is_over
+        choices = self.choices
+        truncated = not terminated and self._num_turns >= self._limit
         self._is_over = terminated or truncated
         parts = {"outcome": outcome, "forfeit": forfeit}
         return shown, outcome, terminated, truncated, {"reward_parts": parts, "choices": choices}
@@ -254,7 +263,9 @@ def begun(game: str, seed: int, opening: int) -> Any:
         legal = LEGAL.get(name) if name in TWO_PLAYERS else None
         for _ in range(opening if legal else 0):
             choices = legal(made) if legal else ()
-            made.step(choices[int(draws.integers(len(choices)))])
+            is_over, _ = made.step(choices[int(draws.integers(len(choices)))])
+            if is_over:
+                raise _refusal("opening", opening, f"It may end {game}: use less.")
     return made
 
 
@@ -284,11 +295,9 @@ def _tasks(split: str, games: tuple[str, ...], seat: str, opening: int) -> Seque
         game = games[index % len(games)]
         place = _seat_of(seat, seed) if name_of(game) in TWO_PLAYERS else 0
         made = begun(game, seed, opening)
-        hidden = {k: v for k, v in vars(made).items() if k not in ("state", "env_id")}
-        content = (
-            f"{game} {place} {made.state.current_player_id} {made.state.game_state!r} {hidden!r}"
-        )
-        return {"game": game, "seat": place, "opening": opening}, content
+        hidden = {name: value for name, value in vars(made).items() if name != "state"}
+        content = [game, place, made.state.current_player_id, made.state.game_state, hidden]
+        return {"game": game, "seat": place, "opening": opening}, canonical(content)
 
     firsts = {pose(0, seed)[1] for seed in range(NUM_LOOKED_AT)}
     if len(firsts) > 2:  # more than the two seats

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,6 +90,26 @@ class Luck:
         finally:
             self._state = random.getstate()
             random.setstate(outside)
+
+
+def canonical(value: Any, depth: int = 6) -> str:
+    """A value as text that is the same in every process, whatever order its sets have.
+
+    Of objects it takes what they hold, of functions and what lies deeper only the kind.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return repr(value.tolist())
+    kind = type(value).__name__
+    if depth == 0 or callable(value):
+        return kind
+    if isinstance(value, list | tuple):
+        return f"{kind}[{', '.join(canonical(item, depth - 1) for item in value)}]"
+    if not isinstance(value, Mapping | set | frozenset):
+        value = dict(getattr(value, "__dict__", {}))
+    items = value.items() if isinstance(value, Mapping) else value
+    return f"{kind}{{{', '.join(sorted(canonical(item, depth - 1) for item in items))}}}"
 
 
 def copied(game: Any) -> Any:

@@ -99,7 +99,7 @@ class GymTextEnv(TextEnv):
         self._kwargs = {**toy.kwargs, **(kwargs or {})}
         self._describe = _function(describe) if describe else toy.describe
         self.rules = toy.rules if rules is None else rules
-        self.max_turns = toy.max_turns if max_turns is None else max_turns
+        self._limit = self.max_turns = toy.max_turns if max_turns is None else max_turns
         self.unreadable = toy.unreadable if unreadable is None else unreadable
         self.actions = tuple(actions) or toy.actions
         _require(self.max_turns >= 1, "max_turns", max_turns, "Use 1 or more.")
@@ -198,7 +198,7 @@ class GymTextEnv(TextEnv):
             earned = float(reward)
             self._check_reward(earned)
         parts = {"game": earned, "unreadable": 0.0 if is_read else self.unreadable}
-        truncated = bool(truncated) or (not terminated and self._num_turns >= self.max_turns)
+        truncated = bool(truncated) or (not terminated and self._num_turns >= self._limit)
         self._is_over = bool(terminated) or truncated
         told = self._seen() if is_read else f"There is no such action. {self._seen()}"
         info = {"reward_parts": parts, "choices": self.choices}

@@ -32,15 +32,18 @@ def _plan(table: Any) -> np.ndarray:
     to = np.zeros((num_states, num_actions, width), np.int64)
     for s in range(num_states):
         for a in range(num_actions):
-            for k, (p, after, earned, is_ended) in enumerate(table[s][a]):
-                chance[s, a, k], to[s, a, k] = p, after
+            for k, (p, there, earned, is_ended) in enumerate(table[s][a]):
+                chance[s, a, k], to[s, a, k] = p, there
                 reward[s, a, k], alive[s, a, k] = earned, not is_ended
+
+    def worth(value: np.ndarray) -> np.ndarray:
+        found: np.ndarray = (chance * (reward + DISCOUNT * alive * value[to])).sum(axis=2)
+        return found
+
     value = np.zeros(num_states)
     for _ in range(MAX_SWEEPS):
-        worth = (chance * (reward + DISCOUNT * alive * value[to])).sum(axis=2)
-        after = worth.max(axis=1)
-        if np.abs(after - value).max() < TOLERANCE:
+        before, value = value, worth(value).max(axis=1)
+        if np.abs(value - before).max() < TOLERANCE:
             break
-        value = after
-    best: np.ndarray = worth.argmax(axis=1)
+    best: np.ndarray = worth(value).argmax(axis=1)
     return best

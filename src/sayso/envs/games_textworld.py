@@ -104,7 +104,7 @@ class TextWorldEnv(TextEnv):
                 f"unseen {larger}.",
                 fix="Make one game or more, allow enough turns, and another size for unseen.",
             )
-        self.num_games, self.max_turns = num_games, max_turns
+        self.num_games, self.max_turns, self._limit = num_games, max_turns, max_turns
         self._env: Any = None
         self._state: Any = None
         self._score, self._num_turns, self._is_over = 0.0, 0, True
@@ -159,7 +159,7 @@ class TextWorldEnv(TextEnv):
             score = float(self._state.score) / float(self._state.max_score)
             earned, self._score = score - self._score, score
         terminated = bool(self._state.won or self._state.lost)
-        truncated = not terminated and self._num_turns >= self.max_turns
+        truncated = not terminated and self._num_turns >= self._limit
         self._is_over = terminated or truncated
         info = {"reward_parts": {"score": earned}, "choices": self.choices}
         return told, earned, terminated, truncated, info

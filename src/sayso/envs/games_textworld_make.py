@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -54,15 +53,15 @@ def game_file(size: Size, seed: int) -> Path:
     """
     world = extra_module("textworld", extra="textworld", where="sayso/TextWorld-v0")
     name = "-".join(f"{k[0]}{v}" for k, v in size.to_json().items())
-    folder = cache_folder() / "textworld" / world.__version__ / f"{name}-{seed}"
-    path = folder / f"{NAME}.z8"
+    folder: Path = cache_folder() / "textworld" / world.__version__ / f"{name}-{seed}"
+    path: Path = folder / f"{NAME}.z8"
     if not path.is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
         try:
             _make(world, size, seed, made / f"{NAME}.z8")
             try:
-                os.replace(made, folder)  # all of it at once
+                made.replace(folder)  # all of it at once
             except OSError:
                 if not path.is_file():  # else another process was faster
                     raise

@@ -126,8 +126,10 @@ def _blackjack(env: Any, observation: Any) -> str:
 
 
 def _basic_blackjack(observation: Any) -> str:
-    """Basic strategy: a hard hand sticks at 17, from 13 (12) against 2 to 6 (4 to 6); a soft one
-    at 19, and at 18 against 2 to 8.
+    """Basic strategy.
+
+    A hard hand sticks at 17, at 13 against 2 to 6, at 12 against 4 to 6; a soft one at 19, and at
+    18 against 2 to 8.
     """
     total, dealer, has_ace = (int(n) for n in observation)
     if has_ace:
