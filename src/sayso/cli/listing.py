@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 
 from sayso.cli import recipes
-from sayso.errors import UnknownNameError
+from sayso.errors import ExtraMissingError, UnknownNameError
 
 Rows = list[dict[str, object]]
 
@@ -43,7 +43,12 @@ def _envs() -> Rows:
 
     rows: Rows = []
     for name in registry.ids():
-        about, splits = registry.describe(name)
+        try:
+            about, splits = registry.describe(name)
+        except ExtraMissingError as missing:
+            about = f"not installed. {missing.fix}"
+            rows.append({"name": name, "about": about, "splits": {}, "players": {}})
+            continue
         sizes = ", ".join(f"{split} {count}" for split, count in splits.items())
         players = {n: p.about for n, p in registry.source(name).open().scripted.items()}
         told = f"; players: {', '.join(players)}" if players else ""

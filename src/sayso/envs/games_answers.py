@@ -16,10 +16,10 @@ PARSED = (
 """Their scorers call sympy's ``parse_expr``, which evaluates."""
 PLAIN = re.compile(r"[A-Za-z0-9_\-\s]*")
 EXPRESSION = re.compile(
-    r"(?:\s|\d+(?:\.\d+)?|(?:exp|sin|cos|tan|log|sqrt|pi)(?![A-Za-z])|[A-Za-z](?![A-Za-z])"
+    r"(?:\s|\d+(?:\.\d+)?|(?:exp|a?sin|a?cos|a?tan|log|sqrt|pi)(?![A-Za-z])|[A-Za-z](?![A-Za-z]|\s*\()"
     r"|\*\*-?\d{1,2}(?![\d.])|\*(?!\*)|[+\-/()])*"
 )
-TOWER = re.compile(r"\*\*[^+\-/()]*\*\*|\)\s*\*\*")
+CALLED_OR_TOWER = re.compile(r"\*\*[^+\-/()]*\*\*|\)\s*(?:\*\*|\()")
 EXPONENT = re.compile(r"\d[eE][+-]?\d{4,}")
 DIGITS = re.compile(r"\d+")
 MIN_CHARS, TIMES_REFERENCE, SPARE_DIGITS, MIN_DIGITS = 200, 3, 2, 6
@@ -43,5 +43,5 @@ def is_harmless(answer: str, *, family: str, reference: str) -> bool:
     if family in EVALUATED:
         return PLAIN.fullmatch(answer) is not None
     if family in PARSED:
-        return EXPRESSION.fullmatch(answer) is not None and TOWER.search(answer) is None
+        return EXPRESSION.fullmatch(answer) is not None and CALLED_OR_TOWER.search(answer) is None
     return True

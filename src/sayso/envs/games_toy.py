@@ -16,7 +16,7 @@ MAX_NUMBERS = 64
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 CORNERS = ("red", "green", "yellow", "blue")
 MOVES = {"Left": (0, -1), "Down": (1, 0), "Right": (0, 1), "Up": (-1, 0)}
-FROZEN_LAKE_SIZE, FROZEN_LAKE_UNSEEN = 4, 6
+FROZEN_LAKE_SIZE, FROZEN_LAKE_UNSEEN = 5, 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,11 @@ BUILT_IN = {
     "sayso/Wordle-v0": "sayso.envs.wordle:WordleEnv",
     "sayso/TextNav-v0": "sayso.envs.text_nav:TextNavEnv",
     "sayso/TwentyQuestions-v0": "sayso.envs.twenty_questions:TwentyQuestionsEnv",
+    "sayso/Gym-v0": "sayso.envs.games_gym:GymTextEnv",
+    "sayso/BabyAI-v0": "sayso.envs.games_babyai:BabyAIEnv",
+    "sayso/ReasoningGym-v0": "sayso.envs.games_reasoning:ReasoningGymEnv",
+    "sayso/TextArena-v0": "sayso.envs.games_arena:TextArenaEnv",
+    "sayso/TextWorld-v0": "sayso.envs.games_textworld:TextWorldEnv",
 }
 
 
