@@ -38,9 +38,16 @@ def test_two_streams_of_luck_do_not_disturb_each_other_or_anyone() -> None:
 def test_luck_is_put_back_when_a_game_raises() -> None:
     random.seed(3)
     before = random.getstate()
-    with pytest.raises(ValueError, match="bad"), arena.Luck(0).drawn():
-        random.random()
-        raise ValueError("bad")
+    with arena.Luck(0).drawn():
+        inside = random.getstate()
+
+    def play() -> None:
+        with arena.Luck(0).drawn():
+            assert random.getstate() == inside
+            raise ValueError("bad move")
+
+    with pytest.raises(ValueError, match="bad move"):
+        play()
     assert random.getstate() == before
 
 
