@@ -89,7 +89,9 @@ def test_the_reward_is_minigrids_and_comes_with_the_end() -> None:
     assert game.terminated
 
 
-@pytest.mark.parametrize("text", ["", "go forward and turn left", "done", "toggle", "Success.", "🙂"])
+@pytest.mark.parametrize(
+    "text", ["", "go forward and turn left", "done", "toggle", "Success.", "🙂"]
+)
 def test_other_words_do_nothing_and_pass_the_time(text: str) -> None:
     env = BabyAIEnv(max_turns=5)
     env.reset(seed=3)
@@ -185,5 +187,3 @@ def test_every_level_of_babyai_can_be_entered_and_read() -> None:
 def test_it_keeps_the_contract_with_two_hundred_seeds() -> None:
     report = sayso.check_text_env("sayso/BabyAI-v0", num_seeds=200)
     assert max(report.exploits.values()) == 0.0
-
-

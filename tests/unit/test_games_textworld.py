@@ -104,7 +104,12 @@ def test_a_game_that_cannot_be_made_leaves_nothing(monkeypatch: pytest.MonkeyPat
 
 def test_tasks_are_listed_without_making_a_game() -> None:
     env = TextWorldEnv(num_games=1_000)
-    assert [len(env.tasks(s)) for s in ("train", "held_out", "unseen", "test")] == [1_000, 10, 10, 0]
+    assert [len(env.tasks(s)) for s in ("train", "held_out", "unseen", "test")] == [
+        1_000,
+        10,
+        10,
+        0,
+    ]
     every = [task.payload["seed"] for s in ("train", "held_out", "unseen") for task in env.tasks(s)]
     assert len(set(every)) == 1_020
     sizes = {s: env.tasks(s)[0].payload["rooms"] for s in ("train", "held_out", "unseen")}

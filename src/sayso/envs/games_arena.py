@@ -27,9 +27,10 @@ from sayso.seeds import derive, generator
 from sayso.types import Task
 
 ENV_ID = "sayso/TextArena-v0"
-NUM_TASKS = {"train": 2_000, "held_out": 500, "unseen": 500}
+NUM_TASKS = {"train": 1_000, "held_out": 250, "unseen": 250}
 NUM_LOOKED_AT = 40
 MAX_CHARS = 1_000
+MAX_OPPONENT_ACTIONS = 200
 FORFEIT = -1.0
 Seat = Literal["first", "second", "both"]
 
@@ -156,6 +157,12 @@ class TextArenaEnv(TextEnv):
             self._other = opponent(self.opponent)
         self._is_over, self._num_turns, self._told = False, 0, {}
         shown = self._until_my_turn()
+        if self._is_over:
+            raise EnvContractError(
+                where=f"{ENV_ID}, opponent {self.opponent!r}",
+                problem=f"ended {self.game} before its player could move.",
+                fix="Use an opponent whose actions the game accepts.",
+            )
         return shown, {"choices": self.choices}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -175,8 +182,9 @@ class TextArenaEnv(TextEnv):
 
     def _until_my_turn(self, *, is_over: bool = False) -> str:
         """Let the other seat play; what the learner's seat was told meanwhile."""
-        game = self._inner
+        game, num_actions = self._inner, 0
         while not is_over and game.state.current_player_id != self._me:
+            num_actions += 1
             seat = game.state.current_player_id
             self._told[seat] = self._told.get(seat, "") + self._heard(seat)
             if self._other is None:
@@ -184,6 +192,12 @@ class TextArenaEnv(TextEnv):
                     where=ENV_ID,
                     problem=f"{self.game} gave the turn to seat {seat}, where nobody sits.",
                     fix="Use another game.",
+                )
+            if num_actions > MAX_OPPONENT_ACTIONS:
+                raise EnvContractError(
+                    where=f"{ENV_ID}, opponent {self.opponent!r}",
+                    problem=f"did not finish its turn of {self.game} in {num_actions - 1} actions.",
+                    fix="Use an opponent whose actions the game accepts.",
                 )
             action = self._other(self._told[seat], tuple(self.choices), self._draws)
             with self._luck.drawn():
@@ -202,16 +216,15 @@ class TextArenaEnv(TextEnv):
                 continue
             name = state.role_mapping.get(sender, f"Player {sender}")
             by = f"[{name}] " if kind == kinds.PLAYER_ACTION else ""
-            lines.append(f"{by}{message.strip()}\n")
+            lines.append(f"{by}{str(message).strip()}\n")
         return "".join(lines)
 
     def _outcome(self) -> tuple[float, float]:
         """Reward of the learner's seat, and whether it threw the game away."""
         rewards, info = self._inner.close()
         forfeit = float(bool(info[self._me].get("invalid_move")))
-        earned = float(rewards[self._me])
-        if forfeit:
-            earned = FORFEIT
+        # Some games put the reason where the reward of a forbidden action belongs.
+        earned = FORFEIT if forfeit else float(rewards[self._me])
         if not self.reward_low <= earned <= self.reward_high:
             raise EnvContractError(
                 where=f"{ENV_ID}, {self.game}",

@@ -8,26 +8,60 @@ from typing import Any
 
 ONE_PLAYER = (
     "2048", "Blackjack", "Countdown", "Crosswords", "Cryptarithm", "FifteenPuzzle", "FrozenLake",
-    "GuessTheNumber", "LogicPuzzle", "Mastermind", "Minesweeper", "PegJump", "QuantumTicTacToe",
-    "RushHour", "Secretary", "Slitherlink", "Sudoku", "ThreeCardMonte", "TowerOfHanoi",
+    "GuessTheNumber", "LogicPuzzle", "Mastermind", "Minesweeper", "PegJump",
+    "Secretary", "Slitherlink", "Sudoku", "ThreeCardMonte", "TowerOfHanoi",
 )  # fmt: skip
 TWO_PLAYERS = (
-    "ConnectFour", "IteratedMatchingPennies", "IteratedPrisonersDilemma",
-    "IteratedRockPaperScissors", "KuhnPoker", "Nim", "Othello", "PigDice", "TicTacToe",
+    "Alquerque", "Battleship", "Breakthrough", "Briscola", "Chopsticks", "ColonelBlotto",
+    "ConnectFour", "Crusade", "GameOfPureStrategy", "GermanWhist", "Golf", "HighSociety",
+    "IndianPoker", "IteratedMatchingPennies", "IteratedPrisonersDilemma",
+    "IteratedRockPaperScissors", "IteratedTwoThirdsAverage", "IteratedUltimatumGame", "KuhnPoker",
+    "LiarsDice", "LinesOfAction", "MemoryGame", "NewRecruit", "Nim", "Othello", "PigDice", "Poker",
+    "QuantumTicTacToe", "SantoriniBaseFixed", "SimpleBlindAuction", "SimpleNegotiation",
+    "SimpleTak", "Snake", "SpiteAndMalice", "Stratego", "Surround", "Tak", "TicTacToe",
+    "TruthAndDeception", "TwoDollar", "UltimateTicTacToe", "WildTicTacToe",
 )  # fmt: skip
 
 _NLTK = "it downloads word lists of NLTK when it is imported"
 _KEY = "a paid service judges or plays in it"
 _SYNTAX = "its source needs Python 3.12"
 _MANY = "it is for three players or more"
-_BUG = "it fails by a fault of its own"
+_FILES = "files that it reads are missing from the package"
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
+        "BabyAiText": "it needs the old package `gym`; sayso/BabyAI-v0 plays these rooms",
         "Bandit": "its last choice is compared with the whole table, so that the best button earns "
         "0 and worse ones more",
+        "CharacterConclave": "it fails by a fault of its own when it begins",
+        "LightsOut": "its reward falls without a bound as lights are added",
+        "RushHour": "a board may take half a minute to make",
         "Set": "its reward is a count without a bound",
+        "Sokoban": "a board may take eight seconds to make",
+        **dict.fromkeys(
+            (
+                "Codenames", "DontSayIt", "Hangman", "LetterAuction", "SpellingBee", "WordChains",
+                "WordLadder", "WordSearch", "Wordle",
+            ),
+            _NLTK,
+        ),
+        **dict.fromkeys(("Debate", "GuessWho", "ScenarioPlanning", "TwentyQuestions"), _KEY),
+        **dict.fromkeys(
+            (
+                "Checkers", "Chess", "IteratedStagHunt", "Klondike", "ReverseTicTacToe",
+                "UltimateTexasHoldem",
+            ),
+            _SYNTAX,
+        ),
+        **dict.fromkeys(("ScorableGames", "UsedCar", "UsedCarNegotiation"), _FILES),
+        **dict.fromkeys(
+            (
+                "MarketEntryGame", "PublicGoodsGame", "SecretMafia", "SettlersOfCatan", "Taboo",
+                "ThreePlayerGOPS", "ThreePlayerIPD", "ThreePlayerTicTacToe",
+            ),
+            _MANY,
+        ),
     }
-)
+)  # fmt: skip
 """By name without the version."""
 
 Legal = Callable[[Any], tuple[str, ...]]
