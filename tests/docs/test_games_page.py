@@ -18,7 +18,7 @@ from sayso.envs.scripted import bounds
 
 PAGE = (Path(__file__).parents[2] / "docs/scenarios/games.md").read_text(encoding="utf-8")
 TABLES = re.findall(
-    r'\nMean return \(95 %\) of `(sayso/[\w-]+)`(?: with `(.*?)`)?, (\d+) games of each player:\n\n'
+    r"\nMean return \(95 %\) of `(sayso/[\w-]+)`(?: with `(.*?)`)?, (\d+) games of each player:\n\n"
     r"\| player \|(.*?)\|\n\|[-|]+\|\n((?:\|.*\|\n)+)",
     PAGE,
 )

@@ -57,7 +57,8 @@ def test_every_object_that_is_told_is_where_it_is_told_and_no_other_is() -> None
             assert told.items() <= true.items()
             if (1, 0) in true:
                 assert (1, 0) in told
-            env.step(env.choices[int(draws.integers(len(env.choices)))])
+            if env.step(env.choices[int(draws.integers(len(env.choices)))])[2]:
+                break
 
 
 def test_what_is_not_listed_changes_nothing_and_what_is_does() -> None:
@@ -74,7 +75,7 @@ def test_what_is_not_listed_changes_nothing_and_what_is_does() -> None:
             choices, before = env.choices, state(env.inner)
             unlisted = [word for word in WORDS[:6] if word not in choices]
             for word in unlisted:
-                env.inner.step(WORDS.index(word))
+                env.inner.step(WORDS.index(word))  # behind the words' back: the view stays
                 assert state(env.inner) == before, word
             if env.step(choices[int(draws.integers(len(choices)))])[2]:
                 break
@@ -185,5 +186,5 @@ def test_every_level_of_babyai_can_be_entered_and_read() -> None:
 
 
 def test_it_keeps_the_contract_with_two_hundred_seeds() -> None:
-    report = sayso.check_text_env("sayso/BabyAI-v0", num_seeds=200)
+    report = sayso.check_text_env("sayso/BabyAI-v0", num_seeds=200, max_turns=8)
     assert max(report.exploits.values()) == 0.0

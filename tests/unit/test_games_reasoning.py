@@ -13,7 +13,7 @@ import sayso
 from sayso.envs.cut import is_held_out
 from sayso.envs.games_answers import EVALUATED, PARSED
 from sayso.envs.games_families import EASY, NO_REFERENCE, REFUSED, UNSEEN
-from sayso.envs.games_reasoning import ReasoningGymEnv, data_set
+from sayso.envs.games_reasoning import ReasoningGymEnv, data_set, problem_of
 from sayso.envs.scripted import bounds
 from sayso.errors import EnvContractError, OptionValueError
 
@@ -165,7 +165,7 @@ def test_splits_are_cut_by_the_question_and_unseen_by_family() -> None:
     for split in ("train", "held_out", "unseen"):
         tasks = env.tasks(split)[:700]
         seen[split] = {
-            str(data_set(t.payload["family"], 0, "{}")[t.payload["seed"]]["question"])
+            str(problem_of(t.payload["family"], 0, "{}", t.payload["seed"])["question"])
             for t in tasks
         }
     assert seen["train"].isdisjoint(seen["held_out"])
@@ -188,10 +188,11 @@ def test_another_version_of_the_package_is_noticed(monkeypatch: pytest.MonkeyPat
 def test_every_family_poses_the_same_in_every_process() -> None:
     code = (
         "from sayso.envs.cut import digest_of\n"
-        "from sayso.envs.games_reasoning import data_set\n"
+        "from sayso.envs.games_reasoning import problem_of\n"
         f"for family in {FAMILIES!r}:\n"
-        "    made = data_set(family, 0, '{}')\n"
-        "    print(family, *(digest_of(str(made[i]['question'])) for i in (5, 123456789)))\n"
+        "    for seed in (5, 123456789):\n"
+        "        asked = str(problem_of(family, 0, '{}', seed)['question'])\n"
+        "        print(family, digest_of(asked))\n"
     )
     said = {
         subprocess.run(

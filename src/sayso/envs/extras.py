@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from sayso.errors import ExtraMissingError
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Inside, what a package warns of about itself is not passed on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def extra_module(name: str, *, extra: str, where: str) -> ModuleType:
@@ -21,8 +31,7 @@ def extra_module(name: str, *, extra: str, where: str) -> ModuleType:
         ExtraMissingError: If it cannot be imported; names the extra, and what was missing.
     """
     try:
-        with warnings.catch_warnings():  # theirs, about themselves
-            warnings.simplefilter("ignore")
+        with unheard():
             return importlib.import_module(name)
     except ImportError as error:
         raise ExtraMissingError(

@@ -90,6 +90,8 @@ class BabyAIEnv(TextEnv):
                 fix="Name a level to train on, others for unseen, and allow a turn.",
             )
         self._inner: Any = None
+        self._view = View(cells={}, held=None)
+        self._has_done = False
         self._made: dict[str, gymnasium.Env[Any, Any]] = {}
         self._advisor: Any = None
         self._last: int | None = None
@@ -124,7 +126,9 @@ class BabyAIEnv(TextEnv):
     @property
     def choices(self) -> list[str]:
         """Actions that change something, as far as the view tells."""
-        return [WORDS[number] for number in useful(self._view(), has_done=self._has_done)]
+        if not self._view.cells:
+            return []
+        return [WORDS[number] for number in useful(self._view, has_done=self._has_done)]
 
     def advice(self) -> str:
         """What BabyAI's bot does now; it must be asked in every turn."""
@@ -153,7 +157,8 @@ class BabyAIEnv(TextEnv):
         if level not in self._made:
             self._made[level] = make(level, self.max_turns or 1)
         self._inner = self._made[level].unwrapped
-        self._inner.reset(seed=int(task.payload["seed"]))
+        seen, _ = self._inner.reset(seed=int(task.payload["seed"]))
+        self._view = view_of(seen["image"])
         chance = int(self.np_random.integers(2**31)) if seed is None else seed
         self._inner.np_random = generator(chance, ENV_ID, task.id)
         self._advisor, self._last, self._is_over = None, None, False
@@ -168,7 +173,8 @@ class BabyAIEnv(TextEnv):
         is_read = name in known
         if is_read:
             self._last = WORDS.index(name)
-            _, reward, terminated, truncated, _ = inner.step(self._last)
+            seen, reward, terminated, truncated, _ = inner.step(self._last)
+            self._view = view_of(seen["image"])
         else:
             self._last, reward, terminated = DONE, 0.0, False  # what the bot is told
             inner.step_count += 1
@@ -185,12 +191,9 @@ class BabyAIEnv(TextEnv):
         for env in self._made.values():
             env.close()
 
-    def _view(self) -> View:
-        return view_of(self.inner.gen_obs()["image"])
-
     def _told(self) -> str:
         said = ", ".join(self.choices)
-        return f"Mission: {self.inner.mission}. {in_words(self._view())} Say one of: {said}."
+        return f"Mission: {self.inner.mission}. {in_words(self._view)} Say one of: {said}."
 
 
 def useful(view: View, *, has_done: bool) -> list[int]:

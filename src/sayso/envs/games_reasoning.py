@@ -25,6 +25,8 @@ ENV_ID = "sayso/ReasoningGym-v0"
 NUM_TASKS = {"train": 4_000, "held_out": 1_000, "unseen": 1_000}
 MAX_LEVEL, MAX_RAISED = 9, 5
 SIZE = 2**31 - 1
+SIZES = {"acre": 1_000}
+"""Problems of families that make all of them at once."""
 TAGS = ("<answer>", "</answer>")
 ASKED = {"whole": "Answer with the result only.", "tag": "Write it between <answer> and </answer>."}
 
@@ -142,7 +144,7 @@ class ReasoningGymEnv(TextEnv):
         """Ask the task's question."""
         super().reset(seed=seed)
         self._task = task = self.choose(seed, options)
-        self._entry = entry = self._data_set().__getitem__(int(task.payload["seed"]))
+        self._entry = entry = self._problem(int(task.payload["seed"]))
         question = str(entry["question"])
         if digest_of(question) != task.payload["content_sha256"]:
             raise EnvContractError(
@@ -169,7 +171,7 @@ class ReasoningGymEnv(TextEnv):
 
     def another_answer(self, seed: int) -> str:
         """The reference answer to another question of the family."""
-        return str(self._data_set()[seed]["answer"])
+        return str(self._problem(seed)["answer"])
 
     def _answered(self, action: str) -> str | None:
         if self.answer == "whole":
@@ -202,6 +204,9 @@ class ReasoningGymEnv(TextEnv):
             )
         return score
 
+    def _problem(self, seed: int) -> dict[str, Any]:
+        return problem_of(self.family, self.level, self._config, seed)
+
     def _data_set(self) -> Any:
         return data_set(self.family, self.level, self._config)
 
@@ -231,6 +236,13 @@ def require_family(family: str) -> None:
         raise _refusal("families", family, f"There are: {known}.")
 
 
+def problem_of(family: str, level: int | None, config: str, seed: int) -> dict[str, Any]:
+    """The problem that a seed poses: question, answer, and what its checker needs."""
+    data = data_set(family, level, config)
+    found: dict[str, Any] = data[seed % data.size]
+    return found
+
+
 @lru_cache(maxsize=128)
 def data_set(family: str, level: int | None, config: str) -> Any:
     """The problems of a family at a level, as many as there are seeds.
@@ -240,7 +252,7 @@ def data_set(family: str, level: int | None, config: str) -> Any:
     """
     require_family(family)
     factory = extra_module("reasoning_gym.factory", extra="envs", where=ENV_ID)
-    changes = {**json.loads(config), "seed": 0, "size": SIZE}
+    changes = {**json.loads(config), "seed": 0, "size": SIZES.get(family, SIZE)}
     made, options = factory.DATASETS[family]
     curriculum = factory.CURRICULA.get(family)
     problem = ""
@@ -263,7 +275,7 @@ def _tasks(split: str, families: tuple[str, ...], level: int | None, config: str
 
     def pose(index: int, seed: int) -> tuple[dict[str, Any], str]:
         family = families[index % len(families)]
-        entry = data_set(family, level, config)[seed]
+        entry = problem_of(family, level, config, seed)
         payload = {"family": family, "level": level, "config": config}
         return payload, str(entry["question"])
 

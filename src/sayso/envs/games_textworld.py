@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from sayso.envs.base import TextEnv
-from sayso.envs.extras import extra_module
+from sayso.envs.extras import extra_module, unheard
 from sayso.envs.games_textworld_make import Size, game_file
 from sayso.envs.scripted import Scripted
 from sayso.envs.tasks import LazyTasks
@@ -142,8 +142,9 @@ class TextWorldEnv(TextEnv):
             admissible_commands=True, policy_commands=True, description=True, objective=True,
             score=True, max_score=True, won=True, lost=True,
         )  # fmt: skip
-        self._env = self._world.start(str(path), wanted)
-        self._state = self._env.reset()
+        with unheard():  # its interpreter does not know the game, which is new
+            self._env = self._world.start(str(path), wanted)
+            self._state = self._env.reset()
         self._score, self._num_turns, self._is_over = 0.0, 0, False
         told = f"{clean(self._state.objective)}\n{clean(self._state.description)}"
         return told, {"choices": self.choices}
