@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sayso.cli import recipes
-from sayso.errors import OptionValueError, UnknownNameError
+from sayso.errors import ExtraMissingError, OptionValueError, UnknownNameError
 
 if TYPE_CHECKING:
     from sayso.envs.base import TextEnv
@@ -55,7 +55,12 @@ def _envs(num_games: int) -> Rows:
 
     rows: Rows = []
     for name in registry.ids():
-        about, splits = registry.describe(name)
+        try:
+            about, splits = registry.describe(name)
+        except ExtraMissingError as missing:
+            about = f"not installed. {missing.fix}"
+            rows.append({"name": name, "about": about, "splits": {}, "players": {}})
+            continue
         sizes = ", ".join(f"{split} {count}" for split, count in splits.items())
         env = registry.source(name).open()
         players = {n: p.about for n, p in env.scripted.items()}
