@@ -18,7 +18,9 @@ NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE
 FRACTION = re.compile(r"(?<![\w./])([-+\u2212]?\d{1,15})\s*/\s*(\d{1,15})(?![\w/])")
 BOX = "\\boxed{"
 QUOTIENT = re.compile(r"\\[dt]?frac\{([-+]?\d{1,15})\}\{(\d{1,15})\}")
-MARKED = re.compile(r"####\s*(.+)|(?:final )?answer\s*(?:is|:|=)\s*(.+)", re.IGNORECASE)
+MARKED = re.compile(
+    r"(?:####|answer\s*(?:is\b|:|=))[ \t]*(.+?)(?=\.\s|\.?$|####)", re.IGNORECASE | re.MULTILINE
+)
 MAX_DIGITS = 40
 FENCE = re.compile(r"\A\s*```(?:json|JSON)?[ \t]*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
@@ -92,7 +94,7 @@ def final_number(text: str) -> float | None:
     """The number a text ends on, as ``Numeric`` reads it; ``None`` if there is none."""
     plain = QUOTIENT.sub(r"\1/\2", text)
     span = _last_box(plain) if BOX in plain else None
-    marked = [one or two for one, two in MARKED.findall(plain)]
+    marked = MARKED.findall(plain)
     if span is None and marked:
         span = marked[-1]
     if span is None:

@@ -6,6 +6,7 @@ interrupted from within. One child serves all calls of this process, one at a ti
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -87,6 +88,13 @@ class _Child:
 
 
 _child: _Child | None = None
+
+
+@atexit.register
+def _end() -> None:
+    """Leave no child behind; one that hangs sees no closed pipe."""
+    if _child is not None and _child.owner == os.getpid():
+        _child.kill()
 
 
 def checked(check: str, call: Mapping[str, Any], *, timeout_s: float) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
 from sayso.errors import OptionValueError, UnknownNameError
@@ -93,6 +94,37 @@ def make(spec: Mapping[str, Any] | str) -> Rule:
             fix=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}.",
         )
     return _made(LIBRARY[kind].scorer, f"reward {kind!r}", given)
+
+
+def spec_of(rule: Any) -> dict[str, Any] | str | None:
+    """Plain values from which ``make`` makes the same rule in another process.
+
+    A function of a module is ``"module:function"``. ``None``: some rule is known here only.
+    """
+    if isinstance(rule, Sum):
+        parts = {name: _spec_of_part(part) for name, part in rule.parts.items()}
+        gates = {name: spec_of(gate) for name, gate in rule.gates.items()}
+        is_known = None not in parts.values() and None not in gates.values()
+        return {"type": "sum", "parts": parts, "gates": gates} if is_known else None
+    if isinstance(rule, Scorer):
+        home = f"{type(rule).__module__}:{type(rule).__qualname__}"
+        kinds = [name for name, entry in LIBRARY.items() if entry.home == home] or [home]
+        options = {f.name: getattr(rule, f.name) for f in fields(rule)}
+        is_plain = all(not isinstance(v, tuple) and not callable(v) for v in options.values())
+        return {"type": kinds[0], **options} if is_plain else None
+    module, name = getattr(rule, "__module__", ""), getattr(rule, "__qualname__", "")
+    is_importable = module and module != "__main__" and str(name).isidentifier()
+    return f"{module}:{name}" if is_importable else None
+
+
+def _spec_of_part(part: Part) -> dict[str, Any] | None:
+    spec = spec_of(part.rule)
+    if spec is None:
+        return None
+    own = {"type": spec} if isinstance(spec, str) else spec
+    scale = None if part.scale is None else asdict(part.scale)
+    cap = {} if math.isinf(part.cap) else {"cap": part.cap}
+    return {**own, "weight": part.weight, **cap, **({"scale": scale} if scale else {})}
 
 
 def _own(name: str, options: Mapping[str, Any]) -> Rule:

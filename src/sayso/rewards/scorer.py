@@ -51,6 +51,13 @@ def name_of(rule: Any) -> str:
     return str(getattr(rule, "__name__", "") or type(rule).__name__)
 
 
+def range_of(rule: Any) -> tuple[float | None, float | None]:
+    """Least and greatest score of a rule; ``None`` for each that it does not say."""
+    found = (getattr(rule, "low", None), getattr(rule, "high", None))
+    low, high = (float(end) if isinstance(end, int | float) else None for end in found)
+    return low, high
+
+
 def missing_columns(rule: Any, row: Mapping[str, Any]) -> list[str]:
     """Columns that a scorer reads and a row does not have."""
     return [name for name in getattr(rule, "columns", ()) if name not in row]

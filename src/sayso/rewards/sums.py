@@ -11,7 +11,7 @@ from typing import Any, cast
 from sayso.errors import EnvContractError, OptionValueError
 from sayso.rewards.compose import product
 from sayso.rewards.running import Running
-from sayso.rewards.scorer import Rule, missing_columns, name_of, number
+from sayso.rewards.scorer import Rule, missing_columns, name_of, number, range_of
 
 Scored = Callable[..., float | None]
 GATE = "gate"
@@ -82,7 +82,7 @@ class Part:
         if self.scale is not None:
             ends = [-self.scale.limit, self.scale.limit]
         else:
-            low, high = getattr(self.rule, "low", None), getattr(self.rule, "high", None)
+            low, high = range_of(self.rule)
             ends = None if low is None or high is None else [low, high]
         if ends is None:
             return None if math.isinf(self.cap) else (-self.cap, self.cap)

@@ -23,7 +23,9 @@ VOWEL_RUN = re.compile(r"[aeiouy]+")
 SILENT_E = re.compile(r"[^aeiouyl]e$|[aeiouy]le$")
 SILENT_ED = re.compile(r"[^aeiouytd]ed$")
 SILENT_ES = re.compile(r"[^aeiouyszxhcg]es$")
-TWO_SOUNDS = re.compile(r"i[ao]|eo|[^q]ua(?!r)|uo|io(?!u|n)|ying|[aeiouy]ing")
+TWO_SOUNDS = re.compile(
+    r"ia(?!l$|n$)|io(?!u|n)|(?<!p)eo|[^qg]ua(?!r)|uo|crea|(?:sc|qu|d|l)ie[nt]|[aeiouy]ing"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
