@@ -1,4 +1,4 @@
-"""What gaming the rewards of the library earns: little, alone or behind the gate that belongs there."""
+"""What gaming the rewards of the library earns: little, alone or behind the gate they need."""
 
 from __future__ import annotations
 

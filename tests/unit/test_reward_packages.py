@@ -1,4 +1,4 @@
-"""Scorers that stand on other packages: what they give, what fools them, what is said without them."""
+"""Scorers that stand on other packages: what they give, what fools them, and without them."""
 
 from __future__ import annotations
 

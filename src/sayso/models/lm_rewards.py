@@ -37,22 +37,25 @@ Model = str | tuple[Any, Any]
 class Perplexity(Scorer):
     """How natural a text is to a frozen LM, by surprisal; 0 to 1, 0 for a text without words.
 
-    Surprisal is the mean of -log p(token | text before it), in nats; perplexity is its
-    exponential. 1 from ``easy`` to ``fluent`` nats, falling linearly to 0 at ``odd``, and to 0 at
-    0: what is too easy to predict is a loop or learned by heart. Times repetition and words of
-    one's own, so that neither a loop nor an echo of the prompt pays. The prompt is not read.
+    Surprisal is ``-log p(token | text before it)``, summed over the text, in nats per character:
+    the logarithm of the perplexity per character. Per token, letters at random and lists of
+    function words would pass for sentences. 1 from ``easy`` to ``fluent``, falling linearly to 0 at
+    ``odd``, and to 0 at 0: what is too easy to predict is a loop or learned by heart. Times
+    repetition, letters and words of one's own, so that neither a loop nor counting nor an echo of
+    the prompt pays. The prompt is not read.
 
     Attributes:
         model: ``"smollm2"``, a hub id, a directory, or ``(model, tokenizer)``.
-        easy, fluent, odd: Surprisals in nats per token, rising.
+        easy, fluent, odd: Surprisals in nats per character, rising. The defaults are SmolLM2's for
+            single English sentences; longer texts have less. Measure yours with ``surprisal``.
         min_words: Words from which the score counts in full.
         max_tokens: Most tokens that are read.
     """
 
     model: Model = "smollm2"
-    easy: float = 1.5
-    fluent: float = 4.5
-    odd: float = 7.0
+    easy: float = 0.4
+    fluent: float = 1.25
+    odd: float = 1.75
     min_words: int = 5
     max_tokens: int = 512
 
@@ -61,7 +64,7 @@ class Perplexity(Scorer):
             raise OptionValueError(
                 where="reward Perplexity",
                 problem=f"easy {self.easy!r}, fluent {self.fluent!r}, odd {self.odd!r}.",
-                fix="Use nats per token that rise, above 0.",
+                fix="Use nats per character that rise, above 0.",
             )
 
     def __call__(self, prompt: Any, completion: str, **columns: Any) -> float:
@@ -75,7 +78,14 @@ class Perplexity(Scorer):
         else:
             natural = max(0.0, min(1.0, (self.odd - nats) / (self.odd - self.fluent)))
         own = own_words(completion, prompt) if isinstance(prompt, str) else 1.0
-        return natural * min(1.0, len(found) / self.min_words) * loops(completion) * (own or 0.0)
+        length = min(1.0, len(found) / self.min_words)
+        return natural * length * loops(completion) * _letters(completion) * (own or 0.0)
+
+
+def _letters(text: str) -> float:
+    """1 where half of a text or more is letters, spaces aside; less with fewer."""
+    visible = [character for character in text if not character.isspace()]
+    return min(1.0, 2 * sum(map(str.isalpha, visible)) / max(1, len(visible)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,18 +225,22 @@ def _named(name: str) -> LanguageModel:
 
 @torch.inference_mode()
 def surprisal(lm: LanguageModel, text: str, *, max_tokens: int) -> float:
-    """Mean of ``-log p(token | tokens before)`` over a text, in nats.
+    """Sum of ``-log p(token | tokens before)`` over a text per character, in nats.
 
-    The first token is predicted from the begin token if there is one, else left out.
+    The first token is predicted from the token that parts documents, else from the begin token,
+    else it is left out. A run of spaces is one character. Infinite if nothing is predicted.
     """
-    begin = lm.tokenizer.bos_token_id
-    ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"][:max_tokens]
-    ids = ([begin] if begin is not None else []) + ids
+    tokenizer = lm.tokenizer
+    parting = tokenizer.get_vocab().get("<|endoftext|>", tokenizer.bos_token_id)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"][:max_tokens]
+    read = tokenizer.decode(ids) if len(ids) == max_tokens else text
+    ids = ([parting] if parting is not None else []) + ids
     if len(ids) < 2:  # nothing is predicted
         return math.inf
     row = torch.tensor([ids], device=lm.device)
     logprob = torch.log_softmax(lm.causal_lm(input_ids=row).logits[0, :-1].float(), dim=-1)
-    return -float(logprob.gather(1, row[0, 1:, None]).mean())
+    nats = -float(logprob.gather(1, row[0, 1:, None]).sum())
+    return nats / max(1, len(" ".join(read.split())))
 
 
 @torch.inference_mode()

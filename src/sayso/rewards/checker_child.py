@@ -67,7 +67,7 @@ def main() -> None:
     with contextlib.suppress(ValueError, OSError):  # a smaller limit is set already
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    logging.disable(logging.ERROR)  # math-verify warns that nobody watches the time: the parent does
+    logging.disable(logging.ERROR)  # math-verify warns that it watches no time
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin:
