@@ -38,26 +38,24 @@ class Entry:
 
 
 LIBRARY: Mapping[str, Entry] = {
-    "exact": Entry(home="sayso.rewards.answers:Exact", cost="10 µs"),
-    "numeric": Entry(home="sayso.rewards.answers:Numeric", cost="20 µs"),
-    "math": Entry(home="sayso.rewards.maths:Math", cost="10 ms, a process", extra="math"),
-    "regex": Entry(home="sayso.rewards.answers:Regex", cost="0.1 ms, a process"),
-    "json_schema": Entry(
-        home="sayso.rewards.answers:JsonSchema", cost="0.1 ms", extra="structured"
-    ),
+    "exact": Entry(home="sayso.rewards.answers:Exact", cost="5 µs"),
+    "numeric": Entry(home="sayso.rewards.answers:Numeric", cost="10 µs"),
+    "math": Entry(home="sayso.rewards.maths:Math", cost="1 ms, in a process", extra="math"),
+    "regex": Entry(home="sayso.rewards.answers:Regex", cost="0.2 ms, in a process"),
+    "json_schema": Entry(home="sayso.rewards.answers:JsonSchema", cost="20 µs", extra="structured"),
     "code": Entry(home="sayso.rewards.code:Code", cost="0.1 s, a process each"),
-    "length": Entry(home="sayso.rewards.surface:Length", cost="10 µs"),
-    "form": Entry(home="sayso.rewards.surface:Form", cost="0.3 ms"),
-    "distinct": Entry(home="sayso.rewards.surface:Distinct", cost="20 µs"),
-    "repetition": Entry(home="sayso.rewards.surface:Repetition", cost="50 µs"),
-    "readability": Entry(home="sayso.rewards.surface:Readability", cost="0.1 ms"),
-    "sentiment": Entry(home="sayso.rewards.likeness:Sentiment", cost="0.2 ms", extra="metrics"),
-    "rouge": Entry(home="sayso.rewards.likeness:Rouge", cost="1 ms", extra="metrics"),
-    "bleu": Entry(home="sayso.rewards.likeness:Bleu", cost="0.2 ms", extra="metrics"),
-    "chrf": Entry(home="sayso.rewards.likeness:ChrF", cost="0.5 ms", extra="metrics"),
+    "length": Entry(home="sayso.rewards.surface:Length", cost="5 µs"),
+    "form": Entry(home="sayso.rewards.surface:Form", cost="2 ms"),
+    "distinct": Entry(home="sayso.rewards.surface:Distinct", cost="50 µs"),
+    "repetition": Entry(home="sayso.rewards.surface:Repetition", cost="0.1 ms"),
+    "readability": Entry(home="sayso.rewards.surface:Readability", cost="0.2 ms"),
+    "sentiment": Entry(home="sayso.rewards.likeness:Sentiment", cost="0.1 ms", extra="metrics"),
+    "rouge": Entry(home="sayso.rewards.likeness:Rouge", cost="0.4 ms", extra="metrics"),
+    "bleu": Entry(home="sayso.rewards.likeness:Bleu", cost="0.1 ms", extra="metrics"),
+    "chrf": Entry(home="sayso.rewards.likeness:ChrF", cost="0.3 ms", extra="metrics"),
     "similarity": Entry(home="sayso.models.lm_rewards:Similarity", cost="30 ms"),
-    "perplexity": Entry(home="sayso.models.lm_rewards:Perplexity", cost="60 ms"),
-    "judge": Entry(home="sayso.models.lm_rewards:Judge", cost="0.1 s"),
+    "perplexity": Entry(home="sayso.models.lm_rewards:Perplexity", cost="0.3 s"),
+    "judge": Entry(home="sayso.models.lm_rewards:Judge", cost="0.5 s"),
 }
 
 
