@@ -43,6 +43,8 @@ def test_the_reference_itself_has_1_and_nothing_has_0(name: str) -> None:
     assert scorer(PROMPT, REFERENCE, reference=["Fish.", REFERENCE]) == pytest.approx(1.0)
     for nothing in ("", " ", "...", "?!"):
         assert scorer(PROMPT, nothing, reference=REFERENCE) == 0.0
+    for odd in ("\ud800", "x" * 3_000, "東京", "<|im_end|>"):
+        assert 0.0 <= scorer(PROMPT, odd, reference=REFERENCE) < LITTLE
 
 
 def test_rouge_is_the_published_f_measure() -> None:

@@ -203,6 +203,11 @@ def _quoted(text: str) -> str:
     return "\n".join(f"> {line}" for line in text.splitlines())
 
 
+def _whole(text: str) -> str:
+    """The text with surrogates that lack their other half replaced: no tokenizer takes them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def frozen(model: Model) -> LanguageModel:
     """A language model that never trains, loaded once in this process."""
     if isinstance(model, str):
@@ -232,8 +237,11 @@ def surprisal(lm: LanguageModel, text: str, *, max_tokens: int) -> float:
     """
     tokenizer = lm.tokenizer
     parting = tokenizer.get_vocab().get("<|endoftext|>", tokenizer.bos_token_id)
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"][:max_tokens]
-    read = tokenizer.decode(ids) if len(ids) == max_tokens else text
+    most = min(max_tokens, lm.max_context - 1)
+    ids = tokenizer(_whole(text), add_special_tokens=False, truncation=True, max_length=most)[
+        "input_ids"
+    ]
+    read = tokenizer.decode(ids) if len(ids) == most else text
     ids = ([parting] if parting is not None else []) + ids
     if len(ids) < 2:  # nothing is predicted
         return math.inf
@@ -284,7 +292,7 @@ def embedding_kept(encoder: str, text: str) -> Tensor:
 def embedding(encoder: str, text: str) -> Tensor:
     """Mean of the last hidden states, of length 1."""
     network, tokenizer = _encoder(encoder)
-    batch = tokenizer(text, truncation=True, max_length=256, return_tensors="pt")
+    batch = tokenizer(_whole(text), truncation=True, max_length=256, return_tensors="pt")
     hidden = network(**batch).last_hidden_state[0]
     return torch.nn.functional.normalize(hidden.mean(dim=0).float(), dim=0)
 

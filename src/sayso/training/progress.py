@@ -33,6 +33,7 @@ class Progress:
         num_stale_evals: Evaluations since then.
         patience_total: ``total_episodes`` of the run when it stopped early; 0 if it did not.
         warnings: Times each warning was given.
+        part_stats: Running statistics of the parts in ``train.part_weights``.
     """
 
     step: int = 0
@@ -50,6 +51,7 @@ class Progress:
     num_stale_evals: int = 0
     patience_total: int = 0
     warnings: dict[str, int] = field(default_factory=dict)
+    part_stats: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
