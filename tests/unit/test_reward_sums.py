@@ -114,7 +114,7 @@ def test_running_statistics_are_those_of_the_whole_list() -> None:
         stats.add(value)
     assert stats.mean == 1e9 + 10
     assert stats.std == pytest.approx(22.5**0.5)
-    assert Running(**stats.to_json()) == stats  # type: ignore[arg-type]
+    assert Running.from_json(stats.to_json()) == stats
     with pytest.raises(ValueError, match="nan"):
         stats.add(float("nan"))
 

@@ -49,9 +49,7 @@ class _Child:
         deadline = time.monotonic() + timeout_s
         answer = bytearray()
         pipes = (self.process.stdin, self.process.stdout)
-        assert pipes[0] is not None  # noqa: S101  # Popen was asked for pipes
-        assert pipes[1] is not None  # noqa: S101
-        to_child, from_child = (pipe.fileno() for pipe in pipes)
+        to_child, from_child = (pipe.fileno() for pipe in pipes if pipe is not None)
         os.set_blocking(to_child, False)
         with selectors.DefaultSelector() as ready, contextlib.suppress(BrokenPipeError):
             ready.register(to_child, selectors.EVENT_WRITE)

@@ -15,6 +15,7 @@ import re
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -40,7 +41,7 @@ def math(right: str, text: str) -> bool:
     return bool(said) and bool(library.verify(gold, said, timeout_seconds=None))
 
 
-CHECKS = {"regex": regex, "math": math}
+CHECKS: dict[str, Callable[..., bool]] = {"regex": regex, "math": math}
 IMPORTS = {"regex": "re", "math": "math_verify"}
 
 

@@ -77,7 +77,7 @@ def make(spec: Mapping[str, Any] | str) -> Rule:
         UnknownNameError: If the library has no reward of this name.
         OptionValueError: If an option does not exist or does not fit.
     """
-    given = {"type": spec} if isinstance(spec, str) else dict(spec)
+    given: dict[str, Any] = {"type": spec} if isinstance(spec, str) else dict(spec)
     kind = given.pop("type", None)
     if kind == "sum":
         return _sum(given)
@@ -91,7 +91,8 @@ def make(spec: Mapping[str, Any] | str) -> Rule:
             problem="is not in the library.",
             fix=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}.",
         )
-    return _made(LIBRARY[kind].scorer, f"reward {kind!r}", given)
+    rule: Rule = _made(LIBRARY[str(kind)].scorer, f"reward {kind!r}", given)
+    return rule
 
 
 def spec_of(rule: Any) -> dict[str, Any] | str | None:
@@ -147,9 +148,12 @@ def _sum(given: dict[str, Any]) -> Sum:
     parts: dict[str, Part | Rule] = {}
     for name, spec in given.pop("parts", {}).items():
         own = {"type": spec} if isinstance(spec, str) else dict(spec)
-        of_part = {key: own.pop(key) for key in ("weight", "cap", "scale") if key in own}
-        if isinstance(of_part.get("scale"), Mapping):
-            of_part["scale"] = _made(Scale, f"reward part {name!r}, scale", of_part["scale"])
+        of_part: dict[str, Any] = {
+            key: own.pop(key) for key in ("weight", "cap", "scale") if key in own
+        }
+        scale = of_part.get("scale")
+        if isinstance(scale, Mapping):
+            of_part["scale"] = _made(Scale, f"reward part {name!r}, scale", scale)
         parts[name] = _made(Part, f"reward part {name!r}", {"rule": make(own), **of_part})
     gates = {name: make(spec) for name, spec in given.pop("gates", {}).items()}
     if given:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 
@@ -43,3 +44,8 @@ class Running:
     def to_json(self) -> dict[str, float]:
         """For a checkpoint."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, float]) -> Running:
+        """Undo ``to_json``."""
+        return cls(int(record["count"]), record["mean"], record["squares"])

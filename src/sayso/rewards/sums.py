@@ -63,7 +63,8 @@ class Part:
     scale: Scale | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.rule) or not math.isfinite(self.weight) or not self.cap > 0:
+        rule: object = self.rule
+        if not callable(rule) or not math.isfinite(self.weight) or not self.cap > 0:
             raise OptionValueError(
                 where="reward Part",
                 problem=f"rule {self.rule!r:.80}, weight {self.weight!r}, cap {self.cap!r}.",

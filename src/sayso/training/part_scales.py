@@ -46,7 +46,7 @@ def rescaled(
     """
     if not weights:
         return list(episodes), {}
-    stats = {name: Running(**seen[name]) if name in seen else Running() for name in weights}
+    stats = {name: Running.from_json(seen[name]) if name in seen else Running() for name in weights}
     turns = [turn for episode in episodes for turn in episode.turns]
     _require_known(turns, weights, stats)
     for turn in turns:

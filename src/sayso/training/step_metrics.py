@@ -52,7 +52,7 @@ def step_metrics(
                 if value is not None:
                     parts.setdefault(name, []).append(value)
     numbers |= {f"reward/part/{name}": _mean(values) for name, values in sorted(parts.items())}
-    scales = {name: Running(**stats).std for name, stats in sorted(progress.part_stats.items())}
+    scales = {k: Running.from_json(stats).std for k, stats in sorted(progress.part_stats.items())}
     numbers |= {f"reward/scale/{name}": std for name, std in scales.items()}
     numbers |= {name: mean.value for name, mean in sorted(update.metrics.items())}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
