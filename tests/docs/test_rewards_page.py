@@ -53,7 +53,7 @@ def test_the_table_is_the_library() -> None:
 
 def _range(home: str) -> tuple[float, float]:
     """Of the class, without importing torch."""
-    return (-1.0, 1.0) if home.endswith(":Judge") else (0.0, 1.0)
+    return (-1.0, 1.0) if home.endswith((":Judge", ":Verdict")) else (0.0, 1.0)
 
 
 def test_every_extra_of_the_library_is_one_of_the_package() -> None:

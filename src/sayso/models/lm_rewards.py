@@ -1,4 +1,4 @@
-"""Rewards that ask a frozen language model: fluency, likeness of meaning, a judge's opinion.
+"""Rewards that ask a frozen language model: fluency, likeness of meaning. Judges: ``lm_judges``.
 
 They belong to ``sayso.rewards`` and stand here because they run models. A frozen model is loaded
 once in each process, when the first text is scored, and never trains: a judge that changed with
@@ -12,12 +12,12 @@ import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sayso.errors import ModelError, ModelMissingError, OptionValueError
+from sayso.errors import ModelMissingError, OptionValueError
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.quiet import without_bars
@@ -131,79 +131,7 @@ class Similarity(Scorer):
         return max(0.0, min(1.0, best)) * loops(completion)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judge(Scorer):
-    """What a frozen LM thinks of a text; -1 to 1, 0 for "cannot tell", -1 for one without words.
-
-    The model is asked a question and its opposite about the text, in two chats, and never writes:
-    of its next token only the odds of Yes and No count (or, with ``kind = "digit"``, the expected
-    digit). ``tanh(odds / 4)`` of the difference of the two log-odds. Asking both ways cancels its
-    liking for one of the words, and a text that tells it to say Yes, which would raise both.
-
-    That is a defence and not a proof: a policy will find what a small judge likes. Keep the judge
-    a capped part behind verifiable ones, and read texts with high rewards.
-
-    Attributes:
-        question: Answered Yes (or with a high digit) for a good text.
-        opposite: The same for a bad text.
-        model: ``"smollm2"``, a hub id, a directory, or ``(model, tokenizer)``.
-        kind: ``"yes_no"`` or ``"digit"`` (1 to 5).
-        show_prompt: Show the judge what was asked.
-        max_chars: Of a text, the beginning that is shown.
-    """
-
-    low = -1.0
-
-    question: str
-    opposite: str
-    model: Model = "smollm2"
-    kind: Literal["yes_no", "digit"] = "yes_no"
-    show_prompt: bool = True
-    max_chars: int = 2_000
-
-    def __post_init__(self) -> None:
-        if not self.question.strip() or not self.opposite.strip() or self.max_chars < 1:
-            raise OptionValueError(
-                where="reward Judge",
-                problem=f"question {self.question!r}, opposite {self.opposite!r}.",
-                fix="Ask both ways: 'Is the text polite?', 'Is the text rude?'.",
-            )
-        if self.kind not in ("yes_no", "digit"):
-            raise OptionValueError(
-                where="reward Judge.kind", problem=f"is {self.kind!r}.", fix="Use yes_no or digit."
-            )
-
-    def __call__(self, prompt: Any, completion: str, **columns: Any) -> float:
-        """Opinion."""
-        if not words(completion):
-            return -1.0
-        lm = frozen(self.model)
-        asked = prompt if self.show_prompt and isinstance(prompt, str) else ""
-        views = [
-            self._view(lm, asked, completion[: self.max_chars], question)
-            for question in (self.question, self.opposite)
-        ]
-        return math.tanh((views[0] - views[1]) / 4)
-
-    def _view(self, lm: LanguageModel, asked: str, text: str, question: str) -> float:
-        """Log-odds of Yes; of a digit, its distance from the middle in the same units."""
-        answers = ("Yes", "No") if self.kind == "yes_no" else tuple("12345")
-        how = "Yes or No" if self.kind == "yes_no" else "a digit from 1 (no) to 5 (very much)"
-        shown = f"The task was:\n{_quoted(asked)}\n\n" if asked else ""
-        form = f"{shown}Read this text:\n{_quoted(text)}\n\n{question} Answer with {how} only."
-        logprobs = next_logprobs(lm, form, answers)
-        if self.kind == "yes_no":
-            return logprobs[0] - logprobs[1]
-        shares = torch.softmax(torch.tensor(logprobs, dtype=torch.float64), dim=0)
-        return float((shares * torch.arange(-2.0, 3.0, dtype=torch.float64)).sum()) * 2
-
-
-def _quoted(text: str) -> str:
-    """Each line marked, so that no line of a text can pass for one of the form."""
-    return "\n".join(f"> {line}" for line in text.splitlines())
-
-
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """The text with surrogates that lack their other half replaced: no tokenizer takes them."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -238,9 +166,8 @@ def surprisal(lm: LanguageModel, text: str, *, max_tokens: int) -> float:
     tokenizer = lm.tokenizer
     parting = tokenizer.get_vocab().get("<|endoftext|>", tokenizer.bos_token_id)
     most = min(max_tokens, lm.max_context - 1)
-    ids = tokenizer(_whole(text), add_special_tokens=False, truncation=True, max_length=most)[
-        "input_ids"
-    ]
+    options = {"add_special_tokens": False, "split_special_tokens": True, "truncation": True}
+    ids = tokenizer(whole(text), max_length=most, **options)["input_ids"]
     read = tokenizer.decode(ids) if len(ids) == most else text
     ids = ([parting] if parting is not None else []) + ids
     if len(ids) < 2:  # nothing is predicted
@@ -249,37 +176,6 @@ def surprisal(lm: LanguageModel, text: str, *, max_tokens: int) -> float:
     logprob = torch.log_softmax(lm.causal_lm(input_ids=row).logits[0, :-1].float(), dim=-1)
     nats = -float(logprob.gather(1, row[0, 1:, None]).sum())
     return nats / max(1, len(" ".join(read.split())))
-
-
-@torch.inference_mode()
-def next_logprobs(lm: LanguageModel, question: str, answers: tuple[str, ...]) -> list[float]:
-    """Log-probability (nats) that the model's answer begins with each of some words.
-
-    A word with and without a space before it counts together.
-
-    Raises:
-        ModelError: If two words begin with the same token.
-    """
-    ids = [_first_tokens(lm, answer) for answer in answers]
-    if sum(map(len, ids)) > len(set().union(*ids)):
-        raise ModelError(
-            where=f"reward Judge, {lm.name}",
-            problem=f"its tokenizer begins two of {', '.join(answers)} with the same token.",
-            fix="Use another model, or the other kind of question.",
-        )
-    row = torch.tensor([lm.chat.prompt(question)[-lm.max_context :]], device=lm.device)
-    logprob = torch.log_softmax(lm.causal_lm(input_ids=row).logits[0, -1].float(), dim=-1)
-    return [float(torch.logsumexp(logprob[sorted(group)], dim=0)) for group in ids]
-
-
-def _first_tokens(lm: LanguageModel, word: str) -> set[int]:
-    found = set()
-    for text in (word, f" {word}"):
-        ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"]
-        # A space of its own says nothing of the word.
-        if ids and lm.tokenizer.decode(ids[:1]).strip():
-            found.add(int(ids[0]))
-    return found
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -292,7 +188,7 @@ def embedding_kept(encoder: str, text: str) -> Tensor:
 def embedding(encoder: str, text: str) -> Tensor:
     """Mean of the last hidden states, of length 1."""
     network, tokenizer = _encoder(encoder)
-    batch = tokenizer(_whole(text), truncation=True, max_length=256, return_tensors="pt")
+    batch = tokenizer(whole(text), truncation=True, max_length=256, return_tensors="pt")
     hidden = network(**batch).last_hidden_state[0]
     return torch.nn.functional.normalize(hidden.mean(dim=0).float(), dim=0)
 

@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sayso.models.lm_rewards import Judge as Judge
+    from sayso.models.lm_judges import Judge as Judge
+    from sayso.models.lm_judges import Verdict as Verdict
     from sayso.models.lm_rewards import Perplexity as Perplexity
     from sayso.models.lm_rewards import Similarity as Similarity
     from sayso.rewards.answers import Exact as Exact
@@ -44,7 +45,7 @@ _HOMES = {
     "Exact": "rewards.answers",
     "Form": "rewards.surface",
     "JsonSchema": "rewards.answers",
-    "Judge": "models.lm_rewards",
+    "Judge": "models.lm_judges",
     "Length": "rewards.surface",
     "Math": "rewards.maths",
     "Numeric": "rewards.answers",
@@ -60,6 +61,7 @@ _HOMES = {
     "Sentiment": "rewards.likeness",
     "Similarity": "models.lm_rewards",
     "Sum": "rewards.sums",
+    "Verdict": "models.lm_judges",
     "calibrated": "rewards.sums",
     "make": "rewards.library",
     "trl": "rewards.trl_form",

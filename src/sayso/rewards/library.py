@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -55,7 +56,8 @@ LIBRARY: Mapping[str, Entry] = {
     "chrf": Entry(home="sayso.rewards.likeness:ChrF", cost="0.3 ms", extra="metrics"),
     "similarity": Entry(home="sayso.models.lm_rewards:Similarity", cost="30 ms"),
     "perplexity": Entry(home="sayso.models.lm_rewards:Perplexity", cost="0.3 s"),
-    "judge": Entry(home="sayso.models.lm_rewards:Judge", cost="0.5 s"),
+    "verdict": Entry(home="sayso.models.lm_judges:Verdict", cost="0.3 s"),
+    "judge": Entry(home="sayso.models.lm_judges:Judge", cost="0.5 s"),
 }
 
 
@@ -109,11 +111,19 @@ def spec_of(rule: Any) -> dict[str, Any] | str | None:
         home = f"{type(rule).__module__}:{type(rule).__qualname__}"
         kinds = [name for name, entry in LIBRARY.items() if entry.home == home] or [home]
         options = {f.name: getattr(rule, f.name) for f in fields(rule)}
-        is_plain = all(not isinstance(v, tuple) and not callable(v) for v in options.values())
-        return {"type": kinds[0], **options} if is_plain else None
+        return {"type": kinds[0], **options} if _is_plain(options) else None
     module, name = getattr(rule, "__module__", ""), getattr(rule, "__qualname__", "")
     is_importable = module and module != "__main__" and str(name).isidentifier()
     return f"{module}:{name}" if is_importable else None
+
+
+def _is_plain(options: Mapping[str, Any]) -> bool:
+    """Whether JSON holds them: a model that was passed as an object it does not."""
+    try:
+        json.dumps(options)
+    except TypeError:
+        return False
+    return True
 
 
 def _spec_of_part(part: Part) -> dict[str, Any] | None:
