@@ -110,7 +110,7 @@ def agent(**options: Any) -> sayso.RLOO:
 
 
 def weights(found: sayso.RLOO) -> list[float]:
-    return [float(p.double().sum()) for p in found.lm.network.parameters()]
+    return [float(p.detach().double().sum()) for p in found.lm.network.parameters()]
 
 
 @pytest.mark.medium

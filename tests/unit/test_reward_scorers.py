@@ -148,6 +148,20 @@ def test_a_right_answer_that_is_no_number_is_an_error_and_not_a_zero(wrong: Any)
         rewards.Numeric()("", "3", answer=wrong)
 
 
+# --- words to use -----------------------------------------------------------------------------
+
+
+def test_words_of_a_column_count_by_their_share_and_as_whole_words() -> None:
+    score = rewards.Uses()
+    assert score("", "The Lantern by the river.", words=["lantern", "river"]) == 1.0
+    assert score("", "The lantern.", words="lantern river") == 0.5
+    assert score("", "The lanterns.", words="lantern") == 0.8
+    assert score("", "A lanternfish.", words="lantern") == 0.0
+    assert score("", "", words="lantern") == 0.0
+    with pytest.raises(EnvContractError, match="no text and no list"):
+        score("", "x", words=[])
+
+
 # --- patterns ---------------------------------------------------------------------------------
 
 
@@ -159,9 +173,9 @@ def test_a_pattern_matches_the_whole_answer_unless_told_otherwise() -> None:
 
 
 def test_a_pattern_that_backtracks_for_ever_is_stopped_and_the_next_call_works() -> None:
-    hanging = rewards.Regex(pattern=r"(a+)+$", timeout_s=0.2)
-    assert hanging("", "a" * 50 + "!") == 0.0
-    assert hanging("", "aaa") == 1.0
+    pattern = r"(a+)+$"
+    assert rewards.Regex(pattern=pattern, timeout_s=0.2)("", "a" * 50 + "!") == 0.0
+    assert rewards.Regex(pattern=pattern, timeout_s=30)("", "aaa") == 1.0
 
 
 def test_a_pattern_that_is_none_is_refused_at_once() -> None:

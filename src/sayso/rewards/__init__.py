@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sayso.rewards.answers import JsonSchema as JsonSchema
     from sayso.rewards.answers import Numeric as Numeric
     from sayso.rewards.answers import Regex as Regex
+    from sayso.rewards.answers import Uses as Uses
     from sayso.rewards.code import Code as Code
     from sayso.rewards.library import make as make
     from sayso.rewards.likeness import Bleu as Bleu
@@ -61,6 +62,7 @@ _HOMES = {
     "Sentiment": "rewards.likeness",
     "Similarity": "models.lm_rewards",
     "Sum": "rewards.sums",
+    "Uses": "rewards.answers",
     "Verdict": "models.lm_judges",
     "calibrated": "rewards.sums",
     "make": "rewards.library",

@@ -12,6 +12,7 @@ from typing import Any
 
 from sayso.errors import EnvContractError, OptionValueError
 from sayso.rewards.checker import checked
+from sayso.rewards.constraints import uses
 from sayso.rewards.scorer import Scorer, column, needs, references
 
 NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?%?")
@@ -147,6 +148,24 @@ def _right_number(given: Any, name: str) -> float:
             fix="Write one finite number into the column.",
         )
     return found[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uses(Scorer):
+    """Share of the words of a column that occur as whole words; 0 to 1, 0 for an empty answer.
+
+    A plural or possessive of one counts 0.8. A list of words is enough: put ``Form`` in front.
+
+    Attributes:
+        column: Column with the words: a text, or a list.
+    """
+
+    column: str = "words"
+
+    def __call__(self, prompt: Any, completion: str, **columns: Any) -> float:
+        """Share of the words."""
+        listed = " ".join(references(columns, self.column, self)).split()
+        return uses(completion, words=listed)
 
 
 @dataclass(frozen=True, kw_only=True)

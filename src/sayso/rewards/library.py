@@ -45,6 +45,7 @@ LIBRARY: Mapping[str, Entry] = {
     "regex": Entry(home="sayso.rewards.answers:Regex", cost="0.2 ms, in a process"),
     "json_schema": Entry(home="sayso.rewards.answers:JsonSchema", cost="20 µs", extra="structured"),
     "code": Entry(home="sayso.rewards.code:Code", cost="0.1 s, a process each"),
+    "uses": Entry(home="sayso.rewards.answers:Uses", cost="10 µs"),
     "length": Entry(home="sayso.rewards.surface:Length", cost="5 µs"),
     "form": Entry(home="sayso.rewards.surface:Form", cost="2 ms"),
     "distinct": Entry(home="sayso.rewards.surface:Distinct", cost="50 µs"),
