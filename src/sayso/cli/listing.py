@@ -24,6 +24,7 @@ def run(what: str, *, as_json: bool, num_games: int = 0) -> None:
         "algorithms": _algorithms,
         "models": _models,
         "recipes": _recipes,
+        "rewards": _rewards,
         "options": _options,
     }
     if what not in kinds:
@@ -120,6 +121,22 @@ def _recipes() -> Rows:
             f"{table['algorithm']['type']} on {table['env']['id']} with {table['model']['name']}"
         )
         rows.append({"name": name, "about": about})
+    return rows
+
+
+def _rewards() -> Rows:
+    from sayso.rewards.library import LIBRARY
+
+    rows: Rows = []
+    for name, entry in LIBRARY.items():
+        scorer = entry.scorer
+        about = (scorer.__doc__ or "").strip().split("\n")[0]
+        told = f"[{scorer.low:g} to {scorer.high:g}; {entry.cost}]"
+        needs = f" extra: {entry.extra}" if entry.extra else ""
+        rows.append(
+            {"name": name, "about": f"{about} {told}{needs}", "class": scorer.__name__,
+             "low": scorer.low, "high": scorer.high, "cost": entry.cost, "extra": entry.extra}
+        )  # fmt: skip
     return rows
 
 

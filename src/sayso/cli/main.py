@@ -125,7 +125,9 @@ def chat(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(help="envs, algorithms, models, recipes or options.")],
+    what: Annotated[
+        str, typer.Argument(help="envs, algorithms, models, recipes, rewards or options.")
+    ],
     json_: Json = False,
     bounds: Annotated[
         int,

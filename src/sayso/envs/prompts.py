@@ -12,6 +12,8 @@ from typing import Any
 from sayso.envs.base import Observation, TextEnv
 from sayso.envs.spaces import ROLES, Chat, Message, messages, observation_of
 from sayso.errors import EnvContractError, OptionValueError
+from sayso.rewards import library
+from sayso.rewards.scorer import missing_columns, range_of
 from sayso.types import Task
 
 Conversation = Sequence[Mapping[str, str] | Message]
@@ -32,13 +34,14 @@ class PromptEnv(TextEnv):
         reward: Called as ``reward(prompt, completion, **columns)``, once for each completion.
             Returns a number or a bool, ``None`` for "not graded", or a mapping of parts, whose sum
             is the reward (a part of ``None`` does not apply). Or a string ``"module:function"``,
-            which a process of its own can import.
+            which a process of its own can import; or one of ``sayso.rewards``, made or as the
+            mapping that ``rewards.make`` takes. Functions written for TRL: ``rewards.trl``.
         held_out: Prompts to evaluate on; unset: a tenth of ``prompts``, chosen by their text, and
             at least one if there are two. Rows with the same text are never in both splits,
             whatever their other columns.
         timeout_s: Judge in a process of its own and give each call this many seconds.
         reward_low, reward_high: Range of the reward, if known: ``check_text_env`` then says
-            whether cheap tricks earn more than half of it.
+            whether cheap tricks earn more than half of it. Rewards of ``sayso.rewards`` know it.
 
     Raises:
         EnvContractError: If there are no prompts, one has no text, or the reward is no function
@@ -51,14 +54,17 @@ class PromptEnv(TextEnv):
         self,
         *,
         prompts: Iterable[Prompt],
-        reward: Reward | str,
+        reward: Reward | str | Mapping[str, Any],
         held_out: Iterable[Prompt] | None = None,
         timeout_s: float | None = None,
         reward_low: float | None = None,
         reward_high: float | None = None,
     ) -> None:
         self.reward = _function(reward)
-        self.timeout_s, self.reward_low, self.reward_high = timeout_s, reward_low, reward_high
+        self.timeout_s = timeout_s
+        low, high = range_of(self.reward)
+        self.reward_low = low if reward_low is None else reward_low
+        self.reward_high = high if reward_high is None else reward_high
         given = _listed("prompts", prompts)
         kept = None if held_out is None else _listed("held_out", held_out)
         self._made_from = (reward, given, kept)
@@ -81,10 +87,10 @@ class PromptEnv(TextEnv):
         """How a process of its own makes the same one; None if it cannot import the reward."""
         reward, prompts, held_out = self._made_from
         if not isinstance(reward, str):
-            module, name = getattr(reward, "__module__", ""), getattr(reward, "__qualname__", "")
-            if not module or module == "__main__" or not name.isidentifier():
+            found = reward if isinstance(reward, Mapping) else library.spec_of(reward)
+            if found is None:
                 return None
-            reward = f"{module}:{name}"
+            reward = found
         kwargs: dict[str, Any] = {"prompts": prompts, "reward": reward, "held_out": held_out}
         kwargs |= {
             "timeout_s": self.timeout_s,
@@ -135,7 +141,9 @@ class PromptEnv(TextEnv):
         return end, total, True, False, {"reward_parts": dict(result)}
 
 
-def _function(reward: Reward | str) -> Reward:
+def _function(reward: Reward | str | Mapping[str, Any]) -> Reward:
+    if isinstance(reward, Mapping):
+        return library.make(reward)
     if callable(reward):
         return reward
     if not isinstance(reward, str):
@@ -168,7 +176,16 @@ def _require_callable_with(reward: Reward, row: Mapping[str, Any]) -> None:
         raise EnvContractError(
             where=f"PromptEnv, reward {getattr(reward, '__name__', reward)!r}",
             problem=f"takes {' and '.join(theirs)}, lists of a whole batch.",
-            fix=f"Here it is called once for each completion: write {CALL}.",
+            fix=f"Here it is called once for each completion: write {CALL}, or pass "
+            "sayso.rewards.trl(function) if it is written for TRL.",
+        )
+    lacking = missing_columns(reward, columns)
+    if lacking:
+        raise EnvContractError(
+            where=f"PromptEnv, reward {getattr(reward, '__name__', type(reward).__name__)!r}",
+            problem=f"reads the columns {', '.join(lacking)}; a prompt has "
+            f"{', '.join(columns) or 'none'}.",
+            fix="Add them to every prompt, or name others in the reward.",
         )
     try:
         signature.bind("prompt", "completion", **columns)

@@ -32,6 +32,7 @@ from sayso.training.guards import (
 from sayso.training.logs import RunLogs, write_evaluation
 from sayso.training.options import TrainOptions
 from sayso.training.order import EpisodeOrder, TaskOrder
+from sayso.training.part_scales import rescaled
 from sayso.training.progress import Progress
 from sayso.training.step_metrics import (
     Clocks,
@@ -210,9 +211,11 @@ def _step(
         callback.on_rollout_end(context, episodes)
     sampled = time.monotonic()
     update = Update(metrics={}, num_optimiser_steps=0)
+    weighed, part_stats = rescaled(useful, training.options.part_weights, progress.part_stats)
     if useful:
-        update = learner.update(useful, seed=derive(training.seed, "update", progress.step))
+        update = learner.update(weighed, seed=derive(training.seed, "update", progress.step))
     interrupt.hold()
+    progress.part_stats = part_stats
     clocks = Clocks(rollout_s=sampled - started, update_s=time.monotonic() - sampled)
     played = () if is_stored else episodes  # what is stored already is not logged again
     progress.note_step(played, update, num_blocks=num_blocks, num_trained=len(useful))

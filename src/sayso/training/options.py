@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -25,6 +26,9 @@ class TrainOptions:
         log_episodes: Write every episode to the run's ledger.
         curriculum: ``"none"`` meets every task of the split equally often; ``"medium"`` those of a
             level that succeeds half of the time most, where the environment's tasks have levels.
+        part_weights: Learn from these parts of the reward, each divided by its own running spread
+            and multiplied by its weight, instead of the reward; logs and evaluations keep the
+            reward. Empty: learn from the reward.
     """
 
     total_episodes: int = 2_000
@@ -38,6 +42,7 @@ class TrainOptions:
     failure_budget: float = 0.2
     log_episodes: bool = True
     curriculum: Literal["none", "medium"] = "none"
+    part_weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("total_episodes", "eval_episodes", "checkpoint_every"):
@@ -53,5 +58,9 @@ class TrainOptions:
             )
         if not 0 <= self.failure_budget <= 1:
             raise ValueError(f"failure_budget must be in [0, 1], got {self.failure_budget}")
+        if not all(map(math.isfinite, self.part_weights.values())):
+            raise ValueError(f"part_weights must be finite, got {self.part_weights}")
+        if self.part_weights and not any(self.part_weights.values()):
+            raise ValueError(f"part_weights must not all be 0, got {self.part_weights}")
         if self.patience and not self.eval_every:
             raise ValueError("patience needs eval_every: early stopping looks at evaluations")

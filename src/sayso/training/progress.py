@@ -34,6 +34,7 @@ class Progress:
         patience_total: ``total_episodes`` of the run when it stopped early; 0 if it did not.
         warnings: Times each warning was given.
         curriculum: Faded sums of success and failure by level of difficulty.
+        part_stats: Running statistics of the parts in ``train.part_weights``.
     """
 
     step: int = 0
@@ -52,6 +53,7 @@ class Progress:
     patience_total: int = 0
     warnings: dict[str, int] = field(default_factory=dict)
     curriculum: dict[str, list[float]] = field(default_factory=dict)
+    part_stats: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sayso.algorithms.base import Update
+from sayso.rewards.running import Running
 from sayso.rollout.boundary import was_cut
 from sayso.training.progress import Progress
 from sayso.types import EndReason, Episode, FinishReason
@@ -51,6 +52,8 @@ def step_metrics(
                 if value is not None:
                     parts.setdefault(name, []).append(value)
     numbers |= {f"reward/part/{name}": _mean(values) for name, values in sorted(parts.items())}
+    scales = {k: Running.from_json(stats).std for k, stats in sorted(progress.part_stats.items())}
+    numbers |= {f"reward/scale/{name}": std for name, std in scales.items()}
     numbers |= {name: mean.value for name, mean in sorted(update.metrics.items())}
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
 
