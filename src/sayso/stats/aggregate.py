@@ -82,6 +82,7 @@ def stratified_interval(
     seed: int,
     confidence: float = 0.95,
     num_resamples: int = NUM_RESAMPLES,
+    is_mean: bool = False,
 ) -> Interval:
     """A statistic of runs and tasks with its stratified bootstrap interval.
 
@@ -94,6 +95,8 @@ def stratified_interval(
         seed: Same seed, same interval.
         confidence: In (0, 1).
         num_resamples: Bootstrap samples.
+        is_mean: The statistic is a mean of all scores, whose samples vary too little, see
+            ``expanded_tail``; those of the IQM do not.
 
     Returns:
         The statistic of the scores themselves, its interval, and n. With fewer than two runs the
@@ -114,7 +117,8 @@ def stratified_interval(
     if len(data) < 2:
         return Interval(found, -math.inf, math.inf, len(data))
     samples = bootstrap(data, statistic, seed=seed, num_resamples=num_resamples)
-    tail = expanded_tail(confidence, len(data), data.shape[1] * (len(data) - 1))
+    freedom = data.shape[1] * (len(data) - 1)
+    tail = expanded_tail(confidence, freedom, num_runs=len(data) if is_mean else None)
     low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
     return Interval(found, float(low), float(high), len(data))
 
@@ -140,26 +144,28 @@ def bootstrap(data: Numbers, statistic: Statistic, *, seed: int, num_resamples: 
     )  # fmt: skip
 
 
-def expanded_tail(confidence: float, num_runs: int, freedom: int) -> float:
+def expanded_tail(confidence: float, freedom: int, *, num_runs: int | None = None) -> float:
     r"""Share of bootstrap samples to leave out at each end, so that few runs do not fool it.
 
     .. math:: \Phi\left(-\sqrt{n / (n-1)}\; t_{(1+c)/2,\,f}\right)
 
-    A bootstrap sample varies by the factor (n − 1)/n too little, and the normal quantile that
-    percentiles come down to knows nothing of a spread that was itself estimated. For a mean of
-    Gaussian runs the interval is then Student's.
+    The normal quantile that percentiles come down to knows nothing of a spread that was itself
+    estimated: t takes its place. The root is for means alone, whose samples vary by the factor
+    (n − 1)/n too little; the interval of a mean of Gaussian runs is then Student's. Samples of the
+    IQM vary enough: with the root 97 % of its intervals at n = 10 held the truth, without it 95.
 
     Args:
         confidence: In (0, 1).
-        num_runs: n, at least 2.
         freedom: Degrees of freedom f: runs less one, summed over tasks.
+        num_runs: n, at least 2, if the statistic is a mean of runs; else there is no root.
 
     Source:
         Hesterberg 2015, The American Statistician 69(4), sec. 5.3 ("expanded percentiles").
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
-    quantile = math.sqrt(num_runs / (num_runs - 1)) * t_quantile((1 + confidence) / 2, freedom)
+    root = 1.0 if num_runs is None else math.sqrt(num_runs / (num_runs - 1))
+    quantile = root * t_quantile((1 + confidence) / 2, freedom)
     return 0.5 * math.erfc(quantile / math.sqrt(2))
 
 
@@ -181,7 +187,8 @@ def profile(scores: ArrayLike, thresholds: Sequence[float] | Numbers) -> Numbers
     Tests:
         tests/unit/test_aggregate.py
     """
-    return _profiles(score_matrix(scores)[None], np.asarray(thresholds, np.float64))[0]
+    (found,) = _profiles(score_matrix(scores)[None], np.asarray(thresholds, np.float64))
+    return np.asarray(found, np.float64)
 
 
 def profile_band(
@@ -203,8 +210,9 @@ def profile_band(
     samples = bootstrap(
         data, lambda drawn: _profiles(drawn, at), seed=seed, num_resamples=num_resamples
     )
-    tail = expanded_tail(confidence, len(data), data.shape[1] * (len(data) - 1))
-    low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
+    freedom = data.shape[1] * (len(data) - 1)
+    tail = expanded_tail(confidence, freedom, num_runs=len(data))
+    low, high = (np.quantile(samples, at_tail, axis=0) for at_tail in (tail, 1 - tail))
     return low, high
 
 

@@ -207,7 +207,7 @@ def improvement_interval(
         data[draw.integers(len(data), size=(num_resamples, *data.shape)), columns]
         for data in (x, y)
     ]
-    tail = expanded_tail(confidence, num, x.shape[1] * (len(x) + len(y) - 2))
+    tail = expanded_tail(confidence, x.shape[1] * (len(x) + len(y) - 2), num_runs=num)
     low, high = np.quantile(_improvements(*drawn), [tail, 1 - tail])
     return Interval(found, float(low), float(high), num)
 
@@ -218,7 +218,8 @@ def _improvements(x: Numbers, y: Numbers) -> Numbers:
     for row in range(x.shape[1]):  # one run at a time: all pairs at once would be large
         one = x[:, row : row + 1]
         wins += (one > y).sum(axis=(1, 2)) + 0.5 * (one == y).sum(axis=(1, 2))
-    return wins / (x.shape[1] * y.shape[1] * x.shape[2])
+    found: Numbers = wins / (x.shape[1] * y.shape[1] * x.shape[2])
+    return found
 
 
 def _same_tasks(first: ArrayLike, second: ArrayLike) -> tuple[Numbers, Numbers]:
