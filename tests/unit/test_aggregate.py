@@ -59,7 +59,7 @@ def test_the_block_size_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     assert stratified_interval(scores, seed=3) == first
 
 
-@pytest.mark.parametrize(("num_runs", "num_tasks"), [(4, 1), (10, 1), (5, 3)])
+@pytest.mark.parametrize(("num_runs", "num_tasks"), [(5, 1), (10, 1), (5, 3)])
 def test_the_interval_of_a_mean_is_nearly_students(num_runs: int, num_tasks: int) -> None:
     """One task: the same width up to what a bootstrap of a few numbers can show."""
     scores = np.random.default_rng(0).normal(size=(num_runs, num_tasks))
@@ -70,7 +70,7 @@ def test_the_interval_of_a_mean_is_nearly_students(num_runs: int, num_tasks: int
         return
     student = mean_interval(scores[:, 0].tolist())
     ratio = (found.high - found.low) / (student.high - student.low)
-    assert ratio == pytest.approx(1.0, abs=0.12 if num_runs > 4 else 0.4)
+    assert ratio == pytest.approx(1.0, abs=0.12 if num_runs > 5 else 0.4)
 
 
 def test_many_runs_need_no_widening() -> None:
@@ -113,8 +113,8 @@ def test_a_band_holds_its_profile_and_is_nothing_where_all_runs_agree() -> None:
     assert (line <= high).all()
     assert (low[0], high[0], low[-1], high[-1]) == (1.0, 1.0, 0.0, 0.0)
     assert (high - low).max() > 0.2
-    alone = profile_band([0.5], at, seed=0)
-    assert (alone[0].min(), alone[1].max()) == (0.0, 1.0), "one run says nothing of others"
+    few = profile_band(scores[:4], at, seed=0)
+    assert (few[0].max(), few[1].min()) == (0.0, 1.0), "four runs say too little of others"
 
 
 def test_what_cannot_be_used_is_refused() -> None:
@@ -124,5 +124,6 @@ def test_what_cannot_be_used_is_refused() -> None:
         iqm([1.0, math.nan])
     with pytest.raises(ValueError, match="num_resamples must be positive"):
         stratified_interval([1.0, 2.0], seed=0, num_resamples=0)
-    alone = stratified_interval([0.5], seed=0)
-    assert (alone.mean, alone.low, alone.high, alone.n) == (0.5, -math.inf, math.inf, 1)
+    few = stratified_interval([0.5] * 4, seed=0)
+    assert (few.mean, few.low, few.high, few.n) == (0.5, -math.inf, math.inf, 4)
+    assert math.isfinite(stratified_interval([0.5] * 5, seed=0).low)

@@ -85,9 +85,8 @@ def test_a_run_stops_at_the_first_step_past_its_budget(axis: Any, tmp_path: Path
     total = spent(result.progress, whole)[axis]
     amount = {"wall_clock": 1e-9}.get(axis, 0.35 * total)
     points = Points()
-    run, found = run_of(
-        tmp_path / "cut", UnderBudget(Budget(axis=axis, amount=amount), points, num_points=4)
-    )
+    budget = Budget(axis=axis, amount=amount)
+    run, found = run_of(tmp_path / "cut", UnderBudget(budget, points, at=budget.parts(4)))
     used = spent(found.progress, run)
     assert found.stopped_by == "callback"
     assert used[axis] >= amount
@@ -110,11 +109,11 @@ def test_a_run_that_goes_on_measures_only_what_is_left(tmp_path: Path) -> None:
         def on_step(self, context: Any, report: Any) -> bool:
             return report.step < 3
 
-    run, _ = run_of(tmp_path / "run", UnderBudget(budget, first, num_points=4), Cut())
+    run, _ = run_of(tmp_path / "run", UnderBudget(budget, first, at=budget.parts(4)), Cut())
     assert [step for step, _ in first.found] == [0, 2]
     chosen = config()
     learner = build_learner(chosen, build_lm(chosen))
-    again = UnderBudget(budget, second, num_points=4)
+    again = UnderBudget(budget, second, at=budget.parts(4))
     result = train(assemble(chosen, run, learner=learner, callbacks=[again]))
     assert [step for step, _ in second.found] == [4, 6, 8]
     assert result.progress.num_episodes == 64

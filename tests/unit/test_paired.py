@@ -122,7 +122,9 @@ def test_a_clean_sweep_leaves_room_for_what_was_not_seen() -> None:
     other = improvement_interval([1.0] * 10, [2.0] * 10, seed=0)
     assert (other.low, other.high) == (0.0, pytest.approx(1 - 0.025 ** (1 / 10)))
     alone = improvement_interval([2.0], [1.0], seed=0)
-    assert (alone.low, alone.high) == (0.0, 1.0)
+    assert (alone.low, alone.high) == (pytest.approx(0.025), 1.0)
+    few = improvement_interval([2.0, 0.5, 3.0, 4.0], [1.0] * 4, seed=0)
+    assert (few.mean, few.low, few.high) == (0.75, 0.0, 1.0)
 
 
 def test_the_interval_of_an_improvement_mirrors_and_lies_in_0_to_1() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sayso.seeds import generator
-from sayso.stats.aggregate import NUM_RESAMPLES, Numbers, expanded_tail, score_matrix
+from sayso.stats.aggregate import MIN_RUNS, NUM_RESAMPLES, Numbers, expanded_tail, score_matrix
 from sayso.stats.intervals import Interval
 from sayso.stats.student import t_quantile
 
@@ -178,6 +178,7 @@ def improvement_interval(
 
     Where every run of one beats every run of the other, no sample differs; the end is then the
     exact bound for an event seen in all of n·m independent pairs, :math:`(\alpha/2)^{1/(nm)}`.
+    Otherwise fewer than five runs say nothing: from 0 to 1.
 
     Args:
         first: ``[n1, m]``.
@@ -197,11 +198,11 @@ def improvement_interval(
     """
     x, y = _same_tasks(first, second)
     found, num = float(_improvements(x[None], y[None])[0]), min(len(x), len(y))
-    if num < 2:
-        return Interval(found, 0.0, 1.0, num)
     bound = ((1 - confidence) / 2) ** (1 / (num * x.shape[1]))
     if found in (0.0, 1.0):
         return Interval(found, bound if found else 0.0, 1.0 if found else 1 - bound, num)
+    if num < MIN_RUNS:
+        return Interval(found, 0.0, 1.0, num)
     draw, columns = generator(seed, "improvement"), np.arange(x.shape[1])
     drawn = [
         data[draw.integers(len(data), size=(num_resamples, *data.shape)), columns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -63,6 +63,10 @@ class Budget:
                 fix=f"Write AXIS=NUMBER, the axis one of {', '.join(AXES)}: env_tokens=200000.",
             ) from error
 
+    def parts(self, num: int) -> list[float]:
+        """So many places on the way, equally far apart; the last is the amount itself."""
+        return [self.amount * part / num for part in range(1, num)] + [self.amount]
+
     def __str__(self) -> str:
         return f"{self.amount:,.0f} {UNITS[self.axis]}"
 
@@ -104,15 +108,15 @@ class UnderBudget(Callback):
         used: What is spent, on every axis.
     """
 
-    def __init__(self, budget: Budget, measure: Measure, *, num_points: int) -> None:
+    def __init__(self, budget: Budget, measure: Measure, *, at: Sequence[float]) -> None:
         """Ready.
 
         Args:
             budget: How much.
-            measure: Called before the first step, and then each time another part is spent.
-            num_points: Parts of equal size; the last ends with the budget.
+            measure: Called before the first step, and after each step that reaches another place.
+            at: The places, amounts on the budget's axis, rising.
         """
-        self.budget, self.measure, self.num_points = budget, measure, num_points
+        self.budget, self.measure, self.at = budget, measure, tuple(at)
         self.used: dict[Axis, float] = dict.fromkeys(AXES, 0.0)
 
     def on_training_start(self, context: TrainingContext) -> None:
@@ -128,12 +132,9 @@ class UnderBudget(Callback):
         clock = self.used["wall_clock"] + seconds
         self.used = {**_counted(context.progress), "wall_clock": clock}
         now = self.used[self.budget.axis]
-        if self._parts(now) > self._parts(before):
+        if self._places(now) > self._places(before):
             self.measure(report.step, dict(self.used))
         return now < self.budget.amount
 
-    def _parts(self, amount: float) -> int:
-        """Whole parts of the budget; rounding must not lose the last."""
-        return min(
-            self.num_points, math.floor(amount / self.budget.amount * self.num_points + 1e-9)
-        )
+    def _places(self, amount: float) -> int:
+        return sum(place <= amount for place in self.at)

@@ -1,0 +1,270 @@
+"""``sayso compare`` and ``sayso.compare``: strategies under equal budgets."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sayso.cli import recipes
+from sayso.errors import GuardError, OptionValueError
+from sayso.runs.terminal import printable
+
+if TYPE_CHECKING:
+    from sayso.app.arms import Arm
+
+_SETTING = re.compile(r",(?=[A-Za-z_][A-Za-z0-9_.]*=)")
+"""A comma before another setting; commas inside lists are not followed by a name and ``=``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a comparison found.
+
+    Attributes:
+        report: Rows, verdicts, curves and settings, as ``--json`` writes them.
+        path: Its directory: the plan, and a run for each arm and seed.
+    """
+
+    report: Mapping[str, Any]
+    path: Path
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """``env, split, algorithm, metric, seeds, mean, low, high, command``."""
+        return list(self.report["rows"])
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """Each pair of arms, on each split."""
+        return list(self.report["verdicts"])
+
+    def save(self, *, json_path: Path | str | None = None, html: Path | str | None = None) -> None:
+        """Write the report as JSON, as a page that stands alone, or both."""
+        from sayso.dashboard.compare_page import compare_page
+
+        for path, text in (
+            (json_path, lambda: json.dumps(self.report, indent=1, allow_nan=False) + "\n"),
+            (html, lambda: compare_page(self.report)),
+        ):
+            if path is not None:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                Path(path).write_text(text(), encoding="utf-8")
+
+    def __str__(self) -> str:
+        console = Console(width=110, record=True, file=_Nowhere())
+        for table in tables(self.report):
+            console.print(table)
+        return console.export_text()
+
+
+class _Nowhere:
+    """A file that keeps nothing: what is printed is exported."""
+
+    def write(self, text: str) -> int:
+        """Take it."""
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+def compare(*arms: str, set: Sequence[str] = (), quiet: bool = True, **options: Any) -> Comparison:  # noqa: A002  # as on the command line
+    """Train each arm with each seed under the same budget, and say what the seeds allow to be said.
+
+    Args:
+        *arms: ``"RECIPE[:ALGORITHM][,option=value...][,name=NAME]"``, as on the command line:
+            ``sayso.compare("tinylang:grpo", "tinylang:ppo,optim.lr=1e-3")``.
+        set: Options of all arms: ``["train.checkpoint_every=5"]``.
+        quiet: Tell nothing while runs finish.
+        **options: See ``CompareOptions``: ``seeds``, ``budget``, ``splits``, ``episodes``,
+            ``points``, ``point_episodes``, ``decode``, ``adapt``, ``jobs``, ``margin``, ``out``.
+
+    Returns:
+        The report and where the runs lie. The same call again goes on with what is missing.
+
+    Raises:
+        ConfigError: If an arm or option is wrong, or an arm cannot be stopped by the budget.
+        GuardError: If every run failed.
+    """
+    from sayso.app.arms import differences
+    from sayso.app.comparison import folder_of, results, run_all
+    from sayso.app.plan import CompareOptions, make_plan, store_plan
+
+    chosen = _options(CompareOptions, options)
+    parsed = [parse_arm(text, set) for text in arms]
+    plan = make_plan(parsed, chosen)
+    folder = folder_of(plan, chosen)
+    store_plan(folder, plan)
+
+    def tell(line: str) -> None:
+        if not quiet:
+            print(printable(line), file=sys.stderr)
+
+    tell(f"{len(plan.arms)} arms, {chosen.seeds} seeds, {plan.budget} each, in {folder}")
+    for problem in differences(plan.arms):
+        tell(f"note: {problem}")
+    seeds = range(chosen.seeds)
+    failed = run_all(folder, plan, seeds=seeds, jobs=chosen.jobs, tell=tell)
+    found = results(folder, plan, seeds)
+    if not found:
+        raise GuardError(
+            where=str(folder), problem=f"every run failed; the first: {failed[0]}",
+            fix="Mend that and give the same command again.",
+        )  # fmt: skip
+    from sayso.evaluation.comparison import summarise
+
+    report = summarise(
+        plan.to_json(), found, command=command_of(arms, set, options), margin=chosen.margin,
+        notes=[*differences(plan.arms), *(f"Failed: {each}" for each in failed)],
+    )  # fmt: skip
+    return Comparison(report=report, path=folder)
+
+
+def run(
+    arms: Sequence[str],
+    *,
+    overrides: Sequence[str],
+    options: Mapping[str, Any],
+    json_path: Path | None,
+    html: Path | None,
+) -> None:
+    """Compare, print the tables, write the files."""
+    given = {name: value for name, value in options.items() if value is not None}
+    found = compare(*arms, set=overrides, quiet=False, **given)
+    found.save(json_path=json_path, html=html)
+    console = Console()
+    for table in tables(found.report):
+        console.print(table)
+    for note in found.report["notes"]:
+        console.print(Text(f"note: {printable(note)}"))
+    for what, path in (("JSON", json_path), ("page", html)):
+        if path is not None:
+            print(f"{what}: {path}")
+    print(f"Runs: {found.path}   (the same command goes on; more --seeds adds to them)")
+
+
+def parse_arm(text: str, shared: Sequence[str] = ()) -> Arm:
+    """``RECIPE[:ALGORITHM][,option=value...][,name=NAME]`` with options of all arms under it.
+
+    Raises:
+        ConfigError: Listing what is wrong with its options.
+        UnknownNameError: If there is no such recipe.
+        OptionValueError: If it is no arm.
+    """
+    from sayso.app.arms import arm_of
+
+    head, *settings = _SETTING.split(text)
+    recipe, colon, algorithm = head.rpartition(":") if ":" in head else (head, "", "")
+    if not recipe or (colon and not algorithm) or "=" in head:
+        raise OptionValueError(
+            where="compare", problem=f"got the arm {text!r}.",
+            fix="Write RECIPE:ALGORITHM,option=value,name=NAME; all but the recipe may be missing.",
+        )  # fmt: skip
+    names = [s.removeprefix("name=") for s in settings if s.startswith("name=")]
+    own = [s for s in settings if not s.startswith("name=")]
+    chosen = [f"algorithm.type={algorithm}"] if algorithm else []
+    config = recipes.config(recipe, [*shared, *chosen, *own])
+    return arm_of(config, recipe=recipe, name=names[-1] if names else "")
+
+
+def command_of(arms: Sequence[str], overrides: Sequence[str], options: Mapping[str, Any]) -> str:
+    """What to type to get the same numbers; where it lies and how many ran at a time are left out.
+
+    One that begins with what is installed: ``sayso compare ...``.
+    """
+    words = ["sayso", "compare", *arms]
+    for setting in overrides:
+        words += ["--set", setting]
+    for name, value in options.items():
+        if name not in ("out", "jobs") and value not in ((), "", None):
+            told = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+            words += [f"--{name.replace('_', '-')}", told]
+    return shlex.join(words)
+
+
+def words(text: str | None) -> tuple[str, ...] | None:
+    """What stands between commas."""
+    return None if text is None else tuple(part.strip() for part in text.split(","))
+
+
+def numbers(text: str | None) -> tuple[int, ...] | None:
+    """Whole numbers between commas.
+
+    Raises:
+        OptionValueError: If one is none.
+    """
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise OptionValueError(
+            where="--adapt", problem=f"got {text!r}.", fix="Write whole numbers: 0,64,256,1000."
+        ) from error
+
+
+def _options(record: Any, options: Mapping[str, Any]) -> Any:
+    known = list(record.__dataclass_fields__)
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise OptionValueError(
+            where=f"compare({unknown[0]}=...)", problem="no such option.",
+            fix=f"Options: {', '.join(known)}.",
+        )  # fmt: skip
+    tuples = {n: tuple(v) if isinstance(v, list) else v for n, v in options.items()}
+    return record(**tuples)
+
+
+def tables(report: Mapping[str, Any]) -> list[Table]:
+    """Returns of each arm, and what may be said of each pair."""
+    budget = report["budget"]
+    returns = Table(
+        title=f"Mean return over seeds, 95 % interval; budget {budget['axis']} = "
+        f"{budget['amount']:g} a run", title_justify="left",
+    )  # fmt: skip
+    for name in ("environment", "split", "arm", "metric", "seeds", "mean", "low", "high"):
+        is_text = name in ("environment", "split", "arm", "metric")
+        returns.add_column(name, justify="left" if is_text else "right")
+    last = None
+    for row in report["rows"]:
+        place = (row["env"], row["split"], row["metric"])
+        if last is not None and place[:2] != last[:2]:
+            returns.add_section()
+        last = place
+        numbers = ["-" if row[n] is None else f"{row[n]:.3f}" for n in ("mean", "low", "high")]
+        words = (row["env"], row["split"], row["algorithm"], row["metric"])
+        returns.add_row(*(Text(printable(w)) for w in words), str(row["seeds"]), *numbers)
+    return [returns, _verdicts(report)]
+
+
+def _verdicts(report: Mapping[str, Any]) -> Table:
+    table = Table(
+        title="Paired by seed; better or worse only where an exact test, corrected for all pairs, "
+        "and the interval agree", title_justify="left",
+    )  # fmt: skip
+    table.add_column("split, acting")
+    table.add_column("verdict")
+    for name in ("difference", "p", "beats it", "would have shown"):
+        table.add_column(name, justify="right")
+    for j in report["verdicts"]:
+        d, chance = j["difference"], j["improvement"]["mean"]
+        ends = "" if d["low"] is None else f" [{d['low']:.3f}, {d['high']:.3f}]"
+        shown = "-" if j["detectable"] is None else f"{j['detectable']:.3f}"
+        words = {"better": "is better than", "worse": "is worse than"}.get(
+            j["verdict"], f"against {j['second']}: {j['verdict']}"
+        )
+        tail = f" {j['second']}" if j["verdict"] in ("better", "worse") else ""
+        table.add_row(
+            Text(printable(f"{j['env']} {j['split']}, {j['decode']}")),
+            Text(printable(f"{j['first']} {words}{tail}")),
+            f"{d['mean']:+.3f}{ends}", f"{j['p_adjusted']:.3f}", f"{chance:.0%}", shown,
+        )  # fmt: skip
+    return table
