@@ -123,7 +123,7 @@ def test_what_cannot_be_used_is_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
         iqm([1.0, math.nan])
     with pytest.raises(ValueError, match="num_resamples must be positive"):
-        stratified_interval([1.0, 2.0], seed=0, num_resamples=0)
+        stratified_interval([1.0] * 5, seed=0, num_resamples=0)
     few = stratified_interval([0.5] * 4, seed=0)
     assert (few.mean, few.low, few.high, few.n) == (0.5, -math.inf, math.inf, 4)
     assert math.isfinite(stratified_interval([0.5] * 5, seed=0).low)

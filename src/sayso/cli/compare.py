@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -52,30 +53,23 @@ class Comparison:
         """Write the report as JSON, as a page that stands alone, or both."""
         from sayso.dashboard.compare_page import compare_page
 
-        for path, text in (
-            (json_path, lambda: json.dumps(self.report, indent=1, allow_nan=False) + "\n"),
-            (html, lambda: compare_page(self.report)),
-        ):
-            if path is not None:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                Path(path).write_text(text(), encoding="utf-8")
+        if json_path is not None:
+            text = json.dumps(self.report, indent=1, allow_nan=False) + "\n"
+            _write(Path(json_path), text)
+        if html is not None:
+            _write(Path(html), compare_page(self.report))
 
     def __str__(self) -> str:
-        console = Console(width=110, record=True, file=_Nowhere())
+        told = io.StringIO()
+        console = Console(width=110, file=told)
         for table in tables(self.report):
             console.print(table)
-        return console.export_text()
+        return told.getvalue()
 
 
-class _Nowhere:
-    """A file that keeps nothing: what is printed is exported."""
-
-    def write(self, text: str) -> int:
-        """Take it."""
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing waits."""
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def compare(*arms: str, set: Sequence[str] = (), quiet: bool = True, **options: Any) -> Comparison:  # noqa: A002  # as on the command line
