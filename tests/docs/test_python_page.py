@@ -44,6 +44,7 @@ def written(name: str, function: object) -> str:
         ("save", sayso.Agent.save),
         ("Agent.load", sayso.Agent.load),
         ("evaluate", sayso.evaluate),
+        ("compare", sayso.compare),
     ],
 )
 def test_signatures_are_those_of_the_code(name: str, function: object) -> None:
