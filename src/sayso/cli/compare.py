@@ -61,9 +61,7 @@ class Comparison:
 
     def __str__(self) -> str:
         told = io.StringIO()
-        console = Console(width=110, file=told)
-        for table in tables(self.report):
-            console.print(table)
+        show(self.report, Console(width=110, file=told))
         return told.getvalue()
 
 
@@ -136,11 +134,7 @@ def run(
     given = {name: value for name, value in options.items() if value is not None}
     found = compare(*arms, set=overrides, quiet=False, **given)
     found.save(json_path=json_path, html=html)
-    console = Console()
-    for table in tables(found.report):
-        console.print(table)
-    for note in found.report["notes"]:
-        console.print(Text(f"note: {printable(note)}"))
+    show(found.report, Console())
     for what, path in (("JSON", json_path), ("page", html)):
         if path is not None:
             print(f"{what}: {path}")
@@ -217,10 +211,15 @@ def _options(record: Any, options: Mapping[str, Any]) -> Any:
     return record(**tuples)
 
 
-def tables(report: Mapping[str, Any]) -> list[Table]:
+def show(report: Mapping[str, Any], console: Console) -> None:
     """For each environment the means of each arm, and what may be said of each pair."""
-    envs = dict.fromkeys(row["env"] for row in report["rows"])
-    return [table for env in envs for table in (_means(report, env), _verdicts(report, env))]
+    for env in dict.fromkeys(row["env"] for row in report["rows"]):
+        console.print(_means(report, env))
+        for judged in report["verdicts"]:
+            if judged["env"] == env:
+                console.print(Text(printable(_verdict(judged))), soft_wrap=True)
+    for note in report["notes"]:
+        console.print(Text(f"note: {printable(note)}"), soft_wrap=True)
 
 
 def _means(report: Mapping[str, Any], env: str) -> Table:
@@ -250,35 +249,20 @@ def _means(report: Mapping[str, Any], env: str) -> Table:
     return table
 
 
-def _verdicts(report: Mapping[str, Any], env: str) -> Table:
-    table = Table(
-        title="paired by seed: better or worse only where an exact test, corrected for all pairs, "
-        "and the interval agree",
-        title_justify="left",
+def _verdict(j: Mapping[str, Any]) -> str:
+    """One pair in a sentence."""
+    where = f"on {j['split']}, {j['decode']}"
+    numbers = (
+        f"difference {_interval(j['difference'])}, p = {j['p_adjusted']:.3g}, wins "
+        f"{j['improvement']['mean']:.0%} of pairs of runs"
     )
-    table.add_column("split, acting")
-    table.add_column("verdict")
-    for name in ("difference", "p", "wins", "detects"):
-        table.add_column(name, justify="right", no_wrap=name != "difference")
-    for j in (verdict for verdict in report["verdicts"] if verdict["env"] == env):
-        words = {
-            "better": f"{j['first']} is better than {j['second']}",
-            "worse": f"{j['first']} is worse than {j['second']}",
-        }.get(j["verdict"], f"{j['first']} and {j['second']}: {j['verdict']}")
-        table.add_row(
-            Text(f"{j['split']}, {j['decode']}"),
-            Text(printable(words)),
-            Text(_interval(j["difference"])),
-            f"{j['p_adjusted']:.3f}",
-            f"{j['improvement']['mean']:.0%}",
-            "-" if j["detectable"] is None else f"{j['detectable']:.3f}",
-        )
-    table.caption = (
-        "wins: of pairs of runs, how many the first wins; detects: the difference that so many "
-        "seeds would have shown in 4 of 5 studies"
-    )
-    table.caption_justify = "left"
-    return table
+    if j["verdict"] in ("better", "worse"):
+        return f"{j['first']} is {j['verdict']} than {j['second']} {where}: {numbers}"
+    seeds, least = j["difference"]["n"], j["least_seeds"]
+    told = f"{j['first']} and {j['second']} {where}: {j['verdict']}; {numbers}"
+    if seeds < least:
+        return f"{told}; {least} seeds are the least that can tell"
+    return f"{told}; {seeds} seeds would have shown {j['detectable']:.3g} in 4 of 5 studies"
 
 
 def _interval(told: Mapping[str, Any]) -> str:
