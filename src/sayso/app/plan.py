@@ -151,7 +151,7 @@ def make_plan(arms: Sequence[Arm], options: CompareOptions) -> Plan:
         EnvContractError: If a split has no tasks.
     """
     refuse_arms(arms)
-    budget = Budget.parse(options.budget) if options.budget else _worked_out(arms)
+    budget = Budget.parse(options.budget) if options.budget else worked_out(arms)
     for arm in arms:
         refuse_under(arm, budget)
     return Plan(
@@ -222,7 +222,7 @@ def _range(arm: Arm) -> tuple[float | None, float | None]:
     return env.reward_low, env.reward_high
 
 
-def _worked_out(arms: Sequence[Arm]) -> Budget:
+def worked_out(arms: Sequence[Arm]) -> Budget:
     """Environment tokens of the first recipe's episodes, in two digits.
 
     Raises:

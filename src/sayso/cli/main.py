@@ -285,6 +285,30 @@ def compare(
     command.run(arms, overrides=set_ or [], options=options, json_path=json_, html=html)
 
 
+@app.command()
+def tune(
+    recipe: Annotated[str, typer.Argument(help="A recipe; its [tune] table says what to search.")],
+    set_: Set = None,
+    trials: Annotated[int | None, typer.Option(help="Sets of options to try; 20.", min=1)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs of each; 2.", min=1)] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Of each run, as for `sayso compare`: env_tokens=N.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Measured on; train.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="Of each evaluation; 100.", min=1)] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the study.")] = None,
+    json_: Json = False,
+) -> None:
+    """Search for options under equal budgets (Optuna); the best set is written as a recipe."""
+    from sayso.cli import tune as command
+
+    options = {
+        "trials": trials, "seeds": seeds, "budget": budget, "split": split, "episodes": episodes,
+        "out": out,
+    }  # fmt: skip
+    command.run(recipe, overrides=set_ or [], options=options, as_json=json_)
+
+
 def main() -> None:
     """Run the command line."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

@@ -66,6 +66,7 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
     from sayso.app.refusals import refuse_unused
 
     table, source = read(recipe)
+    table.pop("tune", None)  # says what `sayso tune` may change, and decides no run
     changes = override({}, overrides, Problems("told below"))
     if seed is not None:
         if "seed" in changes:
