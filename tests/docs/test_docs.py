@@ -216,6 +216,16 @@ COMMANDS = {
         "--json",
     ],
     "demo": ["--seed", "--run", "--set"],
+    "tune": [
+        "--set",
+        "--trials",
+        "--seeds",
+        "--budget",
+        "--split",
+        "--episodes",
+        "--out",
+        "--json",
+    ],
     "compare": [
         "--set",
         "--seeds",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sayso.app.space import Range, Space
-from sayso.app.tune import FIRST_SEED, TuneOptions, Tuned, tune
+from sayso.app.tune import FIRST_SEED, Tuned, TuneOptions, tune
 from sayso.cli import recipes
 from sayso.cli.compare import parse_arm
 from sayso.errors import ExtraMissingError, GuardError, RunError

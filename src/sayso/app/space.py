@@ -106,16 +106,19 @@ def _default(config: RunConfig) -> Space:
     found: dict[str, Range | tuple[Any, ...]] = {}
     if not trains_heads_only(config):
         lr = config.optim.lr
-        found["optim.lr"] = Range(low=lr / FACTOR, high=lr * FACTOR, log=True)
+        found["optim.lr"] = _around(lr)
     critic_lr = getattr(config.algorithm, "critic_lr", None)
     if critic_lr:
-        found["algorithm.critic_lr"] = Range(
-            low=critic_lr / FACTOR, high=critic_lr * FACTOR, log=True
-        )
+        found["algorithm.critic_lr"] = _around(critic_lr)
     if hasattr(config.algorithm, "epochs"):
         own = config.algorithm.epochs
         found["algorithm.epochs"] = tuple(sorted({*PASSES, own}))
     return found
+
+
+def _around(rate: float) -> Range:
+    low, high = (float(f"{x:.6g}") for x in (rate / FACTOR, rate * FACTOR))
+    return Range(low=low, high=high, log=True)
 
 
 def _dotted(table: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
