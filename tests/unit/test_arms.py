@@ -10,7 +10,7 @@ import pytest
 from sayso.app.arms import differences, refuse_arms, refuse_under, trial_config
 from sayso.app.comparison import folder_of
 from sayso.app.plan import CompareOptions, Plan, make_plan, read_plan, store_plan
-from sayso.cli.compare import command_of, compare, parse_arm
+from sayso.cli.compare import command_of, compare, measured_with, parse_arm
 from sayso.errors import ConfigError, OptionValueError, RunError, UnknownNameError
 from sayso.training.budget import Budget
 
@@ -158,9 +158,18 @@ def test_adapting_needs_unseen_tasks() -> None:
 def test_the_command_that_is_told_makes_the_same_numbers() -> None:
     told = command_of(
         ["writing:grpo", "writing:ppo,optim.lr=1e-5,name=slow one"], ["train.split=train"],
-        {"seeds": 5, "adapt": (0, 64), "jobs": 2, "out": "x", "margin": None},
+        {"seeds": 5, "adapt": (0, 64), "jobs": 2, "out": "x", "margin": None, "episodes": 7,
+         "decode": ("greedy",)},
     )  # fmt: skip
     assert told == (
         "sayso compare writing:grpo 'writing:ppo,optim.lr=1e-5,name=slow one' "
-        "--set train.split=train --seeds 5 --adapt 0,64"
+        "--set train.split=train --seeds 5 --adapt 0,64 --with episodes=7 --with decode=greedy"
     )
+
+
+def test_how_it_is_measured_is_read_and_checked() -> None:
+    told = measured_with(["episodes=7", "decode=greedy,sampled", "margin=0.5"])
+    assert told == {"episodes": 7, "decode": ("greedy", "sampled"), "margin": 0.5}
+    for wrong in ("episodes", "episodes=many", "seed=3", ""):
+        with pytest.raises(OptionValueError, match="Write NAME=VALUE"):
+            measured_with([wrong])

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,13 +176,38 @@ def command_of(arms: Sequence[str], overrides: Sequence[str], options: Mapping[s
     for name, value in options.items():
         if name not in ("out", "jobs") and value not in ((), "", None):
             told = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-            words += [f"--{name.replace('_', '-')}", told]
+            words += ["--with", f"{name}={told}"] if name in _MEASURED else [f"--{name}", told]
     return shlex.join(words)
 
 
-def words(text: str | None) -> tuple[str, ...] | None:
-    """What stands between commas."""
-    return None if text is None else tuple(part.strip() for part in text.split(","))
+_MEASURED: dict[str, Callable[[str], Any]] = {
+    "episodes": int,
+    "points": int,
+    "point_episodes": int,
+    "margin": float,
+    "splits": lambda text: tuple(part.strip() for part in text.split(",")),
+    "decode": lambda text: tuple(part.strip() for part in text.split(",")),
+}
+"""What ``--with`` takes, and how it is read."""
+
+
+def measured_with(settings: Sequence[str]) -> dict[str, Any]:
+    """``--with name=value`` as options.
+
+    Raises:
+        OptionValueError: If one does not read so.
+    """
+    found = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        try:
+            found[name] = _MEASURED[name if equals else ""](text)
+        except (KeyError, ValueError) as error:
+            raise OptionValueError(
+                where="--with", problem=f"got {setting!r}.",
+                fix=f"Write NAME=VALUE, the name one of {', '.join(_MEASURED)}.",
+            ) from error  # fmt: skip
+    return found
 
 
 def numbers(text: str | None) -> tuple[int, ...] | None:

@@ -252,23 +252,18 @@ def compare(
             "episodes=N; unset: the environment tokens of the first recipe."
         ),
     ] = None,
-    splits: Annotated[str | None, typer.Option(help="Unset: each that has tasks.")] = None,
-    episodes: Annotated[
-        int | None, typer.Option(help="Of each evaluation at the end; 100.", min=1)
-    ] = None,
-    points: Annotated[int | None, typer.Option(help="Of a learning curve; 10.", min=1)] = None,
-    point_episodes: Annotated[
-        int | None, typer.Option(help="Of each of its evaluations; 32.", min=1)
-    ] = None,
-    decode: Annotated[
-        str | None, typer.Option(help="sampled, greedy; both unless one is named.")
-    ] = None,
     adapt: Annotated[
         str | None, typer.Option(help="Then train on unseen tasks: 0,64,256,1000 episodes.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(help="Runs at a time; 1.", min=1)] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="Least difference of returns that matters.")
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            help="How it is measured: episodes=100 of each evaluation at the end, points=10 of a "
+            "curve, point_episodes=32 of each, splits=held_out,unseen, decode=sampled, margin=0.05 "
+            "(the least difference that matters).",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the runs.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
@@ -277,10 +272,9 @@ def compare(
     """Compare strategies under equal budgets, paired by seed; the same command goes on."""
     from sayso.cli import compare as command
 
-    options = {
-        "seeds": seeds, "budget": budget, "splits": command.words(splits), "episodes": episodes,
-        "points": points, "point_episodes": point_episodes, "decode": command.words(decode),
-        "adapt": command.numbers(adapt), "jobs": jobs, "margin": margin, "out": out,
+    options = command.measured_with(with_ or []) | {
+        "seeds": seeds, "budget": budget, "adapt": command.numbers(adapt), "jobs": jobs,
+        "out": out,
     }  # fmt: skip
     command.run(arms, overrides=set_ or [], options=options, json_path=json_, html=html)
 
