@@ -130,8 +130,8 @@ def test_a_killed_run_goes_on_from_its_directory(done: Comparison, tmp_path: Pat
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "sayso.cli.main", "compare", "tinylang:grpo", "tinylang:rloo",
-        "--seeds", "1", "--budget", "env_tokens=40000", "--with", "points=1", "--with", "episodes=4",
-        "--jobs", "2", "--out", "c",
+        "--seeds", "1", "--budget", "env_tokens=40000", "--jobs", "2", "--out", "c",
+        "--with", "points=1", "--with", "episodes=4",
     ]  # fmt: skip
     child = subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -225,7 +225,8 @@ def test_the_command_prints_tables_and_writes_json_and_a_page(tmp_path: Path) ->
     command = [
         sys.executable, "-m", "sayso.cli.main", "compare", "tinylang:grpo", "tinylang:rloo",
         "--seeds", "1", "--budget", "episodes=64", "--with", "points=1", "--with", "episodes=4",
-        "--with", "point_episodes=4", "--with", "decode=sampled", "--json", "out/r.json", "--html", "p.html",
+        "--with", "point_episodes=4", "--with", "decode=sampled",
+        "--json", "out/r.json", "--html", "p.html",
     ]  # fmt: skip
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
