@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sayso.app.facade import (
         evaluate as evaluate,
     )
+    from sayso.cli.compare import compare as compare
     from sayso.envs.base import TextEnv as TextEnv
     from sayso.envs.prompts import PromptEnv as PromptEnv
     from sayso.envs.registry import register as register
@@ -72,6 +73,7 @@ _HOMES = {
     "Agent": "app.facade",
     "audit": "app.audits",
     "evaluate": "app.facade",
+    "compare": "cli.compare",
     "Callback": "training.callbacks",
     "StopOnReward": "training.callbacks",
     "Chat": "envs.spaces",

@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from sayso import errors
 from sayso.cli import options, train
+from sayso.cli.compare import parse_arm
 from sayso.cli.main import app, call
 
 ROOT = Path(__file__).parents[2]
@@ -216,7 +217,44 @@ COMMANDS = {
         "--json",
     ],
     "demo": ["--seed", "--run", "--set"],
+    "tune": [
+        "--set",
+        "--trials",
+        "--seeds",
+        "--budget",
+        "--split",
+        "--episodes",
+        "--out",
+        "--json",
+    ],
+    "compare": [
+        "--set",
+        "--seeds",
+        "--budget",
+        "--adapt",
+        "--jobs",
+        "--with",
+        "--out",
+        "--json",
+        "--html",
+    ],
 }
+
+
+@pytest.mark.medium
+def test_the_page_on_comparing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Python as written, but with a tenth of the budget; the arms of its commands parse."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/compare.md").read_text(encoding="utf-8")
+    (block,) = python_blocks("docs/compare.md")
+    namespace: dict[str, object] = {"__name__": "compare_page"}
+    exec(compile(block.replace("episodes=640", "episodes=64"), "compare.md", "exec"), namespace)  # noqa: S102
+    assert (tmp_path / "out.html").is_file()
+    for line in re.findall(r"^(sayso compare .*)$", page, re.MULTILINE):
+        arms = [word for word in line.split()[2:] if re.match(r"[a-z]+:", word)]
+        assert len(arms) >= 2
+        for arm in arms:
+            parse_arm(arm)
 
 
 def test_commands_and_flags_are_these_and_documented() -> None:

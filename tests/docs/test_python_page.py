@@ -45,6 +45,7 @@ def written(name: str, function: object) -> str:
         ("Agent.load", sayso.Agent.load),
         ("evaluate", sayso.evaluate),
         ("audit", sayso.audit),
+        ("compare", sayso.compare),
     ],
 )
 def test_signatures_are_those_of_the_code(name: str, function: object) -> None:

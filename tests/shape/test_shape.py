@@ -20,7 +20,8 @@ PUBLIC = [
     "A2C", "AWR", "Agent", "ArCHer", "BC", "Callback", "CandidateDQN", "CandidateSAC", "Chat",
     "Episode", "FilteredBC", "GRPO", "ILQL", "MCReturns", "Message", "OfflineArCHer", "PPO",
     "PromptEnv", "QSharp", "RLOO", "Reinforce", "ReinforcePP", "SoftQ", "StopOnReward", "Task",
-    "TextEnv", "TokenDQN", "Utterance", "audit", "check_text_env", "evaluate", "register",
+    "TextEnv", "TokenDQN", "Utterance", "audit", "check_text_env", "compare", "evaluate",
+    "register",
 ]  # fmt: skip
 
 

@@ -266,6 +266,72 @@ def demo(
     command.run(seed=seed, path=run, overrides=set_ or [])
 
 
+@app.command()
+def compare(
+    arms: Annotated[
+        list[str],
+        typer.Argument(help="RECIPE[:ALGORITHM][,option=value...][,name=NAME], two or more."),
+    ],
+    set_: Set = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs of each arm; 10.", min=1)] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="env_tokens=N, learner_tokens=N, wall_clock=SECONDS, reward_queries=N or "
+            "episodes=N; unset: the environment tokens of the first recipe."
+        ),
+    ] = None,
+    adapt: Annotated[
+        str | None, typer.Option(help="Then train on unseen tasks: 0,64,256,1000 episodes.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; 1.", min=1)] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            help="How it is measured: episodes=100 of each evaluation at the end, points=10 of a "
+            "curve, point_episodes=32 of each, splits=held_out,unseen, decode=sampled, margin=0.05 "
+            "(the least difference that matters).",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the runs.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page that stands alone.")] = None,
+) -> None:
+    """Compare strategies under equal budgets, paired by seed; the same command goes on."""
+    from sayso.cli import compare as command
+
+    options = command.measured_with(with_ or []) | {
+        "seeds": seeds, "budget": budget, "adapt": command.numbers(adapt), "jobs": jobs,
+        "out": out,
+    }  # fmt: skip
+    command.run(arms, overrides=set_ or [], options=options, json_path=json_, html=html)
+
+
+@app.command()
+def tune(
+    recipe: Annotated[str, typer.Argument(help="A recipe; its [tune] table says what to search.")],
+    set_: Set = None,
+    trials: Annotated[int | None, typer.Option(help="Sets of options to try; 20.", min=1)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs of each; 2.", min=1)] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Of each run, as for `sayso compare`: env_tokens=N.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Measured on; train.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="Of each evaluation; 100.", min=1)] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the study.")] = None,
+    json_: Json = False,
+) -> None:
+    """Search for options under equal budgets (Optuna); the best set is written as a recipe."""
+    from sayso.cli import tune as command
+
+    options = {
+        "trials": trials, "seeds": seeds, "budget": budget, "split": split, "episodes": episodes,
+        "out": out,
+    }  # fmt: skip
+    command.run(recipe, overrides=set_ or [], options=options, as_json=json_)
+
+
 def main() -> None:
     """Run the command line."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

@@ -69,6 +69,7 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
 
     table, source = read(recipe)
     table.pop(MADE_BY, None)
+    table.pop("tune", None)  # says what `sayso tune` may change, and decides no run
     changes = override({}, overrides, Problems("told below"))
     if seed is not None:
         if "seed" in changes:

@@ -46,6 +46,8 @@ class LanguageModel:
             this shape starts from them.
         q_heads: Heads of a value-based algorithm, if it added some: they are part of the policy.
         saved_q_heads: Weights of such heads that lay beside the model, as above.
+        num_read_tokens: Tokens that ``hidden`` has read: a forward counts once, the backward that
+            a gradient takes twice. Sampling engines decode by themselves and are not in it.
     """
 
     def __init__(self, network: Any, tokenizer: Any, *, name: str) -> None:
@@ -61,6 +63,7 @@ class LanguageModel:
         self._copies: dict[str, Any] = {}
         self._reading = ""
         self._has_reference = self._in_reference = False
+        self.num_read_tokens = 0
 
     @property
     def causal_lm(self) -> Any:
@@ -101,6 +104,11 @@ class LanguageModel:
         Raises:
             ModelError: If a position lies outside the model's context.
         """
+        found = self._hidden(ids, position, visible)
+        self.num_read_tokens += ids.numel() * (3 if found.requires_grad else 1)
+        return found
+
+    def _hidden(self, ids: Tensor, position: Tensor, visible: Tensor | Forest) -> Tensor:
         active = self._active_lm()
         if active.training:
             active.eval()

@@ -212,12 +212,14 @@ def _step(
     sampled = time.monotonic()
     update = Update(metrics={}, num_optimiser_steps=0)
     weighed, part_stats = rescaled(useful, training.options.part_weights, progress.part_stats)
+    num_read = learner.lm.num_read_tokens
     if useful:
         update = learner.update(weighed, seed=derive(training.seed, "update", progress.step))
     interrupt.hold()
     progress.part_stats = part_stats
     clocks = Clocks(rollout_s=sampled - started, update_s=time.monotonic() - sampled)
     played = () if is_stored else episodes  # what is stored already is not logged again
+    progress.num_learner_tokens += learner.lm.num_read_tokens - num_read
     progress.note_step(played, update, num_blocks=num_blocks, num_trained=len(useful))
     warnings = step_warnings(progress, played, () if is_stored else useful, update)
     if isinstance(order, EpisodeOrder):

@@ -24,6 +24,9 @@ class Progress:
         num_idle_steps: Steps in a row, up to now, that had no episode to train on.
         num_ungraded_steps: Steps in a row, up to now, with valid episodes and no reward for any.
         num_tokens: Action tokens sampled.
+        num_env_tokens: Tokens that passed between policy and environment: sampled and observed.
+        num_learner_tokens: Tokens that updates read: 1 a forward, 2 more with its backward.
+        num_reward_queries: Rewards that the environment gave, one for each graded turn.
         num_invalid: Failed episodes by kind.
         recent_invalid: Failure kind, or "" for a valid episode, of the last 100 episodes.
         recent_skips: 1 for each optimiser step that was refused, 0 for each taken, last 100.
@@ -43,6 +46,9 @@ class Progress:
     num_idle_steps: int = 0
     num_ungraded_steps: int = 0
     num_tokens: int = 0
+    num_env_tokens: int = 0
+    num_learner_tokens: int = 0
+    num_reward_queries: int = 0
     num_invalid: dict[str, int] = field(default_factory=dict)
     recent_invalid: list[str] = field(default_factory=list)
     recent_skips: list[int] = field(default_factory=list)
@@ -73,6 +79,8 @@ class Progress:
         self.num_episodes += num_trained
         self.num_idle_steps = 0 if num_trained else self.num_idle_steps + 1
         self.num_tokens += sum(e.num_action_tokens for e in episodes)
+        self.num_env_tokens += sum(num_env_tokens(e) for e in episodes)
+        self.num_reward_queries += sum(t.reward is not None for e in episodes for t in e.turns)
         valid = [e for e in episodes if e.failure is None]
         is_ungraded = bool(valid) and all(e.return_ is None for e in valid)
         self.num_ungraded_steps = self.num_ungraded_steps + 1 if is_ungraded else 0
@@ -92,3 +100,9 @@ class Progress:
             return True
         self.num_stale_evals += 1
         return False
+
+
+def num_env_tokens(episode: Episode) -> int:
+    """Tokens sampled and observed in an episode, each once."""
+    turns = sum(len(t.observation_ids) + len(t.action_ids) for t in episode.turns)
+    return turns + len(episode.final_ids)

@@ -31,6 +31,9 @@ def step_metrics(
     numbers: dict[str, float] = {
         "progress/episodes": progress.num_episodes,
         "progress/tokens": progress.num_tokens,
+        "progress/env_tokens": progress.num_env_tokens,
+        "progress/learner_tokens": progress.num_learner_tokens,
+        "progress/reward_queries": progress.num_reward_queries,
         "reward/mean": _mean(returns),
         "reward/std": _std(returns),
         "episode/valid_frac": len(valid) / max(len(episodes), 1),
@@ -75,6 +78,7 @@ def stored_metrics(
     numbers: dict[str, float] = {
         "progress/episodes": progress.num_episodes,
         "progress/epochs": epoch,
+        "progress/learner_tokens": progress.num_learner_tokens,
         "data/return_mean": _mean(returns),
         "data/return_std": _std(returns),
         "data/graded_frac": len(returns) / max(len(episodes), 1),

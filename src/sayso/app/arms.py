@@ -1,0 +1,156 @@
+"""Arms of a comparison: what differs between them, and the run that one of them is."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sayso.algorithms.registry import HEADS_ONLY
+from sayso.app.config import RunConfig, load_config
+from sayso.app.refusals import is_beside
+from sayso.config.load import flat, to_table
+from sayso.envs.nothing import NO_ENV
+from sayso.errors import OptionValueError
+from sayso.training.budget import Budget
+from sayso.training.options import TrainOptions
+
+SHARED = ("model", "env", "sampling", "data")
+"""Sections that arms are meant to have in common; what differs there is told."""
+LONG = 10**9
+"""Episodes of a run that something else stops."""
+PLAYED = ("env_tokens", "reward_queries")
+"""Axes that a run on stored episodes does not move along."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One strategy on one environment.
+
+    Attributes:
+        name: Of the strategy; the same name on another environment is the same strategy.
+        recipe: Where its options came from.
+        config: The resolved options, as a table.
+    """
+
+    name: str
+    recipe: str
+    config: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Names its directory: letters, digits and dashes."""
+        stem = self.recipe.rsplit("/", 1)[-1].removesuffix(".toml")
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", f"{stem}-{self.name}").strip("-")
+
+    @property
+    def env(self) -> str:
+        """Id of its environment."""
+        return str(self.config["env"]["id"])
+
+    def resolved(self) -> RunConfig:
+        """Its options as records."""
+        return load_config(dict(self.config), source=f"arm {self.name}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"name": self.name, "recipe": self.recipe, "config": dict(self.config)}
+
+
+def arm_of(config: RunConfig, *, recipe: str, name: str = "") -> Arm:
+    """An arm with these options; unnamed, it is called after its algorithm."""
+    return Arm(name=name or config.algorithm.type, recipe=recipe, config=to_table(config))
+
+
+def trial_config(arm: Arm, budget: Budget, seed: int) -> RunConfig:
+    """The options of one run of an arm.
+
+    The seed decides the first weights of what is random in them, so arms that have a model in
+    common begin alike. Evaluations of the recipe's own are left out, unless it stops early by them.
+    """
+    config = arm.resolved()
+    total = round(budget.amount) if budget.axis == "episodes" else LONG
+    train = dataclasses.replace(config.train, total_episodes=max(1, total))
+    if not train.patience:
+        plain = TrainOptions()
+        train = dataclasses.replace(
+            train, eval_every=0, eval_split=plain.eval_split, eval_episodes=plain.eval_episodes
+        )
+    return dataclasses.replace(config, seed=seed, train=train)
+
+
+def refuse_arms(arms: Sequence[Arm]) -> None:
+    """Refuse arms that cannot be told apart.
+
+    Raises:
+        OptionValueError: If there is none, or two of an environment share a name.
+    """
+    if not arms:
+        raise OptionValueError(
+            where="compare", problem="got no arm.", fix="Name two: writing:grpo writing:ppo."
+        )
+    seen: set[tuple[str, str]] = set()
+    for arm in arms:
+        place = (arm.env, arm.name)
+        if place in seen or sum(other.key == arm.key for other in arms) > 1:
+            raise OptionValueError(
+                where="compare",
+                problem=f"two arms on {arm.env} are called {arm.name!r}.",
+                fix=f"Name one: {arm.recipe}:{arm.config['algorithm']['type']},name=other.",
+            )
+        seen.add(place)
+
+
+def refuse_under(arm: Arm, budget: Budget) -> None:
+    """Refuse an arm that the budget cannot stop, or not where its learning rate ends.
+
+    Raises:
+        OptionValueError: Saying which budget or option would do.
+    """
+    config, where = arm.resolved(), f"arm {arm.name}"
+    if config.env.id == NO_ENV:
+        raise OptionValueError(
+            where=where, problem="has no environment to be evaluated in.", fix="Set env.id."
+        )
+    if config.data.path is not None and budget.axis in PLAYED:
+        raise OptionValueError(
+            where=where,
+            problem=f"learns from stored episodes, and a budget of {budget.axis} never ends.",
+            fix="Count what all arms use: --budget learner_tokens=N or episodes=N.",
+        )
+    optim = config.optim
+    if budget.axis != "episodes" and optim.schedule != "constant" and optim.total_steps is None:
+        raise OptionValueError(
+            where=f"{where}, optim.schedule",
+            problem=f"{optim.schedule!r} ends with train.total_episodes, and how many episodes "
+            f"{budget.axis}={budget.amount:g} are is not known before.",
+            fix="Use --budget episodes=N, set optim.total_steps, or optim.schedule=constant.",
+        )
+
+
+def differences(arms: Sequence[Arm]) -> list[str]:
+    """What arms on the same environment do not have in common, and should: sentences."""
+    told: list[str] = []
+    for env in dict.fromkeys(arm.env for arm in arms):
+        flats = {arm.name: flat(dict(arm.config)) for arm in arms if arm.env == env}
+        names = sorted({name for table in flats.values() for name in table})
+        for name in names:
+            values = {arm: table.get(name, "unset") for arm, table in flats.items()}
+            if name.split(".")[0] in SHARED and len({repr(v) for v in values.values()}) > 1:
+                each = ", ".join(f"{arm} {_short(value)}" for arm, value in values.items())
+                told.append(f"{env}: {name} is not the same in all arms ({each}).")
+    return told
+
+
+def has_token_logprobs(config: RunConfig) -> bool:
+    """Whether what the policy does is a choice of tokens, whose divergence is that of texts."""
+    return config.algorithm.type not in HEADS_ONLY or (
+        is_beside(config) and config.algorithm.type == "q_sharp"
+    )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

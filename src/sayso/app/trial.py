@@ -1,0 +1,241 @@
+"""One run of a comparison: an arm with a seed, trained under its budget and measured.
+
+``python -m sayso.app.trial FOLDER ARM SEED`` does one in a process of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from sayso.algorithms.base import Learner
+from sayso.app.arms import Arm, has_token_logprobs, trial_config
+from sayso.app.assemble import (
+    assemble,
+    build_learner,
+    build_lm,
+    env_source,
+    open_or_create_run,
+    rollout_limits,
+)
+from sayso.app.config import RunConfig
+from sayso.app.plan import Plan, read_plan
+from sayso.app.sweep import Decode, policy_as
+from sayso.envs.registry import EnvSource
+from sayso.errors import SaysoError
+from sayso.evaluation.drift import kl_to
+from sayso.evaluation.evaluate import EvalReport, evaluate
+from sayso.runs.durable import replace_file
+from sayso.runs.interrupt import Interrupted
+from sayso.runs.jsonl import JsonlLog, read
+from sayso.runs.run import Run
+from sayso.seeds import derive
+from sayso.training.budget import Axis, Budget, UnderBudget, spent
+from sayso.training.checkpoint import load_checkpoint
+from sayso.training.loop import TrainResult, train
+
+MAX_SHOWN, MAX_CHARS = 4, 2_000
+"""Texts kept of a run, and of each."""
+
+
+def result_path(folder: Path, arm: Arm, seed: int) -> Path:
+    """Where the result of a run lies once it is finished."""
+    return folder / arm.key / f"seed-{seed}.json"
+
+
+def run_trial(folder: Path, plan: Plan, arm: Arm, seed: int) -> dict[str, Any]:
+    """Train, measure, write the result; what is done already is not done again.
+
+    Args:
+        folder: Of the comparison.
+        plan: What is the same for all arms.
+        arm: Which.
+        seed: Of the run, and of everything that is random in it.
+
+    Returns:
+        The result, as it lies at ``result_path``.
+
+    Raises:
+        SaysoError: What stopped the run.
+        Interrupted: On a signal; the run goes on from there when it is asked for again.
+    """
+    path = result_path(folder, arm, seed)
+    if path.is_file():
+        return dict(json.loads(path.read_text()))
+    trial = _Trial(plan, arm, seed)
+    run = trial.open(path.with_suffix(""))
+    with run.lock():
+        found = {"arm": arm.name, "env": arm.env, "seed": seed, **trial.trained(run)}
+    found |= trial.measured()
+    if plan.adapt:
+        adapting = trial.open(path.with_name(f"seed-{seed}-adapt"), split="unseen")
+        with adapting.lock():
+            found["adaptation"] = trial.adapted(adapting)
+    replace_file(path, json.dumps(found, allow_nan=False).encode())
+    return found
+
+
+class _Trial:
+    """Model, learner and environment of one run."""
+
+    def __init__(self, plan: Plan, arm: Arm, seed: int) -> None:
+        self.plan, self.arm, self.seed = plan, arm, seed
+        self.config: RunConfig = trial_config(arm, plan.budget, seed)
+        self.env: EnvSource = env_source(self.config.env)
+        self.learner: Learner = build_learner(self.config, build_lm(self.config))
+
+    def options(self, split: str | None) -> RunConfig:
+        """Those of training itself, or of going on with another split."""
+        if split is None:
+            return self.config
+        total = max(self.plan.adapt)
+        train = dataclasses.replace(
+            self.config.train, split=split, total_episodes=total, eval_every=0, patience=0
+        )
+        return dataclasses.replace(self.config, train=train)
+
+    def open(self, path: Path, *, split: str | None = None) -> Run:
+        """The run there, fresh or to go on with; one whose making was cut short is made again."""
+        if path.is_dir() and not (path / "meta.json").is_file():
+            shutil.rmtree(path)
+        return open_or_create_run(self.options(split), path, command=sys.argv)
+
+    def trained(self, run: Run) -> dict[str, Any]:
+        """Spend the budget; what came of it along the way."""
+        plan, budget = self.plan, self.plan.budget
+
+        def measure(step: int, used: dict[Axis, float]) -> None:
+            report = self.report(plan.head(self.arm.env), plan.decode[0], plan.point_episodes)
+            _append(run, {"step": step, "spent": used, **_told(report)})
+
+        stop = UnderBudget(budget, measure, at=budget.parts(plan.points))
+        restored = load_checkpoint(run, self.learner)
+        is_spent = restored and spent(restored.progress, run)[budget.axis] >= budget.amount
+        if restored and is_spent:
+            progress, stopped_by = restored.progress, "budget"
+        else:
+            training = assemble(self.config, run, learner=self.learner, env=self.env,
+                                callbacks=[stop])  # fmt: skip
+            result: TrainResult = train(training)
+            progress, stopped_by = result.progress, result.stopped_by
+        used = spent(progress, run)
+        return {
+            "steps": progress.step,
+            "stopped_by": "patience" if stopped_by == "patience" else "budget",
+            "spent": used,
+            "num_invalid": dict(progress.num_invalid),
+            "curve": _points(run),
+        }
+
+    def measured(self) -> dict[str, Any]:
+        """What the policy earns in the end, how far it has moved, and what it says."""
+        plan = self.plan
+        evals, samples = [], list[dict[str, Any]]()
+        for decode in plan.decode:
+            for split in plan.splits[self.arm.env]:
+                report = self.report(split, decode, plan.episodes)
+                evals.append({"split": split, "decode": decode, **_told(report, whole=True)})
+                if split == plan.head(self.arm.env) and decode == plan.decode[0]:
+                    samples = _samples(report)
+        return {"evals": evals, "samples": samples, "kl": self.drift(plan.head(self.arm.env))}
+
+    def adapted(self, run: Run) -> dict[str, Any]:
+        """Go on with tasks of a kind never trained on; what is gained there and lost elsewhere."""
+        plan, total = self.plan, max(self.plan.adapt)
+        budget = Budget(axis="episodes", amount=total)
+
+        def measure(step: int, used: dict[Axis, float]) -> None:
+            report = self.report("unseen", plan.decode[0], plan.episodes)
+            _append(run, {"step": step, "spent": used, **_told(report)})
+
+        at = [float(n) for n in plan.adapt if n > 0]
+        train(assemble(self.options("unseen"), run, learner=self.learner, env=self.env,
+                       callbacks=[UnderBudget(budget, measure, at=at)]))  # fmt: skip
+        after = self.report("train", plan.decode[0], plan.episodes)
+        return {
+            "points": _points(run),
+            "train": _told(after, whole=True),
+            "kl": self.drift("unseen"),
+        }
+
+    def report(self, split: str, decode: Decode, num_episodes: int) -> EvalReport:
+        """An evaluation: for one seed, the same tasks and draws whatever the arm."""
+        return evaluate(
+            policy_as(self.learner, self.config, decode=decode), self.env, split=split,
+            num_episodes=num_episodes, seed=derive(self.seed, "compare"),
+            limits=rollout_limits(self.config.env),
+        )  # fmt: skip
+
+    def drift(self, split: str) -> float | None:
+        """KL to the model as it began, nats per token; ``None`` where the policy is no LM's."""
+        if not has_token_logprobs(self.config):
+            return None
+        found = kl_to(
+            build_lm(self.config), policy_as(self.learner, self.config, decode="sampled"), self.env,
+            split=split, num_episodes=self.plan.point_episodes, seed=derive(self.seed, "compare"),
+            limits=rollout_limits(self.config.env),
+            distribution=self.config.sampling.distribution(),
+        )  # fmt: skip
+        return found if math.isfinite(found) else None
+
+
+def _told(report: EvalReport, *, whole: bool = False) -> dict[str, Any]:
+    """What is kept of an evaluation."""
+    mean = report.mean.mean
+    told: dict[str, Any] = {
+        "mean": mean if math.isfinite(mean) else None,
+        "num_episodes": len(report.returns),
+        "num_failed": sum(report.num_failed.values()),
+    }
+    if whole:
+        told["mean_tokens"] = report.mean_tokens
+        told["returns"] = [[t, i, value] for (t, i), value in report.returns.items()]
+    return told
+
+
+def _samples(report: EvalReport) -> list[dict[str, Any]]:
+    first = [s for s in report.samples if s.sample_index == 0][:MAX_SHOWN]
+    return [
+        {
+            "task": s.task_id,
+            "observation": s.observation[:MAX_CHARS],
+            "action": s.action[:MAX_CHARS],
+            "reward": s.reward,
+        }
+        for s in first
+    ]
+
+
+def _append(run: Run, point: dict[str, Any]) -> None:
+    with JsonlLog(run.path / "curve.jsonl") as log:
+        log.append(point)
+
+
+def _points(run: Run) -> list[dict[str, Any]]:
+    """Measured along the way; a step that was done again was measured again."""
+    found = {line["step"]: line for line in read(run.path / "curve.jsonl")}
+    return [found[step] for step in sorted(found)]
+
+
+def main(arguments: list[str]) -> int:
+    """One run in this process; the exit code."""
+    folder, key, seed = Path(arguments[0]), arguments[1], int(arguments[2])
+    plan = read_plan(folder)
+    arm = next(arm for arm in plan.arms if arm.key == key)
+    try:
+        run_trial(folder, plan, arm, seed)
+    except SaysoError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # into the log of this run
+        return 2
+    except Interrupted as stopped:
+        return stopped.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

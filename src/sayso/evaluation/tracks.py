@@ -1,0 +1,177 @@
+"""What runs of a comparison leave along the way: curves, what was spent, adaptation, texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sayso.stats.intervals import Interval, mean_interval
+
+Record = Mapping[str, Any]
+Known = Mapping[str, Mapping[str, Sequence[Record]]]
+"""Environment to arm to the results of its runs, in order of seeds."""
+ON = ("env_tokens", "learner_tokens", "wall_clock", "reward_queries", "episodes")
+
+
+def curves(known: Known, plan: Record, heads: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return against budget: a mean over runs with its interval, at equal parts of the budget.
+
+    Steps end where they end, so each run's curve is read between its points.
+    """
+    axis, amount = plan["budget"]["axis"], plan["budget"]["amount"]
+    grid = np.linspace(0.0, amount, plan["points"] + 1)
+    found = []
+    for env, arms in known.items():
+        for name, runs in arms.items():
+            lines = [_line(run["curve"], axis) for run in runs]
+            lines = [line for line in lines if len(line)]
+            if not lines:
+                continue
+            values = np.array([np.interp(grid, line[:, 0], line[:, 1]) for line in lines])
+            points = [_point(values[:, k]) for k in range(len(grid))]
+            found.append(
+                {
+                    "env": env, "split": heads[env], "algorithm": name,
+                    "seeds": len(lines), "points": points,
+                    "x": {on: _spent_at(runs, axis, on, grid) for on in ON},
+                }
+            )  # fmt: skip
+    return found
+
+
+def _line(points: Sequence[Record], axis: str) -> Any:
+    """Pairs of what was spent and what was earned."""
+    return np.array([(p["spent"][axis], p["mean"]) for p in points if p["mean"] is not None])
+
+
+def _point(values: Any) -> dict[str, Any]:
+    told = mean_interval(values.tolist()).to_json()
+    return {name: told[name] for name in ("mean", "low", "high")}
+
+
+def _spent_at(runs: Sequence[Record], axis: str, on: str, grid: Any) -> list[float]:
+    """What runs have used of something else by then, in the mean."""
+    each = [
+        np.interp(
+            grid, [p["spent"][axis] for p in run["curve"]], [p["spent"][on] for p in run["curve"]]
+        )
+        for run in runs
+        if run["curve"]
+    ]
+    found: list[float] = np.mean(each, axis=0).tolist()
+    return found
+
+
+def mean_spent(runs: Sequence[Record]) -> dict[str, float]:
+    """What a run used up in the end, in the mean."""
+    if not runs:
+        return {}
+    return {on: float(np.mean([run["spent"][on] for run in runs])) for on in ON}
+
+
+def endings(runs: Sequence[Record]) -> dict[str, int]:
+    """How many runs ended by what."""
+    return dict(Counter(run["stopped_by"] for run in runs))
+
+
+def drift_rows(known: Known, heads: Mapping[str, str]) -> list[dict[str, Any]]:
+    """KL to the model as it began, for arms whose policy speaks token by token."""
+    found = []
+    for env, arms in known.items():
+        for name, runs in arms.items():
+            values = [run["kl"] for run in runs]
+            if values and None not in values:
+                told = mean_interval(values)
+                found.append(_row(env, heads[env], name, "KL to the start, nats a token", told))
+    return found
+
+
+def adaptation(known: Known, plan: Record) -> list[dict[str, Any]]:
+    """Return on unseen tasks against episodes of training on them."""
+    asked = [float(n) for n in plan["adapt"]]
+    found = []
+    for env, arms in known.items():
+        for name, runs in arms.items():
+            lines = [_line(run["adaptation"]["points"], "episodes") for run in runs
+                     if "adaptation" in run]  # fmt: skip
+            lines = [line for line in lines if len(line)]
+            if not lines or not asked:
+                continue
+            values = np.array([np.interp(asked, line[:, 0], line[:, 1]) for line in lines])
+            found.append(
+                {
+                    "env": env, "algorithm": name, "seeds": len(lines), "episodes": asked,
+                    "points": [_point(values[:, k]) for k in range(len(asked))],
+                    "area": [area(line) for line in lines],
+                }
+            )  # fmt: skip
+    return found
+
+
+def area(line: Any) -> float:
+    """Mean return while adapting: the area under the curve over its length, in units of return.
+
+    Args:
+        line: Pairs of episodes and return, from 0 episodes on; trapezoids between them.
+    """
+    episodes, returns = np.asarray(line, np.float64).T
+    length = episodes[-1] - episodes[0]
+    if not length:
+        return float(returns[0])
+    return float(np.trapezoid(returns, episodes) / length)
+
+
+def adaptation_rows(known: Known) -> list[dict[str, Any]]:
+    """Area under the curve of adaptation, and what was forgotten for it."""
+    found = []
+    for env, arms in known.items():
+        for name, runs in arms.items():
+            adapted = [run for run in runs if "adaptation" in run]
+            lines = [_line(run["adaptation"]["points"], "episodes") for run in adapted]
+            areas = [area(line) for line in lines if len(line)]
+            if areas:
+                what = "adaptation, area under the curve"
+                found.append(_row(env, "unseen", name, what, mean_interval(areas)))
+            changes = [change for run in adapted if (change := _change(run)) is not None]
+            if changes:
+                what = "change on train by adapting"
+                found.append(_row(env, "train", name, what, mean_interval(changes)))
+            drifts = [run["adaptation"]["kl"] for run in adapted]
+            if drifts and None not in drifts:
+                what = "KL to the start after adapting, nats a token"
+                found.append(_row(env, "unseen", name, what, mean_interval(drifts)))
+    return found
+
+
+def _change(run: Record) -> float | None:
+    """Return on the training tasks after adapting, less before."""
+    after = run["adaptation"]["train"]["mean"]
+    before = next((e["mean"] for e in run["evals"] if e["split"] == "train"), None)
+    return None if after is None or before is None else float(after) - float(before)
+
+
+def samples(known: Known) -> list[dict[str, Any]]:
+    """What each arm said to the same, in its first run."""
+    found = []
+    for env, arms in known.items():
+        first = {name: runs[0] for name, runs in arms.items() if runs}
+        said = {name: {s["task"]: s for s in run["samples"]} for name, run in first.items()}
+        for task in next(iter(said.values()), {}):
+            answers = [
+                {"algorithm": name, "text": told[task]["action"], "return": told[task]["reward"],
+                 "observation": told[task]["observation"]}
+                for name, told in said.items() if task in told
+            ]  # fmt: skip
+            found.append({"env": env, "task": task, "answers": answers})
+    return found
+
+
+def _row(env: str, split: str, name: str, metric: str, interval: Interval) -> dict[str, Any]:
+    told = interval.to_json()
+    return {
+        "env": env, "split": split, "algorithm": name, "metric": metric, "seeds": interval.n,
+        **{key: told[key] for key in ("mean", "low", "high")},
+    }  # fmt: skip

@@ -1,0 +1,188 @@
+"""What may be said of two algorithms, in words that the seeds at hand can carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal
+
+from numpy.typing import ArrayLike
+
+from sayso.stats.aggregate import Numbers, score_matrix
+from sayso.stats.intervals import Interval, mean_interval
+from sayso.stats.paired import (
+    detectable_difference,
+    holm,
+    improvement_interval,
+    least_seeds,
+    sign_flip_p,
+)
+
+Verdict = Literal["better", "worse", "no difference that matters", "not enough seeds to tell"]
+TOO_FEW: Verdict = "not enough seeds to tell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Two algorithms compared, seed by seed.
+
+    Attributes:
+        first: Name of the one.
+        second: Name of the other.
+        difference: Mean of first less second over seeds, Student's 95 % interval.
+        p: Of the exact sign-flip test, see ``sign_flip_p``.
+        p_adjusted: The same after Holm's correction for all that was compared with it.
+        improvement: Chance that a run of the first beats one of the second.
+        detectable: Smallest true difference that so many seeds would have shown in 80 % of cases.
+        least_seeds: Seeds below which nothing could have been significant.
+        margin: Difference from which on one matters, if the user said so.
+        verdict: On the first, against the second.
+    """
+
+    first: str
+    second: str
+    difference: Interval
+    p: float
+    p_adjusted: float
+    improvement: Interval
+    detectable: float
+    least_seeds: int
+    margin: float | None
+    verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; None where a number is not finite."""
+        return {
+            "first": self.first,
+            "second": self.second,
+            "difference": self.difference.to_json(),
+            "p": self.p,
+            "p_adjusted": self.p_adjusted,
+            "improvement": self.improvement.to_json(),
+            "detectable": self.detectable if self.difference.n > 1 else None,
+            "least_seeds": self.least_seeds,
+            "margin": self.margin,
+            "verdict": self.verdict,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.first} is {self.in_words()} {self.second}"
+
+    def in_words(self) -> str:
+        """The verdict as it goes between the two names."""
+        words = {"better": "better than", "worse": "worse than"}
+        return words.get(self.verdict, f"{self.verdict}: against")
+
+
+def verdict_of(
+    difference: Interval,
+    p: float,
+    *,
+    alpha: float = 0.05,
+    margin: float | None = None,
+    inner: Interval | None = None,
+) -> Verdict:
+    """What a difference allows to be said.
+
+    - "no difference that matters": only if the user named a margin, and the 1 − 2α interval lies
+      inside it: two one-sided tests. A difference that is certain and too small to matter is this.
+    - "better", "worse": the exact test says so and the interval excludes 0.
+    - "not enough seeds to tell": everything else. That a test found nothing shows no equality.
+
+    Args:
+        difference: 1 − α interval of first less second.
+        p: Two-sided, adjusted if several are judged.
+        alpha: Level.
+        margin: Least difference that matters, in units of the difference.
+        inner: 1 − 2α interval; needed with a margin.
+
+    Raises:
+        ValueError: If the margin is not positive, or ``inner`` is missing with it.
+
+    Source:
+        Two one-sided tests: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15(6).
+
+    Tests:
+        tests/unit/test_verdict.py
+    """
+    if margin is not None:
+        if not margin > 0 or inner is None:
+            raise ValueError(f"margin must be positive and come with an interval, got {margin}")
+        if -margin < inner.low and inner.high < margin:
+            return "no difference that matters"
+    if p <= alpha and difference.low > 0:
+        return "better"
+    if p <= alpha and difference.high < 0:
+        return "worse"
+    return TOO_FEW
+
+
+def judge(
+    scores: Mapping[str, ArrayLike],
+    *,
+    seed: int,
+    alpha: float = 0.05,
+    margin: float | None = None,
+) -> list[Judged]:
+    """Every pair of algorithms, paired by seed, corrected for how many pairs there are.
+
+    Args:
+        scores: Algorithm to ``[n, m]``; row i of each is of the same seed, so that what the two
+            have in common (first weights, tasks, draws) cancels. Over tasks a seed counts by its
+            mean.
+        seed: Decides bootstrap samples.
+        alpha: Chance of any false alarm among all pairs, at most.
+        margin: Least difference that matters, if there is one to name.
+
+    Returns:
+        One for each pair, in order of the names.
+
+    Raises:
+        ValueError: If shapes differ, or as ``score_matrix``.
+
+    Tests:
+        tests/unit/test_verdict.py
+    """
+    data = {name: score_matrix(x, name=name) for name, x in scores.items()}
+    shapes = {name: x.shape for name, x in data.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"runs and tasks must be the same for all, got {shapes}")
+    pairs = list(combinations(data, 2))
+    paired = [(data[a] - data[b]).mean(axis=1) for a, b in pairs]
+    adjusted = holm([sign_flip_p(d, seed=seed) for d in paired])
+    needed = least_seeds(alpha, max(1, len(pairs)))
+    return [
+        _judged(
+            (a, b), (data[a], data[b]), d, p_adjusted=p, seed=seed, alpha=alpha, margin=margin,
+            needed=needed,
+        )
+        for (a, b), d, p in zip(pairs, paired, adjusted, strict=True)
+    ]  # fmt: skip
+
+
+def _judged(
+    names: tuple[str, str],
+    scores: tuple[Numbers, Numbers],
+    d: Numbers,
+    *,
+    p_adjusted: float,
+    seed: int,
+    alpha: float,
+    margin: float | None,
+    needed: int,
+) -> Judged:
+    difference = mean_interval(d.tolist(), 1 - alpha)
+    inner = mean_interval(d.tolist(), 1 - 2 * alpha)
+    return Judged(
+        first=names[0],
+        second=names[1],
+        difference=difference,
+        p=sign_flip_p(d, seed=seed),
+        p_adjusted=p_adjusted,
+        improvement=improvement_interval(*scores, seed=seed, confidence=1 - alpha),
+        detectable=detectable_difference(d, alpha=alpha),
+        least_seeds=needed,
+        margin=margin,
+        verdict=verdict_of(difference, p_adjusted, alpha=alpha, margin=margin, inner=inner),
+    )
