@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from sayso.app.facade import (
         evaluate as evaluate,
     )
+    from sayso.control.agent import SB3Agent as SB3Agent
+    from sayso.control.text import load_lm as load_lm
     from sayso.envs.base import TextEnv as TextEnv
     from sayso.envs.prompts import PromptEnv as PromptEnv
     from sayso.envs.registry import register as register
@@ -70,6 +72,8 @@ _HOMES = {
     "TokenDQN": "app.agents",
     "Agent": "app.facade",
     "evaluate": "app.facade",
+    "SB3Agent": "control.agent",
+    "load_lm": "control.text",
     "Callback": "training.callbacks",
     "StopOnReward": "training.callbacks",
     "Chat": "envs.spaces",

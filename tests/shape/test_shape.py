@@ -19,8 +19,9 @@ FORBIDDEN_CALLS = {"eval", "exec"}
 PUBLIC = [
     "A2C", "AWR", "Agent", "ArCHer", "BC", "Callback", "CandidateDQN", "CandidateSAC", "Chat",
     "Episode", "FilteredBC", "GRPO", "ILQL", "MCReturns", "Message", "OfflineArCHer", "PPO",
-    "PromptEnv", "QSharp", "RLOO", "Reinforce", "ReinforcePP", "SoftQ", "StopOnReward", "Task",
-    "TextEnv", "TokenDQN", "Utterance", "check_text_env", "evaluate", "register",
+    "PromptEnv", "QSharp", "RLOO", "Reinforce", "ReinforcePP", "SB3Agent", "SoftQ", "StopOnReward",
+    "Task", "TextEnv", "TokenDQN", "Utterance", "check_text_env", "evaluate", "load_lm",
+    "register",
 ]  # fmt: skip
 
 
