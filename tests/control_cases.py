@@ -36,9 +36,7 @@ def share_of_target(prompt: str, completion: str) -> float:
 def letters_task() -> sayso.PromptEnv:
     """One turn; any prompt, the same reward."""
     prompts = [a + b for a in LETTERS for b in "acegikmo"]
-    return sayso.PromptEnv(
-        prompts=prompts, reward=share_of_target, reward_low=0.0, reward_high=1.0
-    )
+    return sayso.PromptEnv(prompts=prompts, reward=share_of_target, reward_low=0.0, reward_high=1.0)
 
 
 def letters_controller(mode: str = "steer", **options: Any) -> Controller:

@@ -121,10 +121,10 @@ def test_pushing_along_the_best_direction_earns_more_than_against_it() -> None:
     def mean(action: list[float]) -> float:
         env.reset(seed=0)
         total = 0.0
-        for _ in range(40):
+        for _ in range(16):
             total += env.step(np.array(action, np.float32))[1]
             env.reset()
-        return total / 40
+        return total / 16
 
     assert mean([1, 0]) > mean([0, 0]) + 0.05 > mean([-1, 0]) + 0.1
 
@@ -134,7 +134,7 @@ def test_several_draws_are_averaged() -> None:
     several = LMControlEnv(letters_controller("steer", num_dims=1, num_draws=4))
     action = np.zeros(1, np.float32)
     one, four = [], []
-    for seed in range(24):
+    for seed in range(16):
         for env, found in ((single, one), (several, four)):
             env.reset(seed=seed)
             found.append(env.step(action)[1])
@@ -164,9 +164,7 @@ def test_a_turn_limit_of_ours_cuts_off() -> None:
 
 
 def test_an_ungraded_turn_adds_nothing_and_an_ungraded_episode_is_refused() -> None:
-    env = LMControlEnv(
-        letters_lm(), Chain(graded=False), "acts", num_acts=3, max_new_tokens=4
-    )
+    env = LMControlEnv(letters_lm(), Chain(graded=False), "acts", num_acts=3, max_new_tokens=4)
     env.reset(seed=0)
     assert env.step(0)[1] == env.step(0)[1] == 0.0
     with pytest.raises(EnvContractError, match="gave no reward in the whole episode"):

@@ -1,4 +1,4 @@
-"""Generation under control: equal to the engines where nothing controls, and exact where it does."""
+"""Generation under control: what the engines say where nothing controls, exact where it does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def asked(budgets: tuple[int, ...] = (6, 9, 3)) -> list[Asked]:
     ]
 
 
-def by_engine(lm: LanguageModel, wanted: list[Asked]) -> dict[int, tuple[tuple[int, ...], tuple[float, ...]]]:  # fmt: skip
+def by_engine(
+    lm: LanguageModel, wanted: list[Asked]
+) -> dict[int, tuple[tuple[int, ...], tuple[float, ...]]]:
     engine = TorchEngine(lm, Distribution(), max_rows=4)
     for n, one in enumerate(wanted):
         engine.submit(
@@ -68,7 +70,9 @@ def test_every_family_says_what_the_engine_says(family: str) -> None:
 def test_a_row_does_not_depend_on_its_neighbours_or_on_when_they_leave() -> None:
     lm = letters_lm()
     push = torch.randn(3, lm.width, generator=torch.Generator().manual_seed(0)) * 0.1
-    knobs = tuple(Knobs(temperature=t, repetition=1.3, guidance=1.5, is_guided=True) for t in (0.7, 1, 1.4))  # fmt: skip
+    knobs = tuple(
+        Knobs(temperature=t, repetition=1.3, guidance=1.5, is_guided=True) for t in (0.7, 1, 1.4)
+    )
     for control in (Control(push=push, layer=1), Control(knobs=knobs)):
         together = generate(lm, asked((12, 20, 3)), control)
         alone = []

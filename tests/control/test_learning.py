@@ -12,13 +12,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from control_cases import letters_controller
+from control_cases import letters_controller, share_of_target
 from gymnasium import spaces
 
 from sayso.control.agent import SB3Agent, best_constant
 from sayso.control.controller import Controller, weights_digest
 from sayso.control.defaults import ALGORITHMS, algorithm_class, sb3_defaults
 from sayso.control.env import make_vec
+from sayso.control.generate import Answer
 from sayso.evaluation.evaluate import EvalReport, paired
 
 pytest.importorskip("stable_baselines3")
@@ -47,15 +48,12 @@ def measured(agent: SB3Agent) -> EvalReport:
 
 def best_of_slots(moved: Controller) -> SB3Agent:
     """What a perfect agent would choose: the proposal with the largest share of the target."""
-    from control_cases import share_of_target
+
+    def worth(answer: Answer) -> float:
+        return share_of_target("", moved.lm.chat.text(answer.ids))
 
     def choose(scenes: Any) -> np.ndarray:
-        return np.array(
-            [
-                int(np.argmax([share_of_target("", moved.lm.chat.text(a.ids)) for a in s.slate.answers]))
-                for s in scenes
-            ]
-        )  # fmt: skip
+        return np.array([int(np.argmax([*map(worth, s.slate.answers)])) for s in scenes])
 
     return SB3Agent._chosen_by(moved, choose)
 
@@ -102,7 +100,9 @@ class Bandit(gymnasium.Env[np.ndarray, np.ndarray]):
     action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
     best = 0.3
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:  # fmt: skip
+    def reset(
+        self, *, seed: int | None = None, options: Any = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         return np.zeros(1, np.float32), {}
 

@@ -12,7 +12,7 @@ def test_a_prompt_is_continued_up_to_the_length_and_the_same_for_a_seed() -> Non
     model = sayso.load_lm("tiny")
     text = model.generate("Once upon", max_length=20, top_k=5)
     assert text.startswith("Once upon")
-    assert 0 < len(model.lm.tokenizer(text[9:]).input_ids)
+    assert text != "Once upon"
     assert model.generate("Once upon", max_length=20, top_k=5) == text
     assert model.generate("Once upon", max_length=20, top_k=5, seed=1) != text
 
