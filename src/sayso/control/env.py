@@ -42,6 +42,8 @@ class LMControlEnv(gymnasium.Env[Observation, Any]):
         **options: Any of ``ControlOptions``.
     """
 
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
     metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012  # Gymnasium's own type
 
     def __init__(
@@ -116,7 +118,7 @@ class LMControlEnv(gymnasium.Env[Observation, Any]):
             )
         return self.controller.mask(self._scene)
 
-    def render(self) -> str:  # type: ignore[override]  # Gymnasium's generic RenderFrame
+    def render(self) -> str:
         """The last prompt and answer."""
         prompt, text = self._shown
         return f"{prompt}\n> {text}"

@@ -189,7 +189,8 @@ def _unit(vectors: Array) -> Array:
     """At length √d, so that one entry has size one."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled = vectors * (np.sqrt(vectors.shape[-1]) / np.maximum(length, 1e-12))
-    return scaled.astype(np.float32)
+    made: Array = scaled.astype(np.float32)
+    return made
 
 
 def _parts(lengths: Sequence[int]) -> list[list[int]]:
