@@ -17,8 +17,8 @@ pytest.importorskip("stable_baselines3")
 NAMES = [name for name in recipes.names() if name.startswith("control-")]
 SMALL = [
     "model.name=tiny", "control.max_new_tokens=4", "control.num_components=4",
-    "control.num_states=16", "control.num_probes=16", "learner.num_envs=4", "train.total_steps=72", "train.log_every=24",
-    "train.eval_episodes=4",
+    "control.num_states=16", "control.num_probes=16", "learner.num_envs=4",
+    "train.total_steps=72", "train.log_every=24", "train.eval_episodes=4",
 ]  # fmt: skip
 
 

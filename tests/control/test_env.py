@@ -14,8 +14,10 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 import sayso
 from sayso.control.controller import controller, weights_digest
 from sayso.control.env import LMControlEnv
+from sayso.control.generate import Answer
 from sayso.control.options import MODES, ControlOptions
 from sayso.errors import EnvContractError, OptionValueError, UnknownOptionError
+from sayso.types import FinishReason
 
 SMALL: dict[str, dict[str, Any]] = {
     "steer": {"num_dims": 3, "strength": 2.0},
@@ -231,3 +233,16 @@ def test_episodes_of_one_seed_differ_from_each_other() -> None:
     env.reset(seed=0)
     prompts = {env.reset()[1]["prompt"] for _ in range(8)}
     assert len(prompts) > 3
+
+
+def test_turns_and_draws_have_numbers_of_their_own() -> None:
+    moved = letters_controller("decode", num_draws=3)
+    seat = moved.seat()
+    asked = seat.begin(1)
+    assert len({one.seed for one in seat.draws(asked)}) == 3
+    chain = controller(letters_lm(), Chain(), "acts", num_acts=3, max_new_tokens=4).seat()
+    first = chain.begin(1)
+    following = chain.play([Answer(ids=(1,), logprobs=(0.0,), finish=FinishReason.STOP)]).asked
+    assert following is not None
+    assert following.seed != first.seed
+    assert following.context[: len(first.context) + 1] == (*first.context, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -86,20 +87,33 @@ def test_a_row_does_not_depend_on_its_neighbours_or_on_when_they_leave() -> None
         same(together, alone)
 
 
-def test_a_push_behind_the_last_layer_moves_the_head_by_the_norm_of_the_sum() -> None:
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_push_acts_on_the_last_token_of_the_context_and_not_on_those_before(layer: int) -> None:
     lm = letters_lm()
     network = lm.causal_lm
     push = torch.randn(1, lm.width, generator=torch.Generator().manual_seed(1))
-    (answer,) = generate(lm, asked()[:1], Control(push=push, layer=1))
-    seen: list[torch.Tensor] = []
-    handle = decoder_layers(network)[1].register_forward_hook(
-        lambda module, inputs, output: seen.append(output)
-    )
+    (answer,) = generate(lm, asked()[:1], Control(push=push, layer=layer))
+
+    def add(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        here = torch.zeros_like(output)
+        here[:, 3:] = push[0]  # the context has four tokens
+        return output + here
+
+    handle = decoder_layers(network)[layer].register_forward_hook(add)
     with torch.no_grad():
-        network(input_ids=torch.tensor([PROMPTS[0]]))
-        handle.remove()
-        moved = network.lm_head(network.model.norm(seen[0][0, -1] + push[0])).log_softmax(-1)
-    assert answer.logprobs[0] == pytest.approx(float(moved[answer.ids[0]]), abs=1e-5)
+        logits = network(input_ids=torch.tensor([PROMPTS[0] + answer.ids])).logits[0, 3:-1]
+    handle.remove()
+    expected = logits.log_softmax(-1)[torch.arange(len(answer.ids)), list(answer.ids)]
+    assert answer.logprobs == pytest.approx(expected.tolist(), abs=2e-5)
+
+
+def test_a_push_behind_the_last_layer_moves_what_the_head_reads() -> None:
+    lm = letters_lm()
+    push = torch.zeros(1, lm.width)
+    push[0] = 1e4 * lm.causal_lm.lm_head.weight.detach()[5]
+    (answer,) = generate(lm, asked()[:1], Control(push=push, layer=1))
+    best = lm.causal_lm.lm_head(lm.causal_lm.model.norm(push[0])).log_softmax(-1)
+    assert answer.logprobs[0] == pytest.approx(float(best[answer.ids[0]].detach()), abs=1e-3)
 
 
 def test_a_prefix_of_embeddings_is_those_tokens_in_the_context() -> None:
