@@ -29,7 +29,7 @@ $(VENV)/.model: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[lora,track,tune,dev]' || { \
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[lora,track,tune,sb3,dev]' || { \
 	  echo "Could not install the development tools: see pip's message above."; exit 2; }
 	@touch $@
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
         evaluate as evaluate,
     )
     from sayso.cli.compare import compare as compare
+    from sayso.control.agent import SB3Agent as SB3Agent
+    from sayso.control.text import load_lm as load_lm
     from sayso.envs.base import TextEnv as TextEnv
     from sayso.envs.prompts import PromptEnv as PromptEnv
     from sayso.envs.registry import register as register
@@ -74,6 +76,8 @@ _HOMES = {
     "audit": "app.audits",
     "evaluate": "app.facade",
     "compare": "cli.compare",
+    "SB3Agent": "control.agent",
+    "load_lm": "control.text",
     "Callback": "training.callbacks",
     "StopOnReward": "training.callbacks",
     "Chat": "envs.spaces",

@@ -15,7 +15,7 @@ from sayso.errors import ConfigError, DataError, OptionValueError, UnusedOptionE
 MAZE = ("env.kwargs.starts=all",)
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", [n for n in recipes.names() if not n.startswith("control-")])
 def test_every_recipe_is_sound_as_it_is(name: str) -> None:
     refuse_unused(recipes.config(name, ()))
 

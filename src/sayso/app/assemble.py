@@ -151,7 +151,14 @@ def create_run(
 
 def config_of(run: Run) -> RunConfig:
     """The configuration that a run was started with."""
-    return load_config(load_toml(run.config), source=str(run.config))
+    table = load_toml(run.config)
+    if "control" in table:
+        raise RunError(
+            where=str(run.path),
+            problem="is a control run: an agent of Stable-Baselines3 learned, the model is frozen.",
+            fix=f"Use sayso eval {run.path}; the agent lies in checkpoints/step-*/model.zip.",
+        )
+    return load_config(table, source=str(run.config))
 
 
 def meta(config: RunConfig, command: Sequence[str]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from sayso.app.schedule import refuse_standstill
 from sayso.app.stored import build_data
 from sayso.app.sweep import Decode, policy_as
 from sayso.config.load import to_table
+from sayso.control.agent import SB3Agent
 from sayso.data.datasets import DataSet
 from sayso.envs.base import Observation
 from sayso.envs.nothing import NO_ENV
@@ -289,7 +290,7 @@ class Agent:
 
 
 def evaluate(
-    model: Agent,
+    model: Agent | SB3Agent,
     env: Any = None,
     *,
     split: str = "held_out",
@@ -301,7 +302,7 @@ def evaluate(
     """Mean return of an agent with its 95 % interval, per part of the reward.
 
     Args:
-        model: What ``GRPO(...)`` and its relatives make.
+        model: What ``GRPO(...)`` and its relatives make, or an ``SB3Agent``.
         env: Another environment than the one it was made with, for example to see how it transfers.
         split: ``"train"``, ``"held_out"`` or ``"unseen"``.
         num_episodes: How many.
@@ -310,6 +311,8 @@ def evaluate(
         decode: ``"sampled"``, or ``"greedy"``: the likeliest token or candidate each time. Unset:
             as the options say; sampled, where they say nothing.
     """
+    if isinstance(model, SB3Agent):
+        return model.evaluate(env, split=split, num_episodes=num_episodes, seed=seed)
     if not isinstance(model, Agent):
         raise OptionValueError(
             where="evaluate",

@@ -37,6 +37,15 @@ def run(
     from sayso.app.sweep import refuse_beta, sweep
 
     opened = Run.open(path)
+    from sayso.cli import control
+
+    if control.is_run(path):
+        control.refuse({"--beta": beta, "--decode": decode, "--audit": audit})
+        control.evaluate(
+            path, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed,
+            as_json=as_json,
+        )  # fmt: skip
+        return
     require_named(opened, "env")
     betas, decodes = _betas(beta), _decodes(decode)
     config = config_of(opened)

@@ -117,6 +117,13 @@ def _recipes() -> Rows:
     rows: Rows = []
     for name in recipes.names():
         table, _ = recipes.read(name)
+        if recipes.is_control(table):
+            about = (
+                f"{table['learner']['type']} steers a frozen {table['model']['name']} on "
+                f"{table['env']['id']}, mode {table['control']['mode']}"
+            )
+            rows.append({"name": name, "about": about})
+            continue
         about = (
             f"{table['algorithm']['type']} on {table['env']['id']} with {table['model']['name']}"
         )

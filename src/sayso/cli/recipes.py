@@ -35,6 +35,11 @@ def names() -> list[str]:
     )
 
 
+def is_control(table: Mapping[str, Any]) -> bool:
+    """Whether a recipe's agent is one of Stable-Baselines3 that controls a frozen model."""
+    return "control" in table
+
+
 def read(recipe: str) -> tuple[dict[str, Any], str]:
     """A recipe's table and its name.
 
@@ -70,6 +75,12 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
     table, source = read(recipe)
     table.pop(MADE_BY, None)
     table.pop("tune", None)  # says what `sayso tune` may change, and decides no run
+    if is_control(table):
+        raise ConfigError(
+            where=source,
+            problem="is a control recipe: an agent of Stable-Baselines3 steers a frozen model.",
+            fix=f"It is for `sayso train {recipe}`, and then `sayso eval`.",
+        )
     changes = override({}, overrides, Problems("told below"))
     if seed is not None:
         if "seed" in changes:

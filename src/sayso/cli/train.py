@@ -35,6 +35,8 @@ def run(
             problem="needs a recipe, or --resume RUN, and not both.",
             fix=f"Recipes: {', '.join(recipes.names())}.",
         )
+    if _is_control(recipe, resume, overrides, path=path, seed=seed, flags=(tensorboard, as_json)):
+        return
     if resume is not None:
         if seed is not None or path is not None:
             raise ConfigError(
@@ -67,6 +69,33 @@ def run(
         print(json.dumps(summary))
         return
     _tell(config, result, where)
+
+
+def _is_control(
+    recipe: str | None,
+    resume: Path | None,
+    overrides: Sequence[str],
+    *,
+    path: Path | None,
+    seed: int | None,
+    flags: tuple[bool, bool],
+) -> bool:
+    """Train an agent that controls a frozen model, if that is what was asked for."""
+    from sayso.cli import control
+
+    tensorboard, as_json = flags
+    if recipe is not None:
+        table, source = recipes.read(recipe)
+        if not recipes.is_control(table):
+            return False
+        control.refuse({"--tensorboard": tensorboard})
+        control.train(table, source, overrides=overrides, path=path, seed=seed, as_json=as_json)
+        return True
+    if resume is None or not control.is_run(resume):
+        return False
+    control.refuse({"--tensorboard": tensorboard, "--seed": seed, "--run": path})
+    control.resume(resume, overrides=overrides, as_json=as_json)
+    return True
 
 
 def _tell(config: RunConfig, result: TrainResult, where: Path) -> None:

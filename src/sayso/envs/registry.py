@@ -38,6 +38,8 @@ BUILT_IN = {
     "sayso/TextWorld-v0": "sayso.envs.games_textworld:TextWorldEnv",
 }
 
+NUMERIC = {"sayso/LMControl-v0": "sayso.control.env:LMControlEnv"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvSource:
@@ -96,6 +98,9 @@ def register_all() -> None:
     """Register what comes with sayso; nothing is imported or opened."""
     for env_id, entry_point in BUILT_IN.items():
         register(env_id, entry_point)
+    for env_id, entry_point in NUMERIC.items():  # known to Gymnasium alone: they are not of text
+        if env_id not in gymnasium.registry:
+            gymnasium.register(env_id, entry_point=entry_point)
 
 
 def ids() -> list[str]:

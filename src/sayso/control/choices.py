@@ -1,0 +1,181 @@
+"""Modes in which an action picks what is said: candidates, acts, wolpertinger.
+
+Dimensions: k = slots, e = numbers that show one slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sayso.control.features import Array, Components, Hidden, MiniLM
+from sayso.control.generate import Answer
+from sayso.control.options import ControlOptions
+from sayso.control.probes import said_plainly
+from sayso.errors import EnvContractError
+from sayso.models.lm import LanguageModel
+from sayso.sampling.base import Engine
+from sayso.sampling.candidates import Asked
+from sayso.seeds import derive, generator
+from sayso.types import FinishReason
+
+SPREAD = 2.0
+"""Standard deviations of proposals that a coordinate of 1 stands for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slate:
+    """What may be said at one decision.
+
+    Attributes:
+        answers: One for each slot in use.
+        is_live: Whether a slot may be taken ``[k]``: in use, and no copy of an earlier one.
+        shown: Numbers that show each slot ``[k, e]``, 0 where there is none; unset: not shown.
+    """
+
+    answers: tuple[Answer, ...]
+    is_live: NDArray[np.bool_]
+    shown: Array | None = None
+
+
+class Proposals:
+    """Slots filled by the model's own proposals, drawn from each decision's seed.
+
+    They are independent draws, so their order tells nothing; copies of an earlier one are not
+    live. Each is shown by the encoder, in principal components where there are some.
+
+    Args:
+        engine: Draws them.
+        encoder: Reads them.
+        options: How many.
+        components: Where the encoder's numbers are projected to.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        encoder: Hidden | MiniLM,
+        options: ControlOptions,
+        components: Components | None,
+    ) -> None:
+        self._engine, self._encoder, self._options = engine, encoder, options
+        self._components = components
+        self.num_slots = options.num_candidates
+        self.size = encoder.width if components is None else len(components.axes)
+
+    def slates(self, asked: Sequence[Asked]) -> list[Slate]:
+        """Proposals of all decisions, drawn together."""
+        drawn = said_plainly(
+            self._engine,
+            [
+                replace(one, seed=derive(one.seed, "proposal", number))
+                for one in asked
+                for number in range(self.num_slots)
+            ],
+        )
+        found = []
+        for place, one in enumerate(asked):
+            answers = tuple(drawn[place * self.num_slots : (place + 1) * self.num_slots])
+            first = {answer.ids: slot for slot, answer in reversed([*enumerate(answers)])}
+            live = np.array([first[a.ids] == slot for slot, a in enumerate(answers)])
+            shown = self._encoder.answers(one, [answer.ids for answer in answers])
+            if self._components is not None:
+                shown = self._components(shown)
+            found.append(Slate(answers=answers, is_live=live, shown=shown))
+        return found
+
+
+class Listed:
+    """Slots filled by the actions that the environment lists, in its order.
+
+    Args:
+        lm: Its chat format writes them as tokens.
+        encoder: Reads them, if they are shown.
+        options: Whether they are.
+        num_slots: Most actions that may be listed.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, encoder: Hidden | MiniLM, options: ControlOptions, num_slots: int
+    ) -> None:
+        self._lm, self._encoder, self._options = lm, encoder, options
+        self.num_slots, self.size = num_slots, encoder.width if options.see_acts else 0
+
+    def slates(self, asked: Sequence[Asked]) -> list[Slate]:
+        """What is listed at each decision.
+
+        Raises:
+            EnvContractError: If nothing is listed, or more than there are slots.
+        """
+        return [self._slate(one) for one in asked]
+
+    def _slate(self, asked: Asked) -> Slate:
+        count = len(asked.choices)
+        if not 0 < count <= self.num_slots:
+            raise EnvContractError(
+                where="control, mode 'acts'",
+                problem=f"the environment lists {count} actions, there are {self.num_slots} slots.",
+                fix=f"Set num_acts = {count} or more."
+                if count
+                else "Use an environment with info['choices'], or another mode.",
+            )
+        answers = tuple(self._written(text, asked.max_new_tokens) for text in asked.choices)
+        live = np.arange(self.num_slots) < count
+        if not self._options.see_acts:
+            return Slate(answers=answers, is_live=live)
+        shown = np.zeros((self.num_slots, self._encoder.width), np.float32)
+        shown[:count] = self._encoder.answers(asked, [answer.ids for answer in answers])
+        return Slate(answers=answers, is_live=live, shown=shown)
+
+    def _written(self, text: str, max_tokens: int) -> Answer:
+        ids = self._lm.chat.action(text, max_tokens=max_tokens)
+        is_closed = self._lm.chat.is_closed(ids)
+        finish = FinishReason.STOP if is_closed else FinishReason.LENGTH
+        return Answer(ids=ids, logprobs=(0.0,) * len(ids), finish=finish)
+
+
+def taken(slate: Slate, action: int) -> Answer:
+    """The answer in a slot; beyond the slots in use one counts around, from the first again.
+
+    Learners without masks play such actions while they explore; ``info["invalid_act"]`` tells.
+    """
+    return slate.answers[int(action) % len(slate.answers)]
+
+
+def nearest(slate: Slate, point: Array, seed: int, *, num_neighbours: int) -> Answer:
+    r"""One of the proposals nearest to a point, drawn with weights :math:`\exp(-\delta^2 / \tau)`.
+
+    δ is the distance, τ the mean squared distance among those in question. With one neighbour it is
+    the nearest, and the reward is constant around almost every point.
+
+    Args:
+        slate: Proposals, shown by coordinates.
+        point: The action, in [-1, 1].
+        seed: Decides the draw.
+        num_neighbours: Among how many.
+
+    Source:
+        Dulac-Arnold et al. 2015, arXiv:1512.07679, sec. 4, where the critic picks among the
+        neighbours: that needs the critic in the environment, and stock agents keep theirs.
+    """
+    coordinates = placed(slate)
+    distance = ((coordinates - point) ** 2).sum(-1)
+    distance[~slate.is_live] = np.inf
+    order = np.argsort(distance, kind="stable")[: min(num_neighbours, int(slate.is_live.sum()))]
+    closest = distance[order]
+    weight = np.exp(-(closest - closest[0]) / max(float(closest.mean()), 1e-12))
+    share = np.cumsum(weight) / weight.sum()
+    draw = generator(seed, "neighbour").random()
+    slot = int(order[min(int(np.searchsorted(share, draw, side="right")), len(order) - 1)])
+    answer = slate.answers[slot]
+    return replace(answer, executed=tuple(coordinates[slot].tolist()))
+
+
+def placed(slate: Slate) -> NDArray[np.float64]:
+    """Coordinates of the slots in the action's box ``[k, e]``."""
+    if slate.shown is None:
+        raise TypeError("a slate of proposals is always shown")
+    return np.clip(slate.shown.astype(np.float64) / SPREAD, -1.0, 1.0)
