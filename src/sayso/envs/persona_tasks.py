@@ -111,9 +111,10 @@ def examples(
 
 
 def render(topic: str, liked: Sequence[str], disliked: Sequence[str]) -> str:
-    """The prompt: what was liked and disliked, in turn, then the topic."""
+    """The prompt: what was liked and disliked, in turn, then the topic and the size."""
     told = [f"Liked: {good}\nDisliked: {bad}" for good, bad in zip(liked, disliked, strict=True)]
-    return "\n".join([*told, f"Write a text about the {topic} for this reader."])
+    asked = f'Write one or two short sentences with the word "{topic}" that this reader will like.'
+    return "\n".join([*told, asked])
 
 
 def _payload(split: str, index: int, num_pairs: int) -> dict[str, Any]:
