@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
 
 from sayso.errors import ExtraMissingError
@@ -13,8 +14,8 @@ from sayso.errors import ExtraMissingError
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """Inside, what a package warns of about itself is not passed on."""
-    with warnings.catch_warnings():
+    """Inside, what a package warns of about itself, or prints, is not passed on."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sayso.envs.base import TextEnv
 from sayso.envs.cut import cut_tasks
-from sayso.envs.extras import extra_module
+from sayso.envs.extras import extra_module, unheard
 from sayso.envs.games_arena_play import (
     NEED_CHOICES,
     Luck,
@@ -267,7 +267,7 @@ def begun(game: str, seed: int, opening: int) -> Any:
     bare = f"{game}-raw"
     known = arena.envs.registration.ENV_REGISTRY
     luck, name = Luck(seed), name_of(game)
-    with luck.drawn():
+    with luck.drawn(), unheard():
         made = arena.make(bare if bare in known else game)
         while hasattr(made, "env"):
             made = made.env

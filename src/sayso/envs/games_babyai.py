@@ -11,7 +11,7 @@ import numpy as np
 
 from sayso.envs.base import TextEnv
 from sayso.envs.cut import cut_tasks
-from sayso.envs.extras import extra_module
+from sayso.envs.extras import extra_module, unheard
 from sayso.envs.games_view import LIFTED, LOCKED, View, in_words, view_of
 from sayso.envs.scripted import Scripted
 from sayso.envs.tasks import LazyTasks
@@ -157,7 +157,8 @@ class BabyAIEnv(TextEnv):
         if level not in self._made:
             self._made[level] = make(level, self.max_turns or 1)
         self._inner = self._made[level].unwrapped
-        seen, _ = self._inner.reset(seed=int(task.payload["seed"]))
+        with unheard():  # it prints when it draws a room once more
+            seen, _ = self._inner.reset(seed=int(task.payload["seed"]))
         self._view = view_of(seen["image"])
         chance = int(self.np_random.integers(2**31)) if seed is None else seed
         self._inner.np_random = generator(chance, ENV_ID, task.id)
@@ -227,7 +228,8 @@ def _tasks(split: str, levels: tuple[str, ...], max_turns: int) -> LazyTasks:
         if level not in made:
             made[level] = make(level, max_turns)
         inner: Any = made[level].unwrapped
-        inner.reset(seed=seed)
+        with unheard():
+            inner.reset(seed=seed)
         return {"level": level}, f"{inner.mission}\n{inner.pprint_grid()}"
 
     return cut_tasks(ENV_ID, split, NUM_TASKS[split], pose)

@@ -13,7 +13,7 @@ import numpy as np
 
 from sayso.envs.base import TextEnv
 from sayso.envs.cut import cut_tasks, digest_of
-from sayso.envs.extras import extra_module
+from sayso.envs.extras import extra_module, unheard
 from sayso.envs.games_answers import is_harmless
 from sayso.envs.games_families import EASY, NO_REFERENCE, REFUSED, UNSEEN
 from sayso.envs.scripted import Scripted
@@ -24,9 +24,9 @@ from sayso.types import Task
 ENV_ID = "sayso/ReasoningGym-v0"
 NUM_TASKS = {"train": 4_000, "held_out": 1_000, "unseen": 1_000}
 MAX_LEVEL, MAX_RAISED = 9, 5
-SIZE = 2**31 - 1
+SIZE = 20_000
 SIZES = {"acre": 1_000}
-"""Problems of families that make all of them at once."""
+"""Problems of a family; some list all of them when they are made, `acre` makes them."""
 TAGS = ("<answer>", "</answer>")
 ASKED = {"whole": "Answer with the result only.", "tag": "Write it between <answer> and </answer>."}
 
@@ -263,7 +263,8 @@ def data_set(family: str, level: int | None, config: str) -> Any:
                 course = curriculum()
                 course.set_global_level(level + raised)
                 base = course.generate_configuration()
-            return made(config=dataclasses.replace(base, **changes))
+            with unheard():  # some leave files open
+                return made(config=dataclasses.replace(base, **changes))
         except (AssertionError, TypeError, ValueError) as error:
             problem = problem or f"{type(error).__name__}: {error}"
     raise _refusal("config", changes, f"{family} does not take it: {problem}.")
