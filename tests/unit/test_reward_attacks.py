@@ -99,6 +99,10 @@ def test_naming_everything_is_no_exact_answer(hedge: str) -> None:
     [
         "1 2 3 4 5 6 7 8 9 10",
         "The answer is 4 or 5 or 6.",
+        "The answer is 4 or 5.",
+        "Answer: 4, 5",
+        "\\boxed{4, 5}",
+        "#### 4 5",
         "\\boxed{4} \\boxed{5} \\boxed{6}",
         "\\boxed{4, 5, 6}",
         "#### 5 #### 4",

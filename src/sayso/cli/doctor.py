@@ -58,7 +58,8 @@ def _machine() -> list[Finding]:
     findings = [Finding("python", sys.version_info >= (3, 11), sys.version.split()[0])]
     for package, extra in (
         ("torch", ""), ("transformers", ""), ("gymnasium", ""), ("peft", "lora"),
-        ("tensorboard", "track"),
+        ("tensorboard", "track"), ("rouge-score", "metrics"), ("math-verify", "math"),
+        ("jsonschema", "structured"),
     ):  # fmt: skip
         try:
             findings.append(Finding(package, True, version(package)))

@@ -94,7 +94,6 @@ def run(source: str, work: Mapping[str, Any], limits: Limits) -> Output:
         "output": limits.output_bytes,
     }
     folder = tempfile.mkdtemp(prefix="sayso-code-")
-    Path(folder).chmod(0o755)
     try:
         process = subprocess.Popen(  # noqa: S603  # our own file
             [sys.executable, "-I", "-S", "-B", str(CHILD)],
