@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sayso.algorithms.base import Learner
-from sayso.app.arms import Arm, has_token_logprobs, trial_config
+from sayso.app.arms import Arm, speaks_tokens, trial_config
 from sayso.app.assemble import (
     assemble,
     build_learner,
@@ -173,7 +173,7 @@ class _Trial:
 
     def drift(self, split: str) -> float | None:
         """KL to the model as it began, nats per token; ``None`` where the policy is no LM's."""
-        if not has_token_logprobs(self.config):
+        if not speaks_tokens(self.config):
             return None
         found = kl_to(
             build_lm(self.config), policy_as(self.learner, self.config, decode="sampled"), self.env,
