@@ -10,6 +10,7 @@ import pytest
 from sayso.app.arms import differences, refuse_arms, refuse_under, trial_config
 from sayso.app.comparison import folder_of
 from sayso.app.plan import CompareOptions, Plan, make_plan, read_plan, store_plan
+from sayso.app.trial import run_trial
 from sayso.cli.compare import command_of, compare, measured_with, parse_arm
 from sayso.errors import ConfigError, OptionValueError, RunError, UnknownNameError
 from sayso.training.budget import Budget
@@ -80,6 +81,19 @@ def test_a_trial_has_its_seed_and_its_budget_and_no_evaluations_of_the_recipe() 
     assert trial_config(arm, TOKENS, 7).train.total_episodes > 10**8
     stops = parse_arm("tinylang:grpo,train.patience=3")
     assert trial_config(stops, EPISODES, 0).train.eval_every == 25, "it stops early by them"
+
+
+def test_nobody_is_told_of_episodes_that_never_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that something else stops is as long as whole steps are: 17 tasks, 4 attempts."""
+    arm = parse_arm("maze:ppo,optim.schedule=constant,optim.total_steps=none,env.max_turns=1")
+    plan = make_plan([arm], CompareOptions(budget="reward_queries=60", points=1, episodes=1,
+                                           point_episodes=1, decode=("greedy",)))  # fmt: skip
+    (tmp_path / arm.key).mkdir()
+    found = run_trial(tmp_path, plan, arm, 0)
+    assert (found["steps"], found["spent"]["reward_queries"]) == (1, 68)
+    assert "total_episodes" not in caplog.text
 
 
 def test_a_budget_that_an_arm_never_reaches_is_refused() -> None:

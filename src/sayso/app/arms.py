@@ -10,7 +10,7 @@ from typing import Any
 
 from sayso.algorithms.registry import HEADS_ONLY
 from sayso.app.config import RunConfig, load_config
-from sayso.app.refusals import is_beside
+from sayso.app.refusals import has_beta
 from sayso.config.load import flat, to_table
 from sayso.envs.nothing import NO_ENV
 from sayso.errors import OptionValueError
@@ -144,11 +144,9 @@ def differences(arms: Sequence[Arm]) -> list[str]:
     return told
 
 
-def has_token_logprobs(config: RunConfig) -> bool:
-    """Whether what the policy does is a choice of tokens, whose divergence is that of texts."""
-    return config.algorithm.type not in HEADS_ONLY or (
-        is_beside(config) and config.algorithm.type == "q_sharp"
-    )
+def speaks_tokens(config: RunConfig) -> bool:
+    """Whether the policy draws tokens, or else chooses among whole texts of an unchanged model."""
+    return config.algorithm.type not in HEADS_ONLY or has_beta(config)
 
 
 def _short(value: object) -> str:

@@ -17,6 +17,7 @@ from sayso.app.arms import Arm
 from sayso.app.plan import CompareOptions, Plan
 from sayso.app.trial import result_path, run_trial
 from sayso.errors import SaysoError
+from sayso.runs import interrupt
 
 POLL_S = 0.2
 Tell = Callable[[str], None]
@@ -112,24 +113,23 @@ def _one_by_one(
 def _side_by_side(
     folder: Path, left: Sequence[tuple[Arm, int]], jobs: int, tell: Tell
 ) -> list[FailedTrial]:
-    """Processes of their own; on Ctrl-C they save their last whole step and so does nobody else."""
+    """Processes of their own; a signal to this one lets each save its last whole step."""
     failed: list[FailedTrial] = []
     running: list[_Child] = []
     waiting, number, started = list(left), 0, time.monotonic()
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                running.append(_start(folder, *waiting.pop(0), threads=threads))
-            time.sleep(POLL_S)
-            for child in [c for c in running if c.process.poll() is not None]:
-                running.remove(child)
-                child.log.close()
-                number += 1
-                if not result_path(folder, child.arm, child.seed).is_file():
-                    failed.append(_failed(child.arm, child.seed, _last_line(child.log.name)))
-                seconds = time.monotonic() - started
-                tell(_line(number, len(left), child.arm, child.seed, seconds, failed))
+        with interrupt.listen():
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    running.append(_start(folder, *waiting.pop(0), threads=threads))
+                time.sleep(POLL_S)
+                for child in [c for c in running if c.process.poll() is not None]:
+                    running.remove(child)
+                    number += 1
+                    failed += _ended(folder, child)
+                    seconds = time.monotonic() - started
+                    tell(_line(number, len(left), child.arm, child.seed, seconds, failed))
     finally:
         for child in running:
             with contextlib.suppress(ProcessLookupError):
@@ -140,6 +140,14 @@ def _side_by_side(
     return failed
 
 
+def _ended(folder: Path, child: _Child) -> list[FailedTrial]:
+    """Close the log of a process that has ended; why it has no result, if it has none."""
+    child.log.close()
+    if result_path(folder, child.arm, child.seed).is_file():
+        return []
+    return [_failed(child.arm, child.seed, _last_line(child.log.name))]
+
+
 def _start(folder: Path, arm: Arm, seed: int, *, threads: str) -> _Child:
     log = result_path(folder, arm, seed).with_suffix(".log").open("w")
     process = subprocess.Popen(  # noqa: S603  # this interpreter, our own module
@@ -147,6 +155,7 @@ def _start(folder: Path, arm: Arm, seed: int, *, threads: str) -> _Child:
         stdout=log,
         stderr=subprocess.STDOUT,
         env={"OMP_NUM_THREADS": threads, **os.environ},
+        process_group=0,  # Ctrl-C reaches this process alone, which passes one signal on
     )
     return _Child(arm, seed, process, log)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sayso.algorithms.base import Learner
-from sayso.app.arms import Arm, has_token_logprobs, trial_config
+from sayso.app.arms import LONG, Arm, speaks_tokens, trial_config
 from sayso.app.assemble import (
     assemble,
     build_learner,
@@ -88,6 +88,18 @@ class _Trial:
         self.config: RunConfig = trial_config(arm, plan.budget, seed)
         self.env: EnvSource = env_source(self.config.env)
         self.learner: Learner = build_learner(self.config, build_lm(self.config))
+        if self.config.train.total_episodes == LONG:
+            # Whole steps of it, so that nobody is told of the episodes beyond.
+            train = dataclasses.replace(self.config.train, total_episodes=self._whole(LONG))
+            self.config = dataclasses.replace(self.config, train=train)
+
+    def _whole(self, total: int) -> int:
+        """So many episodes or a few more: what whole steps take."""
+        each = self.config.data.batch_episodes
+        if self.config.data.path is None:
+            num_tasks = len(self.env.open().tasks(self.config.train.split))
+            each = min(self.learner.plan.tasks_per_step, num_tasks) * self.learner.plan.group_size
+        return -(-total // each) * each
 
     def options(self, split: str | None) -> RunConfig:
         """Those of training itself, or of going on with another split."""
@@ -173,7 +185,7 @@ class _Trial:
 
     def drift(self, split: str) -> float | None:
         """KL to the model as it began, nats per token; ``None`` where the policy is no LM's."""
-        if not has_token_logprobs(self.config):
+        if not speaks_tokens(self.config):
             return None
         found = kl_to(
             build_lm(self.config), policy_as(self.learner, self.config, decode="sampled"), self.env,

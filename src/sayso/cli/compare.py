@@ -103,7 +103,12 @@ def compare(*arms: str, set: Sequence[str] = (), quiet: bool = True, **options: 
             print(printable(line), file=sys.stderr)
 
     tell(f"{len(plan.arms)} arms, {chosen.seeds} seeds, {plan.budget} each, in {folder}")
-    for problem in differences(plan.arms):
+    noted = differences(plan.arms)
+    if plan.budget.axis == "wall_clock" and chosen.jobs > 1:
+        noted.append(
+            f"{chosen.jobs} runs at a time slow each other, and their seconds were counted."
+        )
+    for problem in noted:
         tell(f"note: {problem}")
     seeds = range(chosen.seeds)
     failed = run_all(folder, plan, seeds=seeds, jobs=chosen.jobs, tell=tell)
@@ -117,7 +122,7 @@ def compare(*arms: str, set: Sequence[str] = (), quiet: bool = True, **options: 
 
     report = summarise(
         plan.to_json(), found, command=command_of(arms, set, options), margin=chosen.margin,
-        notes=[*differences(plan.arms), *(f"Failed: {each}" for each in failed)],
+        notes=[*noted, *(f"Failed: {each}" for each in failed)],
     )  # fmt: skip
     return Comparison(report=report, path=folder)
 

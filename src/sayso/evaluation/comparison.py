@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sayso.evaluation import tracks
-from sayso.stats.aggregate import Numbers, profile, profile_band, stratified_interval
+from sayso.stats.aggregate import MIN_RUNS, Numbers, profile, profile_band, stratified_interval
 from sayso.stats.intervals import Interval, bounded_interval, mean_interval
 from sayso.stats.verdict import judge
 
@@ -272,11 +272,9 @@ def _profiles(cell: Cell) -> dict[str, Any]:
     at = np.linspace(low - margin, high + margin, NUM_THRESHOLDS)
     lines = {}
     for name, scores in cell.scores.items():
-        ends = profile_band(scores, at, seed=SEED)
-        lines[name] = {
-            "share": profile(scores, at).tolist(),
-            "low": ends[0].tolist(),
-            "high": ends[1].tolist(),
-        }
+        ends: list[list[float | None]] = [[None] * len(at)] * 2
+        if len(scores) >= MIN_RUNS:
+            ends = [end.tolist() for end in profile_band(scores, at, seed=SEED)]
+        lines[name] = {"share": profile(scores, at).tolist(), "low": ends[0], "high": ends[1]}
     place = {"env": cell.env, "split": cell.split, "decode": cell.decode}
     return {**place, "thresholds": at.tolist(), "arms": lines}

@@ -51,7 +51,7 @@ def kl_to(
         Nats per token; NaN if no episode holds one.
 
     Tests:
-        tests/medium are those of tests/system/test_compare.py; exact: tests/unit/test_drift.py
+        tests/unit/test_drift.py
     """
     tasks = source.open().tasks(split)
     episodes = collect(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sayso.stats.intervals import Interval, mean_interval
+from sayso.stats.intervals import Interval, bounded_interval, mean_interval
 
 Record = Mapping[str, Any]
 Known = Mapping[str, Mapping[str, Sequence[Record]]]
@@ -31,7 +31,7 @@ def curves(known: Known, plan: Record, heads: Mapping[str, str]) -> list[dict[st
             if not lines:
                 continue
             values = np.array([np.interp(grid, line[:, 0], line[:, 1]) for line in lines])
-            points = [_point(values[:, k]) for k in range(len(grid))]
+            points = [_point(values[:, k], plan["ranges"][env]) for k in range(len(grid))]
             found.append(
                 {
                     "env": env, "split": heads[env], "algorithm": name,
@@ -47,8 +47,9 @@ def _line(points: Sequence[Record], axis: str) -> Any:
     return np.array([(p["spent"][axis], p["mean"]) for p in points if p["mean"] is not None])
 
 
-def _point(values: Any) -> dict[str, Any]:
-    told = mean_interval(values.tolist()).to_json()
+def _point(values: Any, ends: Sequence[float | None]) -> dict[str, Any]:
+    low, high = ends
+    told = bounded_interval(values.tolist(), low, high).to_json()
     return {name: told[name] for name in ("mean", "low", "high")}
 
 
@@ -104,7 +105,7 @@ def adaptation(known: Known, plan: Record) -> list[dict[str, Any]]:
             found.append(
                 {
                     "env": env, "algorithm": name, "seeds": len(lines), "episodes": asked,
-                    "points": [_point(values[:, k]) for k in range(len(asked))],
+                    "points": [_point(found_at, plan["ranges"][env]) for found_at in values.T],
                     "area": [area(line) for line in lines],
                 }
             )  # fmt: skip
