@@ -95,3 +95,13 @@ def test_more_acts_than_slots_and_none_at_all_are_told() -> None:
         moved.look([played.asked])
     with pytest.raises(OptionValueError, match="lists no actions"):
         letters_controller("acts")
+
+
+def test_an_act_that_the_tokens_cannot_say_is_told() -> None:
+    moved = controller(letters_lm(), Chain(), "acts", num_acts=3, max_new_tokens=1)
+    seat = moved.seat()
+    (scene,) = moved.look([seat.begin(0)])
+    played = seat.play(moved.answer([scene], np.array([0])))
+    assert played.asked is not None
+    with pytest.raises(EnvContractError, match="cannot say 'po' in 1"):
+        moved.look([played.asked])

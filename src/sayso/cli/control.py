@@ -14,6 +14,8 @@ from sayso.runs.interrupt import Interrupted
 from sayso.runs.run import Run
 
 if TYPE_CHECKING:
+    from sayso.app.control import ControlConfig
+    from sayso.control.controller import Controller
     from sayso.control.run import AgentResult
 
 
@@ -38,9 +40,10 @@ def train(
     # An agent that cannot be made leaves no directory behind.
     from sayso.control.run import make_agent
 
-    make_agent(moved, config.learner, seed=config.seed)
+    require_measurable(config, moved)
+    fresh = make_agent(moved, config.learner, seed=config.seed)
     opened = app.create_control_run(config, path, sys.argv)
-    _learn(opened, config, moved, as_json=as_json)
+    _learn(opened, config, moved, fresh, as_json=as_json)
 
 
 def resume(path: Path, *, overrides: Sequence[str], as_json: bool) -> None:
@@ -49,7 +52,7 @@ def resume(path: Path, *, overrides: Sequence[str], as_json: bool) -> None:
 
     opened = Run.open(path)
     config = app.longer(app.control_config_of(opened), overrides)
-    _learn(opened, config, app.build_controller(config, opened), as_json=as_json)
+    _learn(opened, config, app.build_controller(config, opened), None, as_json=as_json)
 
 
 def evaluate(
@@ -88,12 +91,23 @@ def refuse(settings: Mapping[str, object]) -> None:
             )
 
 
-def _learn(opened: Run, config: Any, moved: Any, *, as_json: bool) -> None:
+def require_measurable(config: ControlConfig, moved: Controller) -> None:
+    """The tasks that are measured on must be there before anything is learned."""
+    if config.train.eval_episodes:
+        task = moved.task
+        task.open().require_tasks(config.train.eval_split, where=task.id)
+
+
+def _learn(
+    opened: Run, config: ControlConfig, moved: Controller, fresh: Any, *, as_json: bool
+) -> None:
     from sayso.control.run import train_agent
 
     with opened.lock():
         try:
-            result = train_agent(opened, moved, config.learner, config.train, seed=config.seed)
+            result = train_agent(
+                opened, moved, config.learner, config.train, seed=config.seed, fresh=fresh
+            )
         except Interrupted as stopped:
             stopped.add_note(f"Go on: sayso train --resume {opened.path}")
             raise

@@ -108,7 +108,8 @@ class Listed:
         """What is listed at each decision.
 
         Raises:
-            EnvContractError: If nothing is listed, or more than there are slots.
+            EnvContractError: If nothing is listed, more than there are slots, or something that
+                the model's tokens cannot say.
         """
         return [self._slate(one) for one in asked]
 
@@ -123,6 +124,14 @@ class Listed:
                 else "Use an environment with info['choices'], or another mode.",
             )
         answers = tuple(self._written(text, asked.max_new_tokens) for text in asked.choices)
+        said = [self._lm.chat.answer(answer.ids, ()) for answer in answers]
+        unsaid = [text for text, heard in zip(asked.choices, said, strict=True) if text != heard]
+        if unsaid:
+            raise EnvContractError(
+                where="control, mode 'acts'",
+                problem=f"the model's tokens cannot say {unsaid[0]!r} in {asked.max_new_tokens}.",
+                fix="Raise max_new_tokens, or use a model whose vocabulary has these characters.",
+            )
         live = np.arange(self.num_slots) < count
         if not self._options.see_acts:
             return Slate(answers=answers, is_live=live)

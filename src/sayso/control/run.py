@@ -52,8 +52,14 @@ class AgentResult:
     after: EvalReport | None
 
 
-def make_agent(moved: Controller, learner: LearnerOptions, *, seed: int) -> Any:
+def make_agent(moved: Controller, learner: LearnerOptions, *, seed: int, num_done: int = 0) -> Any:
     """An agent that has learned nothing yet.
+
+    Args:
+        moved: What it sees and does.
+        learner: Which, with its settings.
+        seed: The run's seed.
+        num_done: Steps behind a resumed run: its draws are others than those at the beginning.
 
     Raises:
         ExtraMissingError: If its package is not installed.
@@ -62,7 +68,7 @@ def make_agent(moved: Controller, learner: LearnerOptions, *, seed: int) -> Any:
     made, env = algorithm_class(learner.type), make_vec(learner.num_envs, moved)
     settings = {**sb3_defaults(learner.type, env), **learner.settings}
     try:
-        return made("MlpPolicy", env, seed=derive(seed, "sb3") & 0x7FFF_FFFF, **settings)
+        return made("MlpPolicy", env, seed=derive(seed, "sb3", num_done) & 0x7FFF_FFFF, **settings)
     except (TypeError, AssertionError, ValueError) as error:
         raise OptionValueError(
             where=f"learner.type = {learner.type!r}",
@@ -73,13 +79,27 @@ def make_agent(moved: Controller, learner: LearnerOptions, *, seed: int) -> Any:
 
 
 def train_agent(
-    run: Run, moved: Controller, learner: LearnerOptions, options: AgentTrainOptions, *, seed: int
+    run: Run,
+    moved: Controller,
+    learner: LearnerOptions,
+    options: AgentTrainOptions,
+    *,
+    seed: int,
+    fresh: Any = None,
 ) -> AgentResult:
     """Learn until ``total_steps``, from the newest checkpoint if there is one.
 
     A resumed run has the weights, optimisers, replay memory, directions and number of steps that it
     had. It is not the same bit for bit as one that was never stopped: the agent's random numbers
     are drawn anew from (seed, steps), and episodes that were under way begin again.
+
+    Args:
+        run: Where everything is written; its lock is the caller's to hold.
+        moved: What the agent sees and does.
+        learner: Which agent.
+        options: How long.
+        seed: The run's seed.
+        fresh: For a new run, what ``make_agent`` made; unset: it is made here.
 
     Raises:
         GuardError: If weights are no longer finite.
@@ -88,7 +108,7 @@ def train_agent(
     found = commit.newest(run.checkpoints)
     done = values_of(found) if found is not None else {}
     num_done = int(done.get("num_steps", 0))
-    model = make_agent(moved, learner, seed=derive(seed, "from", num_done))
+    model = fresh or make_agent(moved, learner, seed=seed, num_done=num_done)
     if found is not None:
         restore(model, found)
         for problem in found.damaged:
