@@ -139,7 +139,7 @@ class Verdict(Scorer):
                 problem=f"good {self.good!r}, bad {self.bad!r}, label {self.label!r}.",
                 fix="Name two different words and what they are.",
             )
-        if any(len(example) != 2 or example[1] not in named for example in self.examples):
+        if any(list(example[1:]) not in [[word] for word in named] for example in self.examples):
             raise OptionValueError(
                 where="reward Verdict.examples",
                 problem=f"is {self.examples!r:.120}.",
