@@ -37,7 +37,7 @@ class Arm:
         options: Its options.
         episodes: Stored episodes (or, online, games) it learns from.
         published: The published mean return; ``None``: there is none.
-        is_online: It plays itself, instead of reading the logged games.
+        start: Online: games that it imitates first, as BC does; then it plays by itself.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Arm:
     options: Mapping[str, Any]
     episodes: int
     published: float | None = None
-    is_online: bool = False
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,15 +124,23 @@ STUDIES = {
             Arm(
                 name="MC returns", algorithm="MCReturns", episodes=20_000, published=-48.1,
                 options={
-                    "gamma_turn": 0.99, "alpha_cql": 0.001, "critic_lr": 4e-3,
-                    "acting": {"beta": 64.0},
+                    "gamma_turn": 0.99, "alpha_cql": 0.5, "critic_lr": 4e-3,
+                    "acting": {"beta": 0.5},
                 },
             ),
             Arm(
                 name="ILQL", algorithm="ILQL", episodes=20_000, published=-6.97,
                 options={
-                    "tau": 0.99, "gamma_turn": 0.99, "alpha_cql": 0.001, "target_rate": 0.05,
+                    "tau": 0.95, "gamma_turn": 0.99, "alpha_cql": 0.001, "target_rate": 0.05,
                     "critic_lr": 4e-3, "acting": {"beta": 64.0},
+                },
+            ),
+            Arm(
+                name="PPO, online, after BC", algorithm="PPO", episodes=2_500, published=-37.7,
+                start=2_000,
+                options={
+                    "tasks_per_step": 25, "group_size": 2, "minibatches": 4, "gamma_turn": 0.99,
+                    "critic_lr": 4e-3,
                 },
             ),
         ),
@@ -208,15 +216,22 @@ def trained(study: Study, arm: Arm, seed: int, path: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     logging.getLogger("sayso").setLevel(logging.ERROR)
     env = source(study.env, **study.kwargs)
-    options = {**study.shared, **arm.options}
-    if not arm.is_online:
-        options["data"] = {"path": str(path), "batch_episodes": study.batch_episodes}
-    agent = getattr(sayso, arm.algorithm)("tiny", env, seed=seed, **options)
+    run = path.parent / f"{path.stem}-{arm.algorithm}-{seed}"
+    shared = {**study.shared, **arm.options}
+    data = {"path": str(path), "batch_episodes": study.batch_episodes}
+    quiet: dict[str, Any] = {"progress_bar": False, "checkpoint_every": 1_000_000}
     start = time.monotonic()
-    agent.learn(
-        arm.episodes, run=path.parent / f"{path.stem}-{arm.algorithm}-{seed}", progress_bar=False,
-        checkpoint_every=1_000_000, **({"split": study.split} if arm.is_online else {}),
-    )  # fmt: skip
+    if arm.start:
+        imitator = sayso.BC("tiny", env, seed=seed, data=data, **study.shared)
+        imitator.learn(arm.start, run=run.with_name(f"{run.name}-start"), **quiet)
+        imitator.save(run.with_name(f"{run.name}-model"))
+        del shared["tiny"]
+        model = str(run.with_name(f"{run.name}-model"))
+        agent = getattr(sayso, arm.algorithm)(model, env, seed=seed, **shared)
+        agent.learn(arm.episodes, run=run, split=study.split, **quiet)
+    else:
+        agent = getattr(sayso, arm.algorithm)("tiny", env, seed=seed, data=data, **shared)
+        agent.learn(arm.episodes, run=run, **quiet)
     seconds = time.monotonic() - start
     row: dict[str, Any] = {"arm": arm.name, "seed": seed, "train_s": round(seconds, 1)}
     for decode in ("sampled", "greedy"):

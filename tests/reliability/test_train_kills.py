@@ -89,16 +89,32 @@ def test_another_seed_has_another_digest(base: Path, tmp_path: Path) -> None:
 @pytest.mark.medium
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_row_31_random_kills_change_no_bit(scenario: str, base: Path, tmp_path: Path) -> None:
-    """Twenty kills per algorithm, three of them in a row on one run where it lives that long."""
+    """Twenty kills per algorithm."""
+    kill_at_random_times(20, scenario, base, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["token_dqn", "candidate_dqn"])
+def test_sixty_kills_with_memory_targets_and_epsilon(
+    scenario: str, base: Path, tmp_path: Path
+) -> None:
+    """Other moments than those of row 31."""
+    kill_at_random_times(60, scenario, base, tmp_path, series="sixty")
+
+
+def kill_at_random_times(
+    num_wanted: int, scenario: str, base: Path, tmp_path: Path, *, series: str = ""
+) -> None:
+    """Kill runs, three times in a row where one lives that long; each ends as the unbroken one."""
     expected, _, seconds = unbroken(scenario, base)
-    rng = random.Random(f"kills of {scenario}")
+    rng = random.Random(f"kills of {scenario} {series}".strip())
     num_kills, attempt = 0, 0
-    while num_kills < 20:
+    while num_kills < num_wanted:
         attempt += 1
         path = tmp_path / f"run-{attempt}"
         num_kills += sum(kill_at_random(path, scenario, rng, seconds) for _ in range(3))
         assert finish(path, scenario) == expected, f"attempt {attempt}"
-        assert attempt < 60, f"only {num_kills} kills landed"
+        assert attempt < 3 * num_wanted, f"only {num_kills} kills landed"
 
 
 @pytest.mark.medium
