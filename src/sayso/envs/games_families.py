@@ -14,6 +14,7 @@ UNSEEN = ("caesar_cipher", "count_bits", "lcm", "products")
 """Short ones as well, of other kinds."""
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
+        "codeio": "it runs the code of its data set, which poses another question each time",
         "composite": "it is a mixture of the others; name them",
         "game_of_life_halting": "its checker gives full marks to any text that is not empty",
         "puzzle24": "its checker does not ask for the numbers of the question: 4*6*1*1 earns "

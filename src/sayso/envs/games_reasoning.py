@@ -23,7 +23,7 @@ from sayso.types import Task
 
 ENV_ID = "sayso/ReasoningGym-v0"
 NUM_TASKS = {"train": 4_000, "held_out": 1_000, "unseen": 1_000}
-MAX_LEVEL, MAX_RAISED = 9, 5
+MAX_LEVEL = 9
 SIZE = 20_000
 SIZES = {"acre": 1_000}
 """Problems of a family; some list all of them when they are made, `acre` makes them."""
@@ -65,8 +65,8 @@ class ReasoningGymEnv(TextEnv):
     Args:
         families: Families to train on, names or one text with commas.
         unseen_families: Those of the split ``unseen``; none may be trained on.
-        level: Of the family's curriculum, from 0; ``None``: the package's defaults. A family whose
-            own level is no sound configuration takes the next that is.
+        level: Of the family's curriculum, from 0; ``None``: the package's defaults, which a family
+            also takes whose own level is no sound configuration.
         config: Changed beyond that, for families that know the names.
         answer: What counts as the answer.
         partial: Give parts of the reward as the checkers do.
@@ -256,12 +256,12 @@ def data_set(family: str, level: int | None, config: str) -> Any:
     made, options = factory.DATASETS[family]
     curriculum = factory.CURRICULA.get(family)
     problem = ""
-    for raised in range(MAX_RAISED):
+    for at in dict.fromkeys((level, None)):
         try:
             base = options()
-            if curriculum is not None and level is not None:
+            if curriculum is not None and at is not None:
                 course = curriculum()
-                course.set_global_level(level + raised)
+                course.set_global_level(at)
                 base = course.generate_configuration()
             with unheard():  # some leave files open
                 return made(config=dataclasses.replace(base, **changes))
