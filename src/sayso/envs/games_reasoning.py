@@ -65,8 +65,7 @@ class ReasoningGymEnv(TextEnv):
     Args:
         families: Families to train on, names or one text with commas.
         unseen_families: Those of the split ``unseen``; none may be trained on.
-        level: Of the family's curriculum, from 0; ``None``: the package's defaults, which a family
-            also takes whose own level is no sound configuration.
+        level: Of the family's curriculum, from 0; ``None``: the package's defaults.
         config: Changed beyond that, for families that know the names.
         answer: What counts as the answer.
         partial: Give parts of the reward as the checkers do.
@@ -255,19 +254,17 @@ def data_set(family: str, level: int | None, config: str) -> Any:
     changes = {**json.loads(config), "seed": 0, "size": SIZES.get(family, SIZE)}
     made, options = factory.DATASETS[family]
     curriculum = factory.CURRICULA.get(family)
-    problem = ""
-    for at in dict.fromkeys((level, None)):
-        try:
-            base = options()
-            if curriculum is not None and at is not None:
-                course = curriculum()
-                course.set_global_level(at)
-                base = course.generate_configuration()
-            with unheard():  # some leave files open
-                return made(config=dataclasses.replace(base, **changes))
-        except (AssertionError, TypeError, ValueError) as error:
-            problem = problem or f"{type(error).__name__}: {error}"
-    raise _refusal("config", changes, f"{family} does not take it: {problem}.")
+    try:
+        base = options()
+        if curriculum is not None and level is not None:
+            course = curriculum()
+            course.set_global_level(level)
+            base = course.generate_configuration()
+        with unheard():  # some leave files open
+            return made(config=dataclasses.replace(base, **changes))
+    except (AssertionError, TypeError, ValueError) as error:
+        fix = f"{family} does not take it: {type(error).__name__}: {error}."
+        raise _refusal("level, config", (level, changes), fix) from error
 
 
 @lru_cache(maxsize=16)
