@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def test_the_objective_repeated_or_several_commands_at_once_earn_nothing(env: Te
     plan = list(env.state.policy_commands)
     for text in (shown, ". ".join(plan), "\n".join(plan), " ".join(info["choices"]), "You win!"):
         assert env.step(text)[:2] == ("That cannot be done.", 0.0)
+
+
+def test_it_can_be_copied_before_a_game(env: TextWorldEnv) -> None:
+    assert copy.deepcopy(TextWorldEnv(num_games=2)).reset(options={"task": "train-00000"}) == (
+        env.reset(options={"task": "train-00000"})
+    )
 
 
 def test_turns_run_out(env: TextWorldEnv) -> None:

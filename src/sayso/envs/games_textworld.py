@@ -87,7 +87,7 @@ class TextWorldEnv(TextEnv):
         unseen: Mapping[str, int] | None = None,
         max_turns: int = 20,
     ) -> None:
-        self._world = extra_module("textworld", extra="textworld", where=ENV_ID)
+        extra_module("textworld", extra="textworld", where=ENV_ID)
         size = Size(rooms=rooms, objects=objects, quest=quest, quests=quests)
         larger = {"rooms": rooms + 3, "objects": objects + 4, "quest": quest + 1, **(unseen or {})}
         if unseen is not None and set(unseen) - {"rooms", "objects", "quest"}:
@@ -138,12 +138,13 @@ class TextWorldEnv(TextEnv):
         size = Size(**{name: int(task.payload[name]) for name in Size.__dataclass_fields__})
         path = game_file(size, int(task.payload["seed"]))
         self.close()
-        wanted = self._world.EnvInfos(
+        world = extra_module("textworld", extra="textworld", where=ENV_ID)
+        wanted = world.EnvInfos(
             admissible_commands=True, policy_commands=True, description=True, objective=True,
             score=True, max_score=True, won=True, lost=True,
         )  # fmt: skip
         with unheard():  # its interpreter does not know the game, which is new
-            self._env = self._world.start(str(path), wanted)
+            self._env = world.start(str(path), wanted)
             self._state = self._env.reset()
         self._score, self._num_turns, self._is_over = 0.0, 0, False
         told = f"{clean(self._state.objective)}\n{clean(self._state.description)}"
