@@ -29,7 +29,7 @@ def test_no_code_reaches_eval(family: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("family", "text"),
     [
-        ("countdown", "78 - 33 + (80/16)*2"), ("polynomial_multiplication", "-189*x**4 + 81*x**3"),
+        ("countdown", "78 - 33 + (80/16)*2"), ("simple_integration", "-189*x**4 + 81*x**3"),
         ("simple_integration", "2*x**3/3 + C"), ("intermediate_integration", "-3*cos(4*x - 1)/2"),
         ("intermediate_integration", "x*exp(2*x) - exp(2*x)/2 + log(x) + C"),
         ("n_queens", "_ Q _ _\n_ _ _ Q"), ("string_insertion", "ABCDAA"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import sayso
 from sayso.envs import games_arena
+from sayso.envs import games_arena_play as arena_play
 from sayso.envs.cut import is_held_out
 from sayso.envs.games_arena import TextArenaEnv, begun
 from sayso.envs.games_arena_play import OPPONENTS, canonical, copied, register_opponent
@@ -230,6 +233,45 @@ def test_an_opponent_may_be_named_anew_between_games() -> None:
     assert "[Player 0] [0]" in shown
     register_opponent("tests: mute", lambda told, choices, draws: "[8]")
     assert "[Player 0] [8]" in env.reset(seed=0)[0]
+
+
+def test_a_policy_learns_against_its_former_self(tmp_path: Path) -> None:
+    heard: list[str] = []
+    env = TextArenaEnv(
+        games=("Nim-v0",), unseen_games=(), opponent="tests: former", seat="first", max_turns=2
+    )
+    shape = {"context": 2048, "width": 16, "layers": 1, "heads": 2}
+    register_opponent("tests: former", arena_play.at_random)
+    model = sayso.RLOO(
+        "tiny", env, tiny=shape, tasks_per_step=1, group_size=2, max_new_tokens=2
+    )  # fmt: skip
+
+    def renew(context: Any, report: Any) -> None:
+        model.save(tmp_path / "former")
+        former = sayso.Agent.load(tmp_path / "former", env)
+
+        def play_former(told: str, choices: tuple[str, ...], draws: Any) -> str:
+            heard.append(told)
+            said = former.predict(told, seed=int(draws.integers(2**31)))
+            return said if said in choices else choices[0]
+
+        register_opponent("tests: former", play_former)
+
+    model.learn(total_episodes=6, callback=renew, run=tmp_path / "run", progress_bar=False)
+    # It forfeits every game, as a random model does; what matters is who sat opposite.
+    env.reset(seed=0)
+    env.step(env.choices[0])
+    del OPPONENTS["tests: former"]
+    assert heard
+    assert heard[-1].startswith("Welcome to Nim, Player 1!")
+
+
+def test_environments_can_be_copied() -> None:
+    env = TextArenaEnv()
+    one = copy.deepcopy(env)
+    env.reset(seed=0)
+    two = copy.deepcopy(env)
+    assert one.reset(seed=0) == two.reset(seed=0)
 
 
 def test_games_draw_from_a_stream_of_their_own() -> None:

@@ -100,9 +100,9 @@ def test_other_words_do_nothing_and_pass_the_time(text: str) -> None:
     for _ in range(4):
         told, reward, terminated, truncated, _ = env.step(text)
         assert told.startswith("There is no such action. Mission: ")
-        assert (reward, terminated, truncated) == (0.0, False, False)
+        assert (reward, terminated, truncated) == (-0.05, False, False)
     assert env.inner.pprint_grid() == before
-    assert env.step(text)[1:4] == (0.0, False, True)
+    assert env.step(text)[1:4] == (-0.05, False, True)
     with pytest.raises(EnvContractError, match="no game is on"):
         env.step("turn left")
 
@@ -114,7 +114,7 @@ def test_mission_and_names_in_an_action_are_worth_nothing() -> None:
             shown, _ = env.reset(options={"task": task.id})
             for _ in range(3):
                 shown, reward, *_ = env.step(trick(shown))
-                assert reward == 0.0
+                assert reward == -0.05
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -155,6 +155,7 @@ def test_minigrids_own_games_have_no_bot_but_the_word_done() -> None:
     [
         {"levels": ()}, {"levels": ("FrozenLake-v1",)}, {"levels": ("BabyAI-NoSuch-v0",)},
         {"levels": ("BabyAI-GoToObj-v0",), "unseen": ("BabyAI-GoToObj-v0",)}, {"max_turns": 0},
+        {"unreadable": 0.1},
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
@@ -187,4 +188,4 @@ def test_every_level_of_babyai_can_be_entered_and_read() -> None:
 
 def test_it_keeps_the_contract_with_two_hundred_seeds() -> None:
     report = sayso.check_text_env("sayso/BabyAI-v0", num_seeds=200, max_turns=8)
-    assert max(report.exploits.values()) == 0.0
+    assert max(report.exploits.values()) == pytest.approx(-0.4)

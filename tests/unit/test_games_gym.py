@@ -18,7 +18,9 @@ from sayso.errors import EnvContractError, OptionValueError
 from sayso.rollout.check import check_text_env
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
-NONSENSE = ("", "left right up down", "lefft", "Success.", "goal", "go left\nright", "🙂 东")
+NONSENSE = (
+    "", "left right up down", "left " * 2_000, "lefft", "Success.", "goal", "go left\nright", "🙂 东"
+)  # fmt: skip
 
 
 def lake(**kwargs: Any) -> GymTextEnv:

@@ -10,9 +10,7 @@ import re
 
 EVALUATED = ("binary_matrix", "n_queens", "spiral_matrix", "string_insertion")
 """Their scorers call ``eval`` to give a little for an answer written as a Python list."""
-PARSED = (
-    "countdown", "intermediate_integration", "polynomial_multiplication", "simple_integration",
-)  # fmt: skip
+PARSED = ("countdown", "intermediate_integration", "simple_integration")
 """Their scorers call sympy's ``parse_expr``, which evaluates."""
 PLAIN = re.compile(r"[A-Za-z0-9_\-\s]*")
 EXPRESSION = re.compile(

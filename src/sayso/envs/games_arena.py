@@ -95,7 +95,7 @@ class TextArenaEnv(TextEnv):
         opening: int = 2,
         max_turns: int = 50,
     ) -> None:
-        self._arena = extra_module("textarena", extra="envs", where=ENV_ID)
+        _arena()
         self.games, self.unseen = tuple(games), tuple(unseen_games)
         self.opponent, self.seat, self.opening = opponent, seat, opening
         self._limit = self.max_turns = max_turns
@@ -207,7 +207,7 @@ class TextArenaEnv(TextEnv):
 
     def _heard(self, seat: int) -> str:
         """What a seat was told since it was asked last; of several boards, the last."""
-        state, kinds = self._inner.state, self._arena.ObservationType
+        state, kinds = self._inner.state, _arena().ObservationType
         heard, state.observations[seat] = state.observations[seat], []
         boards = [place for place, (_, _, kind) in enumerate(heard) if kind == kinds.GAME_BOARD]
         lines = []
@@ -237,8 +237,9 @@ class TextArenaEnv(TextEnv):
         name = name_of(game)
         if reason := why_refused(name):
             raise _refusal("games", game, f"It is refused: {reason}.")
-        if game not in self._arena.envs.registration.ENV_REGISTRY:
-            known = [g for g in self._arena.envs.registration.ENV_REGISTRY if name_of(g) == name]
+        registry = _arena().envs.registration.ENV_REGISTRY
+        if game not in registry:
+            known = [g for g in registry if name_of(g) == name]
             raise _refusal("games", game, f"There are: {', '.join(known)}.")
         needs_choices = self.opponent in NEED_CHOICES and name in TWO_PLAYERS
         if needs_choices and name not in LEGAL:
@@ -247,6 +248,11 @@ class TextArenaEnv(TextEnv):
                 self.opponent,
                 f"The allowed actions of {game} are not known: register an opponent for it.",
             )
+
+
+def _arena() -> Any:
+    """The package; not kept in an environment, which must be copied."""
+    return extra_module("textarena", extra="envs", where=ENV_ID)
 
 
 def bracketed(action: str) -> str:
@@ -263,7 +269,7 @@ def begun(game: str, seed: int, opening: int) -> Any:
         seed: Of all that chance decides until then.
         opening: Random actions, in games for two whose allowed actions are known.
     """
-    arena = extra_module("textarena", extra="envs", where=ENV_ID)
+    arena = _arena()
     bare = f"{game}-raw"
     known = arena.envs.registration.ENV_REGISTRY
     luck, name = Luck(seed), name_of(game)

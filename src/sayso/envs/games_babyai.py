@@ -13,6 +13,7 @@ from sayso.envs.base import TextEnv
 from sayso.envs.cut import cut_tasks
 from sayso.envs.extras import extra_module, unheard
 from sayso.envs.games_view import LIFTED, LOCKED, View, in_words, view_of
+from sayso.envs.games_words import action_named
 from sayso.envs.scripted import Scripted
 from sayso.envs.tasks import LazyTasks
 from sayso.errors import EnvContractError, OptionValueError
@@ -23,7 +24,6 @@ ENV_ID = "sayso/BabyAI-v0"
 NUM_TASKS = {"train": 4_000, "held_out": 1_000, "unseen": 1_000}
 WORDS = ("turn left", "turn right", "go forward", "pick up", "drop", "open", "done")
 LEFT, RIGHT, FORWARD, PICK_UP, DROP, OPEN, DONE = range(7)
-STRIPPED = " \t\r\n.!\"'`*"
 
 
 def _bot(env: TextEnv, draws: np.random.Generator) -> str:
@@ -47,24 +47,26 @@ class BabyAIEnv(TextEnv):
     In every turn the agent is told its mission, what it holds, every object in its view of 7 by 7
     cells with its place, and the distance to the walls ahead and on both sides; nothing else. An
     action is one of ``turn left``, ``turn right``, ``go forward``, ``pick up``, ``drop``, ``open``
-    (and ``done`` in MiniGrid's own games); any other text is answered, does nothing and costs a
-    step. ``info["choices"]`` lists the actions that change something. ``picture()`` is the same
-    view as an image.
+    (and ``done`` in MiniGrid's own games); a text that does not name exactly one of them is
+    answered, does nothing, costs a step and earns ``unreadable``. ``info["choices"]`` lists the
+    actions that change something. ``picture()`` is the same view as an image.
 
     The reward is MiniGrid's: 0 until the mission is done, then ``1 - 0.9 * steps / max_turns``,
-    which ends the game. A mission can also fail for good, with 0.
+    which ends the game. A mission can also fail for good, with 0. Reward parts, which add up to
+    it: ``mission``, ``unreadable``.
 
     Args:
         levels: Ids of BabyAI or MiniGrid; tasks take turns among them.
         unseen: Levels of the split ``unseen``.
         max_turns: Steps after which the game is cut off.
+        unreadable: Reward of a text that names no action, at most 0.
 
     Source:
         Chevalier-Boisvert et al. 2019, BabyAI, arXiv:1810.08272; games, bot and reward are those
         of the package ``minigrid``, the words are ours.
     """
 
-    reward_low, reward_high = 0.0, 1.0
+    parts_are_summed = True
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class BabyAIEnv(TextEnv):
         levels: Sequence[str] = ("BabyAI-GoToLocalS6N2-v0",),
         unseen: Sequence[str] = ("BabyAI-GoToLocalS8N4-v0",),
         max_turns: int = 32,
+        unreadable: float = -0.05,
     ) -> None:
         extra_module("minigrid", extra="envs", where=ENV_ID)
         self.levels, self.unseen, self.max_turns = tuple(levels), tuple(unseen), max_turns
@@ -82,6 +85,12 @@ class BabyAIEnv(TextEnv):
                     problem=f"got {level!r}.",
                     fix="Use ids of BabyAI or MiniGrid, such as 'BabyAI-GoToLocal-v0'.",
                 )
+        if not -1.0 <= unreadable <= 0.0:
+            raise OptionValueError(
+                where=f"{ENV_ID}, unreadable", problem=f"got {unreadable}.", fix="Use -1 to 0."
+            )
+        self.unreadable = unreadable
+        self.reward_low, self.reward_high = unreadable * max_turns, 1.0
         shared = set(self.levels) & set(self.unseen)
         if not self.levels or shared or max_turns < 1:
             raise OptionValueError(
@@ -169,10 +178,9 @@ class BabyAIEnv(TextEnv):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Do what the words say; other words pass the time."""
         inner = self.inner
-        name = " ".join(action.lower().split()).strip(STRIPPED)
-        known = WORDS if self._has_done else WORDS[:DONE]
-        is_read = name in known
-        if is_read:
+        name = action_named(action, WORDS if self._has_done else WORDS[:DONE])
+        is_read = name is not None
+        if name is not None:
             self._last = WORDS.index(name)
             seen, reward, terminated, truncated, _ = inner.step(self._last)
             self._view = view_of(seen["image"])
@@ -183,9 +191,10 @@ class BabyAIEnv(TextEnv):
         told = self._told() if is_read else f"There is no such action. {self._told()}"
         choices = self.choices
         self._is_over = bool(terminated or truncated)
-        info = {"reward_parts": {"mission": float(reward)}, "choices": choices}
+        parts = {"mission": float(reward), "unreadable": 0.0 if is_read else self.unreadable}
+        info = {"reward_parts": parts, "choices": choices}
         is_cut = bool(truncated) and not terminated
-        return told, float(reward), bool(terminated), is_cut, info
+        return told, sum(parts.values()), bool(terminated), is_cut, info
 
     def close(self) -> None:
         """Close every level."""

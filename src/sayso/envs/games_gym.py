@@ -16,6 +16,7 @@ from sayso.envs.base import TextEnv
 from sayso.envs.cut import cut_tasks
 from sayso.envs.games_plan import best_actions
 from sayso.envs.games_toy import Describe, Toy, plain, toy_of
+from sayso.envs.games_words import action_named
 from sayso.envs.scripted import Scripted
 from sayso.envs.tasks import LazyTasks
 from sayso.errors import EnvContractError, OptionValueError
@@ -27,7 +28,6 @@ NUM_TASKS = {"train": 2_000, "held_out": 500, "unseen": 500}
 NUM_LOOKED_AT = 40
 """Seeds after which a game that always begins alike is taken to have one beginning."""
 PLAIN = Toy(actions=(), rules="", describe=plain, max_turns=100, unreadable=-1.0, high=float("inf"))
-STRIPPED = " \t\r\n.!\"'`*"
 
 
 def _random(env: TextEnv, draws: np.random.Generator) -> str:
@@ -54,9 +54,9 @@ def _basic(env: TextEnv, draws: np.random.Generator) -> str:
 class GymTextEnv(TextEnv):
     """Any Gymnasium environment with Discrete actions: what is seen and done is put into words.
 
-    The reward is the game's own. An action that names none of ``actions`` is not played: it is
-    answered, costs a turn, and earns ``unreadable``, which must be no better than any step of the
-    game, or saying nothing would be a way to play. Case, spaces and a full stop do not matter.
+    The reward is the game's own. A text that does not name exactly one of ``actions`` is not
+    played: it is answered, costs a turn, and earns ``unreadable``, which must be no better than any
+    step of the game, or saying nothing would be a way to play.
     ``info["choices"]`` lists the actions, or those that the game's own mask allows.
 
     The toy games (FrozenLake, Taxi, CliffWalking, Blackjack) have names, rules and descriptions
@@ -189,10 +189,10 @@ class GymTextEnv(TextEnv):
                 where=f"{ENV_ID}, step", problem="no game is on.", fix="Call reset first."
             )
         self._num_turns += 1
-        name = " ".join(action.lower().split()).strip(STRIPPED)
-        is_read = name in self._numbers
+        name = action_named(action, self._numbers)
+        is_read = name is not None
         earned, terminated, truncated = 0.0, False, False
-        if is_read:
+        if name is not None:
             number = self._numbers[name]
             self._observation, reward, terminated, truncated, self._info = self._env.step(number)
             earned = float(reward)

@@ -23,7 +23,7 @@ from sayso.types import Task
 
 ENV_ID = "sayso/ReasoningGym-v0"
 NUM_TASKS = {"train": 4_000, "held_out": 1_000, "unseen": 1_000}
-MAX_LEVEL, MAX_RAISED = 9, 5
+MAX_LEVEL = 9
 SIZE = 20_000
 SIZES = {"acre": 1_000}
 """Problems of a family; some list all of them when they are made, `acre` makes them."""
@@ -65,8 +65,7 @@ class ReasoningGymEnv(TextEnv):
     Args:
         families: Families to train on, names or one text with commas.
         unseen_families: Those of the split ``unseen``; none may be trained on.
-        level: Of the family's curriculum, from 0; ``None``: the package's defaults. A family whose
-            own level is no sound configuration takes the next that is.
+        level: Of the family's curriculum, from 0; ``None``: the package's defaults.
         config: Changed beyond that, for families that know the names.
         answer: What counts as the answer.
         partial: Give parts of the reward as the checkers do.
@@ -255,19 +254,17 @@ def data_set(family: str, level: int | None, config: str) -> Any:
     changes = {**json.loads(config), "seed": 0, "size": SIZES.get(family, SIZE)}
     made, options = factory.DATASETS[family]
     curriculum = factory.CURRICULA.get(family)
-    problem = ""
-    for raised in range(MAX_RAISED):
-        try:
-            base = options()
-            if curriculum is not None and level is not None:
-                course = curriculum()
-                course.set_global_level(level + raised)
-                base = course.generate_configuration()
-            with unheard():  # some leave files open
-                return made(config=dataclasses.replace(base, **changes))
-        except (AssertionError, TypeError, ValueError) as error:
-            problem = problem or f"{type(error).__name__}: {error}"
-    raise _refusal("config", changes, f"{family} does not take it: {problem}.")
+    try:
+        base = options()
+        if curriculum is not None and level is not None:
+            course = curriculum()
+            course.set_global_level(level)
+            base = course.generate_configuration()
+        with unheard():  # some leave files open
+            return made(config=dataclasses.replace(base, **changes))
+    except (AssertionError, TypeError, ValueError) as error:
+        fix = f"{family} does not take it: {type(error).__name__}: {error}."
+        raise _refusal("level, config", (level, changes), fix) from error
 
 
 @lru_cache(maxsize=16)

@@ -45,14 +45,15 @@ class TextWorldEnv(TextEnv):
     The first observation tells the objective and the room, every other what the game answers. An
     action is one of the commands that the game admits now, which ``info["choices"]`` lists; case
     and spaces do not matter. Any other text is answered, does not reach the game (whose
-    interpreter knows ``undo``, ``save`` and ``restart`` as well) and costs a turn. The reward is
+    interpreter knows ``undo``, ``save`` and ``restart`` as well), costs a turn and earns
+    ``unreadable``. The reward is
     the game's score, as a share of what can be reached: in a game with one quest, 1 for the
     command that fulfils it. A quest can be lost for good, which ends the game.
 
     A game is made when it is first played, which takes some seconds, and is kept in sayso's cache.
     ``held_out`` are other seeds, ``unseen`` larger houses with longer quests.
 
-    Reward parts: ``score``, which is the reward.
+    Reward parts, which add up to it: ``score``, ``unreadable``.
 
     Args:
         rooms, objects, quest: Size of the houses and length of the quest, in commands.
@@ -60,13 +61,12 @@ class TextWorldEnv(TextEnv):
         num_games: Houses to train on.
         unseen: ``{"rooms": …, "objects": …, "quest": …}`` of the split ``unseen``.
         max_turns: Commands of one game.
+        unreadable: Reward of a text that the game does not admit, at most 0.
 
     Source:
         Côté et al. 2018, TextWorld, arXiv:1806.11532.
     """
 
-    reward_low, reward_high = 0.0, 1.0
-    part_low, part_high = 0.0, 1.0
     parts_are_summed = True
     scripted: Mapping[str, Scripted] = MappingProxyType(
         {
@@ -86,8 +86,9 @@ class TextWorldEnv(TextEnv):
         num_games: int = 50,
         unseen: Mapping[str, int] | None = None,
         max_turns: int = 20,
+        unreadable: float = -0.05,
     ) -> None:
-        self._world = extra_module("textworld", extra="textworld", where=ENV_ID)
+        extra_module("textworld", extra="textworld", where=ENV_ID)
         size = Size(rooms=rooms, objects=objects, quest=quest, quests=quests)
         larger = {"rooms": rooms + 3, "objects": objects + 4, "quest": quest + 1, **(unseen or {})}
         if unseen is not None and set(unseen) - {"rooms", "objects", "quest"}:
@@ -105,6 +106,12 @@ class TextWorldEnv(TextEnv):
                 fix="Make one game or more, allow enough turns, and another size for unseen.",
             )
         self.num_games, self.max_turns, self._limit = num_games, max_turns, max_turns
+        if not -1.0 <= unreadable <= 0.0:
+            raise OptionValueError(
+                where=f"{ENV_ID}, unreadable", problem=f"got {unreadable}.", fix="Use -1 to 0."
+            )
+        self.unreadable = unreadable
+        self.reward_low, self.reward_high = unreadable * max_turns, 1.0
         self._env: Any = None
         self._state: Any = None
         self._score, self._num_turns, self._is_over = 0.0, 0, True
@@ -138,12 +145,13 @@ class TextWorldEnv(TextEnv):
         size = Size(**{name: int(task.payload[name]) for name in Size.__dataclass_fields__})
         path = game_file(size, int(task.payload["seed"]))
         self.close()
-        wanted = self._world.EnvInfos(
+        world = extra_module("textworld", extra="textworld", where=ENV_ID)
+        wanted = world.EnvInfos(
             admissible_commands=True, policy_commands=True, description=True, objective=True,
             score=True, max_score=True, won=True, lost=True,
         )  # fmt: skip
         with unheard():  # its interpreter does not know the game, which is new
-            self._env = self._world.start(str(path), wanted)
+            self._env = world.start(str(path), wanted)
             self._state = self._env.reset()
         self._score, self._num_turns, self._is_over = 0.0, 0, False
         told = f"{clean(self._state.objective)}\n{clean(self._state.description)}"
@@ -153,17 +161,17 @@ class TextWorldEnv(TextEnv):
         """Give a command."""
         command = " ".join(action.lower().split())
         self._num_turns += 1
-        told, earned = REFUSED, 0.0
+        told, parts = REFUSED, {"score": 0.0, "unreadable": self.unreadable}
         if command in {choice.lower() for choice in self.state.admissible_commands}:
             self._state, _, _ = self._env.step(command)
             told = clean(self._state.feedback)
             score = float(self._state.score) / float(self._state.max_score)
-            earned, self._score = score - self._score, score
+            parts, self._score = {"score": score - self._score, "unreadable": 0.0}, score
         terminated = bool(self._state.won or self._state.lost)
         truncated = not terminated and self._num_turns >= self._limit
         self._is_over = terminated or truncated
-        info = {"reward_parts": {"score": earned}, "choices": self.choices}
-        return told, earned, terminated, truncated, info
+        info = {"reward_parts": parts, "choices": self.choices}
+        return told, sum(parts.values()), terminated, truncated, info
 
     def close(self) -> None:
         """Close the interpreter."""
