@@ -213,7 +213,8 @@ def test_two_hundred_sessions_are_whole() -> None:
         titles += [row[0] for row in told["history"]]
         assert len(set(titles)) == len(titles), "no film twice"
         for slate in told["slates"]:
-            assert max(told["taste"][row[1][1]] for row in slate) > 0.5, "one of a liked genre"
+            liked = [row for row in slate if told["taste"][row[1][1]] > 0.5]
+            assert len(liked) == 1, "one of a liked genre"
 
 
 def test_the_catalogue_has_thousands_of_films_and_no_title_twice_or_in_another() -> None:
@@ -229,7 +230,7 @@ def test_players_stand_in_the_order_that_their_knowledge_says() -> None:
     order = ["random", "profile", "attentive", "oracle"]
     for low, high in pairwise(order):
         assert found[low].mean < found[high].mean, (low, high)
-    assert found["oracle"].low > 1.7 * found["random"].high
+    assert found["oracle"].low > 2 * found["random"].high
     assert found["popularity"].high < found["attentive"].low
 
 
@@ -254,7 +255,7 @@ def test_the_oracle_is_close_to_the_best_of_all_ways_and_never_above() -> None:
         most = best_return(env.session)
         gaps.append(most - play(env, task, env.scripted["oracle"].act, seed=0).return_)
     assert min(gaps) >= -1e-9
-    assert max(gaps) < 0.06
+    assert max(gaps) < 0.08
 
 
 def test_the_same_seed_gives_the_same_session() -> None:
@@ -264,7 +265,7 @@ def test_the_same_seed_gives_the_same_session() -> None:
     assert play(env, task, act, seed=1).moves != play(env, task, act, seed=2).moves
 
 
-def films(path: Path, num_genres: int = 6, num_films: int = 15) -> str:
+def films(path: Path, num_genres: int = 6, num_films: int = 20) -> str:
     rows = [
         {"title": f"Film {genre} {number}", "genre": f"genre{genre}", "trait": "ab"[number % 2]}
         for genre in range(num_genres)
@@ -279,6 +280,8 @@ def test_a_catalogue_of_ones_own_is_divided_by_genre(tmp_path: Path) -> None:
     for split, genres in (("train", 4), ("unseen", 2)):
         found = {row[1][1] for t in env.tasks(split)[:20] for s in t.payload["slates"] for row in s}
         assert len(found) == genres, split
+        sizes = [len(s) for t in env.tasks(split)[:20] for s in t.payload["slates"]]
+        assert set(sizes) == {3, 4}, "no offer is short of films"
     assert bounds(env, split="unseen", num_games=20)["oracle"].mean > 0.4
 
 
@@ -303,8 +306,8 @@ def test_a_file_that_is_no_catalogue_is_refused(
 
 
 def test_too_few_films_of_a_genre_and_a_title_twice_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionValueError, match="one with 14 films"):
-        RecommendEnv(catalogue=films(tmp_path / "few.jsonl", num_films=14))
+    with pytest.raises(OptionValueError, match="one with 19 films"):
+        RecommendEnv(catalogue=films(tmp_path / "few.jsonl", num_films=19))
     path = tmp_path / "twice.jsonl"
     films(path)
     path.write_text(f"{path.read_text()}\n{path.read_text().splitlines()[0].upper().lower()}")

@@ -29,8 +29,8 @@ TRAITS = (
 FILMS_PER_KIND = 15
 """Invented films of each trait and genre: 2 700 in all."""
 STARS = (2.0, 4.9)
-NUM_GENRES_OF_FILE = 6
-"""Fewest genres of a catalogue of one's own; each needs ``FILMS_PER_KIND`` films."""
+FEWEST_GENRES, FEWEST_FILMS = 6, 20
+"""Genres of a catalogue of one's own, and films of each: enough for every offer to be full."""
 
 _FIRST = (
     "Amber", "Ashen", "Bitter", "Blue", "Borrowed", "Broken", "Copper", "Crooked", "Distant",
@@ -105,11 +105,11 @@ def from_file(path: str) -> Catalogue:
     genres = sorted({film.tags[1] for film in films})
     unseen = tuple(genres[2::3])
     fewest = min((sum(film.tags[1] == genre for film in films) for genre in genres), default=0)
-    if len(genres) < NUM_GENRES_OF_FILE or fewest < FILMS_PER_KIND:
+    if len(genres) < FEWEST_GENRES or fewest < FEWEST_FILMS:
         raise _refused(
             path,
-            f"has {len(genres)} genres, one with {fewest} films; {NUM_GENRES_OF_FILE} with "
-            f"{FILMS_PER_KIND} each are the least.",
+            f"has {len(genres)} genres, one with {fewest} films; {FEWEST_GENRES} with "
+            f"{FEWEST_FILMS} each are the least.",
         )
     if len({film.title.casefold() for film in films}) < len(films):
         raise _refused(path, "has a title twice.")

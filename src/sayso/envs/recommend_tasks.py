@@ -21,7 +21,7 @@ from sayso.types import Task
 NUM_TASKS = {"train": 4_000, "held_out": 1_000, "unseen": 1_000}
 HELD_OUT_ONE_IN = 5
 NUM_TURNS = 5
-LEVELS = {1: (6, 3), 2: (6, 6), 3: (0, 6)}
+LEVELS = {1: (4, 3), 2: (4, 4), 3: (0, 4)}
 """By the level of a task: films seen before, and films on offer in each turn."""
 NUM_GENRES = 6
 """Most genres of one session; a third of them is liked, a third disliked, and so with traits."""
@@ -80,13 +80,12 @@ def draw(rng: np.random.Generator, catalogue: Catalogue, among: Sequence[str]) -
 def _shown(
     rng: np.random.Generator, films: Sequence[Item], taste: Mapping[str, float], level: int
 ) -> tuple[list[Item], list[list[Item]]]:
-    """History and offers; half of the one, and one film of each other, are of liked genres."""
+    """History and offers: half of the one, and one film of each other, is of a liked genre."""
     num_seen, size = LEVELS[level]
     size = min(size, (len(films) - num_seen) // NUM_TURNS)
     num_liked = num_seen // 2
     liked = some(rng, [f for f in films if taste[f.tags[1]] >= MARKED], num_liked + NUM_TURNS)
-    taken = {film.title for film in liked}
-    rest = some(rng, [f for f in films if f.title not in taken], num_seen + NUM_TURNS * size)
+    rest = some(rng, [f for f in films if taste[f.tags[1]] < MARKED], num_seen + NUM_TURNS * size)
     history = some(rng, [*liked[:num_liked], *rest[: num_seen - num_liked]], num_seen)
     found, others = liked[num_liked:], rest[num_seen - num_liked :]
     slates = [
