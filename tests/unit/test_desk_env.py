@@ -477,7 +477,22 @@ def test_without_reminder_and_choices() -> None:
         DeskEnv().step("CLOSE")
 
 
+def test_an_example_is_a_talk_by_the_book_in_alternating_messages() -> None:
+    env = DeskEnv(with_example=True, remind=False)
+    shown, _ = env.reset(seed=0, options={"task": "train-00000"})
+    assert env.observation_space.contains(shown)
+    assert [m.role for m in shown] == ["user", "assistant"] * 5 + ["user"]
+    assert [m.content for m in shown if m.role == "assistant"][1::3] == ["LOOKUP 1234", "CLOSE"]
+    last = shown[-1].content
+    assert last.startswith("System: closed.\n\nThe next customer. The rules now:\nREFUND number")
+    assert "backpack" in last
+    (answer,) = env.step(ASK)[0]
+    assert (answer.role, "7628" in answer.content) == ("user", True)
+    assert env.step("LOOKUP 1234")[0][0].content == "System: there is no order 1234."
+
+
 @pytest.mark.medium
 def test_it_keeps_the_contract_with_two_hundred_seeds() -> None:
     report = sayso.check_text_env("sayso/Desk-v0", num_seeds=200)
     assert max(report.exploits.values()) < -0.15
+    sayso.check_text_env("sayso/Desk-v0", num_seeds=5, with_example=True, remind=False)

@@ -241,6 +241,7 @@ def test_what_teaches_is_understood(line: str) -> None:
         ("Ask carrying: What is 15 + 27?", "we had 15 + 27"),
         ("Ask carrying: What is 38 + 24 = 62?", "not one problem"),
         ("Ask carrying: What is 38 + 24? It is 62.", "not one problem"),
+        ("Ask carrying: What is x, if 38 + 24 = x?", "not one problem"),
         ("Ask carrying: What is 38 + 24 or 39 + 25?", "not one problem"),
         ("Ask carrying: What is 38 + 24 + 11?", "not one problem"),
         ("Ask carrying: What is carrying?", "not one problem"),
@@ -315,6 +316,7 @@ def test_what_cannot_be_read_or_is_false_costs_more_than_what_has_no_effect() ->
         "Hello.": -0.02,
         "Explain carrying: We carry one ten to the tens, so 38 + 24 = 99.": -0.02,
         "Ask carrying: What is 1 + 1?": -0.01,
+        "Ask carrying: What is 27 + 15?": -0.01,  # the prompt's example
         GOOD["ask"]: 0.0,
     }
     assert [parts["form"] for _, parts, _ in taught(list(costs))[1]] == list(costs.values())
@@ -434,7 +436,24 @@ def test_who_traces_knowledge_earns_more_than_who_does_not() -> None:
         assert mean["drill"] < 0.25
 
 
+def test_an_example_shows_turns_of_another_lesson_in_alternating_messages() -> None:
+    env = TutorEnv(with_example=True, num_turns=6)
+    shown, _ = env.reset(seed=0, options={"task": "train-00000"})
+    assert env.observation_space.contains(shown)
+    assert [m.role for m in shown] == ["user", "assistant"] * 4 + ["user"]
+    missed = Problem(12, "-", 5)
+    for message in shown:
+        if message.role == "assistant":
+            assert not read(message.content, taught=SKILLS, used=(), missed=missed).fault
+    skills = "adding, like 3 + 4.\nmultiplying, like 4 x 3, needs adding.\n"
+    assert shown[-1].content.startswith(
+        f"Student: It is 5. (right)\n\nThe next lesson, in 6 turns. The skills:\n{skills}"
+    )
+    assert env.step("")[0][0].content.startswith("Student: ")
+
+
 @pytest.mark.medium
 def test_it_keeps_the_contract_with_two_hundred_seeds() -> None:
     report = sayso.check_text_env("sayso/Tutor-v0", num_seeds=200)
     assert max(report.exploits.values()) < -0.15
+    sayso.check_text_env("sayso/Tutor-v0", num_seeds=5, with_example=True)

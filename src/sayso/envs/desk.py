@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sayso.envs.base import TextEnv
-from sayso.envs.desk_acts import PLAYERS, acts
+from sayso.envs.base import Chat, Message, Observation, TextEnv
+from sayso.envs.desk_acts import PLAYERS, acts, by_the_book
 from sayso.envs.desk_customer import FALSE, MOST_FALSE, WEIGHTS, WRONG, Talk
-from sayso.envs.desk_tasks import ENV_ID, GOALS, tasks
+from sayso.envs.desk_tasks import ENV_ID, GOALS, customer, tasks
 from sayso.envs.scripted import Scripted
 from sayso.errors import EnvContractError
+from sayso.seeds import generator
 from sayso.types import Task
 
 PROMPT = (
@@ -22,6 +24,35 @@ PROMPT = (
     "CLOSE: at the end, when the customer knows the outcome.\n"
     "Customer: {opening}"
 )
+NEXT = "System: closed.\n\nThe next customer. The rules now:\n{card}\nCustomer: {opening}"
+"""What follows an example of a talk."""
+EXAMPLE = customer(
+    "cancel",
+    {
+        "order": 1234,
+        "item": "chair",
+        "name": "Tom Hill",
+        "status": "packed",
+        "days": 0,
+        "price": 20,
+        "times_paid": 1,
+    },
+    rules={"refund": 30, "cancel": 0, "late": 10},
+    opening="Please cancel the chair.",
+)
+
+
+@lru_cache(maxsize=1)
+def example() -> tuple[Message, ...]:
+    """A talk by the book, as messages that end with ``CLOSE``: one example in the context."""
+    talk, rng = Talk(EXAMPLE), generator(0, ENV_ID, "example")
+    shown = PROMPT.format(card=talk.card(), opening=talk.opening(rng))
+    found = []
+    while not talk.ended:
+        said = acts(talk)[by_the_book(talk)]
+        found += [Message("user", shown), Message("assistant", said)]
+        shown, _ = talk.step(said, rng)
+    return tuple(found)
 
 
 class DeskEnv(TextEnv):
@@ -49,6 +80,8 @@ class DeskEnv(TextEnv):
     Args:
         remind: Each observation ends with the names of the commands.
         list_choices: Give ``info["choices"]``.
+        with_example: Observations are messages, and the first shows a talk by the book before
+            the customer's own. A small model writes commands from the start when it has seen some.
     """
 
     parts_are_summed = True
@@ -56,8 +89,12 @@ class DeskEnv(TextEnv):
     part_low, part_high = min(WRONG, MOST_FALSE * FALSE), WEIGHTS["right"]
     scripted: Mapping[str, Scripted] = PLAYERS
 
-    def __init__(self, *, remind: bool = True, list_choices: bool = True) -> None:
-        self.remind, self.list_choices = remind, list_choices
+    def __init__(
+        self, *, remind: bool = True, list_choices: bool = True, with_example: bool = False
+    ) -> None:
+        self.remind, self.list_choices, self.with_example = remind, list_choices, with_example
+        if with_example:
+            self.observation_space = Chat()
         self._talk: Talk | None = None
 
     def tasks(self, split: str) -> Sequence[Task]:
@@ -75,15 +112,16 @@ class DeskEnv(TextEnv):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> tuple[Observation, dict[str, Any]]:
         """A customer writes."""
         super().reset(seed=seed)
         talk = self._talk = Talk(self.choose(seed, options).payload)
         opening = talk.opening(self.np_random)
-        shown = PROMPT.format(card=talk.card(), opening=opening)
-        return f"{shown}{self._reminder()}", self._info()
+        before = example() if self.with_example else ()
+        shown = (NEXT if before else PROMPT).format(card=talk.card(), opening=opening)
+        return self._shown(f"{shown}{self._reminder()}", before), self._info()
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Say or do something; the customer or the system answers."""
         talk = self.talk
         if talk.ended:
@@ -93,7 +131,10 @@ class DeskEnv(TextEnv):
         reply, parts = talk.step(action, self.np_random)
         info, is_over = {**self._info(), "reward_parts": parts}, bool(self.talk.ended)
         shown = reply if is_over else f"{reply}{self._reminder()}"
-        return shown, sum(parts.values()), is_over, False, info
+        return self._shown(shown), sum(parts.values()), is_over, False, info
+
+    def _shown(self, text: str, before: tuple[Message, ...] = ()) -> Observation:
+        return (*before, Message("user", text)) if self.with_example else text
 
     def _reminder(self) -> str:
         if not self.remind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sayso.envs.base import TextEnv
+from sayso.envs.base import Chat, Message, Observation, TextEnv
 from sayso.envs.scripted import Scripted
 from sayso.envs.tutor_acts import PLAYERS, acts
 from sayso.envs.tutor_lesson import WEIGHTS, WRONG, Lesson
@@ -24,6 +24,16 @@ PROMPT = (
     "Explain {name}: {says}, so {problem} = {answer}.\n"
     "Hint: First we see that 1 + 1 = 2. (only after a wrong answer)"
 )
+NEXT = "\n\nThe next lesson, in {num_turns} turns. The skills:\n{skills}"
+"""What follows an example of a lesson."""
+EXAMPLE = (
+    ("Student: I am ready.", "Explain subtracting: We count back by the second, so 8 - 3 = 5."),
+    ("Student: I see.", "Ask subtracting: What is 12 - 5?"),
+    ("Student: Is it 8? (wrong)", "Hint: First we see that 12 - 1 = 11."),
+    ("Student: All right.", "Ask subtracting: What is 7 - 2?"),
+)  # fmt: skip
+"""Turns of a lesson: what the student says, what the tutor then says."""
+LAST = "Student: It is 5. (right)"
 
 
 class TutorEnv(TextEnv):
@@ -51,6 +61,8 @@ class TutorEnv(TextEnv):
     Args:
         num_turns: Turns of a lesson; unset: 10 with three skills, 13 with four.
         list_choices: Give ``info["choices"]``.
+        with_example: Observations are messages, and the first shows some turns of another lesson
+            before its own. A small model writes commands from the start when it has seen some.
     """
 
     parts_are_summed = True
@@ -58,12 +70,20 @@ class TutorEnv(TextEnv):
     part_low, part_high = -WEIGHTS["gain"], WEIGHTS["test"]
     scripted: Mapping[str, Scripted] = PLAYERS
 
-    def __init__(self, *, num_turns: int | None = None, list_choices: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        num_turns: int | None = None,
+        list_choices: bool = True,
+        with_example: bool = False,
+    ) -> None:
         if num_turns is not None and num_turns < 1:
             raise OptionValueError(
                 where=f"{ENV_ID}, num_turns", problem=f"got {num_turns}.", fix="Allow at least one."
             )
-        self.num_turns, self.list_choices = num_turns, list_choices
+        self.num_turns, self.list_choices, self.with_example = num_turns, list_choices, with_example
+        if with_example:
+            self.observation_space = Chat()
         most = max(NUM_TURNS.values()) if num_turns is None else num_turns
         self.reward_low = -WEIGHTS["gain"] + WRONG * most
         self.listed: Mapping[str, str] = {}
@@ -85,25 +105,27 @@ class TutorEnv(TextEnv):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> tuple[Observation, dict[str, Any]]:
         """Meet the task's student."""
         super().reset(seed=seed)
-        lesson = self._lesson = Lesson(self.choose(seed, options).payload, self.num_turns)
+        self._lesson = Lesson(self.choose(seed, options).payload, self.num_turns)
         self._seed = int(self.np_random.integers(2**31))
-        lines = [_skill_line(lesson, place) for place in range(len(lesson.names))]
-        name = lesson.names[0]
-        (problem,) = problems(SKILLS[name].like)
-        shown = PROMPT.format(
-            num_turns=lesson.most_turns,
-            skills="\n".join(lines),
-            name=name,
-            problem=problem.text(),
-            answer=problem.answer,
-            says=SKILLS[name].says,
-        )
-        return shown, self._info()
+        return self._first(), self._info()
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def _first(self) -> Observation:
+        """The skills of the lesson, after the rules or after an example."""
+        lesson = self.lesson
+        lines = "\n".join(_skill_line(lesson, place) for place in range(len(lesson.names)))
+        if not self.with_example:
+            return _prompt(lesson.names[0], lines, lesson.most_turns)
+        rules = _prompt("subtracting", "subtracting, like 9 - 4.", len(EXAMPLE))
+        turns = [Message(*pair) for said, told in EXAMPLE
+                 for pair in (("user", said), ("assistant", told))]  # fmt: skip
+        turns[0] = Message("user", f"{rules}\n{EXAMPLE[0][0]}")
+        after = NEXT.format(num_turns=lesson.most_turns, skills=lines)
+        return (*turns, Message("user", f"{LAST}{after}"))
+
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Teach; the student answers."""
         lesson = self.lesson
         if lesson.is_over:
@@ -112,13 +134,28 @@ class TutorEnv(TextEnv):
             )
         reply, parts = lesson.step(action, self.np_random)
         info = {**self._info(), "reward_parts": parts}
-        return f"Student: {reply}", sum(parts.values()), lesson.is_over, False, info
+        shown = f"Student: {reply}"
+        seen: Observation = (Message("user", shown),) if self.with_example else shown
+        return seen, sum(parts.values()), lesson.is_over, False, info
 
     def _info(self) -> dict[str, Any]:
         """The acts of this turn; they have draws of their own, so that listing changes nothing."""
         lesson = self.lesson
         self.listed = acts(lesson, generator(self._seed, "acts", lesson.num_turns))
         return {"choices": list(self.listed.values())} if self.list_choices else {}
+
+
+def _prompt(name: str, skills: str, num_turns: int) -> str:
+    """What a tutor may do, with lines about one skill."""
+    (problem,) = problems(SKILLS[name].like)
+    return PROMPT.format(
+        num_turns=num_turns,
+        skills=skills,
+        name=name,
+        problem=problem.text(),
+        answer=problem.answer,
+        says=SKILLS[name].says,
+    )
 
 
 def _skill_line(lesson: Lesson, place: int) -> str:
