@@ -37,7 +37,9 @@ def test_a_prompt_reads_like_this() -> None:
     lines = prompt.splitlines()
     assert lines[0] == f"Liked: {payload['liked'][0]}"
     assert lines[3] == f"Disliked: {payload['disliked'][1]}"
-    assert lines[4].startswith(f'Write one or two short sentences with the word "{payload["topic"]}"')
+    assert lines[4].startswith(
+        f'Write one or two short sentences with the word "{payload["topic"]}"'
+    )
     assert len(prompt.split()) <= 110
 
 
