@@ -157,7 +157,7 @@ def test_own_documents_with_a_reference_are_judged_by_rouge(tmp_path: Path) -> N
         ({"document": DOCUMENT, "facts": [[]]}, "`facts` is no list"),
         ({"document": DOCUMENT, "facts": [3]}, "`facts` is no list"),
         ({"document": DOCUMENT, "summary": 3}, "`summary` is no text"),
-        ({"document": DOCUMENT, "facts": ["x"], "budget": 30}, "copying would pay"),
+        ({"document": DOCUMENT, "facts": ["x"], "budget": 40}, "copying would pay"),
         ({"document": DOCUMENT, "facts": ["x"], "budget": True}, "no number of words"),
         ({"document": "Too short.", "facts": ["x"]}, "copying would pay"),
     ],

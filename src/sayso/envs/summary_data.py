@@ -16,8 +16,11 @@ from sayso.rewards.text import words
 from sayso.types import Task
 
 SHORTEST_BUDGET = 8
-ASPECTS = {"challenge": "the problem that this text takes on",
-           "approach": "the approach of this text", "outcome": "the outcome of this text"}  # fmt: skip
+ASPECTS = {
+    "challenge": "the problem that this text takes on",
+    "approach": "the approach of this text",
+    "outcome": "the outcome of this text",
+}
 """Aspects of aclsum's summaries, as the prompt says them."""
 UNSEEN_ASPECT = "outcome"
 MOST_WORDS = 220

@@ -141,11 +141,18 @@ def _hangs(found: Sequence[str], wording: str, others: set[str]) -> bool:
 
 
 def _is_counted(found: Sequence[str], fact: Fact) -> bool:
-    """Whether the number stands before a noun that it counts, or soon after a word on it."""
+    """Whether the number stands before a noun that it counts, or hangs on a word about it.
+
+    ``4,200 fans``, ``a crowd of 4,200``, ``cost 12``; but not ``fans 4,200``.
+    """
     units = {tokens(unit)[0] for unit in fact["units"]}
     cues = {token for group in fact["all"][1:] for wording in group for token in tokens(wording)}
     return any(
-        units & set(found[place + 1 : place + 3]) or cues & set(found[max(0, place - 3) : place])
+        units & set(found[place + 1 : place + 3])
+        or (
+            cues & set(found[max(0, place - 3) : place])
+            and found[place - 1] in FUNCTION_WORDS | _verb_stems()
+        )
         for place in _any(found, fact["all"][0])
     )
 
