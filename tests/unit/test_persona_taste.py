@@ -76,6 +76,12 @@ def test_mixed_tones_persons_and_manners_are_shared_too() -> None:
     assert max(scores["formality", pole] for pole in KINDS["formality"]) <= 0.5
 
 
+@pytest.mark.parametrize("text", ["You saw it. Did you?", "You saw it. It was old!"])
+def test_two_sentences_with_another_mark_have_no_structure(text: str) -> None:
+    scores = measure(text)
+    assert all(scores["structure", pole] == 0.0 for pole in KINDS["structure"])
+
+
 def test_what_is_quoted_has_no_person() -> None:
     assert measure('"I know you," she said.')["person", "third"] == 1.0
 

@@ -11,6 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from sayso.envs import summary_data
+from sayso.envs.rows import bucket
 from sayso.envs.scripted import bounds, play
 from sayso.envs.summary import SummaryEnv
 from sayso.envs.summary_score import BASE, score
@@ -61,6 +62,8 @@ def test_thousands_of_tasks_no_content_twice_and_none_in_two_splits() -> None:
     for split in NUM_TASKS:
         for task in tasks(split):
             payload = task.payload
+            if split != "unseen":
+                assert (bucket(payload["document"]) == 0) is (split == "held_out")
             assert len(words(payload["document"])) >= SHORTEST_RATIO * payload["budget"]
             assert len(words(payload["summary"])) <= payload["budget"]
 
@@ -78,7 +81,7 @@ def test_each_report_states_all_its_facts_and_so_does_each_summary(domain: str) 
     """In every wording: the document is faithful to itself, the reference earns all but style."""
     for index in range(4):
         found = report(generator(index, "test", domain), domain)
-        found["prompt"] = found["document"] + "\n\nSummarise."
+        found["prompt"] = "Summarise.\n\n" + found["document"]
         _, parts = score(found["document"], found)
         assert parts["coverage"] == 1.0, found["document"]
         assert parts["faithfulness"] >= 0.99, (found["document"], parts)
@@ -154,7 +157,7 @@ def test_own_documents_with_a_reference_are_judged_by_rouge(tmp_path: Path) -> N
         ({"document": DOCUMENT, "facts": [[]]}, "`facts` is no list"),
         ({"document": DOCUMENT, "facts": [3]}, "`facts` is no list"),
         ({"document": DOCUMENT, "summary": 3}, "`summary` is no text"),
-        ({"document": DOCUMENT, "facts": ["x"], "budget": 30}, "copying would pay"),
+        ({"document": DOCUMENT, "facts": ["x"], "budget": 40}, "copying would pay"),
         ({"document": DOCUMENT, "facts": ["x"], "budget": True}, "no number of words"),
         ({"document": "Too short.", "facts": ["x"]}, "copying would pay"),
     ],
@@ -202,7 +205,7 @@ def test_papers_are_split_by_document_and_by_aspect(
     assert [t.id for t in env.tasks("unseen")] == ["test-outcome"]
     prompt, _ = env.reset(options={"task": "test-outcome", "split": "unseen"})
     assert "in the test set, that long sentences (of words) can be read." in prompt
-    assert "Summarise its outcome in one or two sentences" in prompt
+    assert prompt.startswith("Summarise the outcome of this text in one or two sentences, at most")
 
 
 def test_the_installed_package_reads() -> None:

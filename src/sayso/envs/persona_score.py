@@ -27,7 +27,7 @@ JOB_WORDS = frozenset({"reader", "readers", "text", "texts", "liked", "disliked"
 """Words that name the job: a text for somebody does not talk about itself."""
 TALK = 0.4
 """Factor of own words for each of them."""
-FREE_COPY, MOST_COPY = 0.25, 0.75
+FREE_COPY, MOST_COPY = 0.2, 0.6
 """Shares of runs of three words taken from one example: free up to the first, worth nothing from
 the second on."""
 

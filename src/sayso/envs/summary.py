@@ -76,7 +76,7 @@ class SummaryEnv(TextEnv):
 
     The reports of sayso hide four to six key facts (who, what, when, how much) among filler. The
     reward is the share of them that is stated, times faithfulness (nothing that the document does
-    not say), length and fluency. Copying the document earns nothing: it is more than 2.5 times the
+    not say), length and fluency. Copying the document earns nothing: it is at least twice the
     budget.
 
     Args:

@@ -16,8 +16,11 @@ from sayso.rewards.text import words
 from sayso.types import Task
 
 SHORTEST_BUDGET = 8
-ASPECTS = {"challenge": "the problem it takes on", "approach": "its approach",
-           "outcome": "its outcome"}  # fmt: skip
+ASPECTS = {
+    "challenge": "the problem that this text takes on",
+    "approach": "the approach of this text",
+    "outcome": "the outcome of this text",
+}
 """Aspects of aclsum's summaries, as the prompt says them."""
 UNSEEN_ASPECT = "outcome"
 MOST_WORDS = 220
@@ -27,7 +30,7 @@ MOST_WORDS = 220
 def budget_for(document: str, summary: str) -> int:
     """Words that a summary may have: those of the reference and a few, else a quarter.
 
-    Never more than the document divided by 2.5, so that copying it cannot pay.
+    Never more than the document divided by 2, so that copying it cannot pay.
     """
     num = len(words(document))
     wanted = len(words(summary)) + SPARE_WORDS if summary else max(SHORTEST_BUDGET, num // 4)

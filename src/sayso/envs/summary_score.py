@@ -29,11 +29,11 @@ from sayso.rewards.vocabulary import (
     verb_forms,
 )
 
-BASE = 0.02
+BASE = 0.05
 """Share of the reward that faithful text of the right length earns without a key fact."""
 FULL_OVERLAP = 0.6
 """ROUGE-L at which a summary without known facts counts as complete: references differ as much."""
-LENGTH_SLOPE = 1.5
+LENGTH_SLOPE = 1.0
 """How many times the budget may be exceeded until nothing is left."""
 
 
@@ -49,7 +49,7 @@ LEAST_USUAL = 0.3
 
 
 def within(text: str, budget: int) -> float:
-    """1 up to the budget of words, then falling linearly to 0 at 2.5 times as many."""
+    """1 up to the budget of words, then falling linearly to 0 at twice as many."""
     over = max(0, len(words(text)) - budget)
     return max(0.0, 1.0 - over / (LENGTH_SLOPE * budget)) if words(text) else 0.0
 
@@ -179,7 +179,7 @@ def score(text: str, payload: Mapping[str, Any]) -> tuple[float, dict[str, float
     """
     document, budget, facts = payload["document"], payload["budget"], payload["facts"]
     reference = payload.get("summary")
-    instruction = payload["prompt"][len(document) :]
+    instruction = payload["prompt"].replace(document, "")
     # A reference may say what only the whole paper does: then it is a source as well.
     source = document if facts or not reference else f"{document} {reference}"
     size = within(text, budget)

@@ -22,11 +22,11 @@ from sayso.types import Task
 
 ENV_ID = "sayso/Summary-v0"
 NUM_TASKS = {"train": 4000, "held_out": 1000, "unseen": 1000}
-NUM_FILLER = (5, 7)
+NUM_FILLER = (3, 5)
 """Fewest and most sentences that tell no key fact."""
 SPARE_WORDS = 7
 """What the budget leaves beyond a summary that tells everything, before rounding up to 5."""
-SHORTEST_RATIO = 2.5
+SHORTEST_RATIO = 2.0
 """A document has at least so many words for each word of the budget: copying it never pays."""
 LEAD_SHARE = 0.5
 """How often a report opens with its first key fact."""
@@ -123,9 +123,10 @@ def _shuffled(draws: np.random.Generator, key: Sequence[str], filler: Sequence[s
 
 
 def render(document: str, budget: int, aspect: str = "") -> str:
-    """The prompt: the document, then what is asked."""
-    asked = f"Summarise {aspect or 'this report'} in one or two sentences"
-    return f"{document}\n\n{asked}, at most {budget} words."
+    """The prompt: what is asked, then the document; small models lose what stands before it."""
+    details = "" if aspect else ": who, what, when, how much"
+    asked = f"Summarise {aspect or 'this report'} in one or two sentences, at most {budget} words"
+    return f"{asked}{details}.\n\n{document}"
 
 
 def _payload(split: str, index: int) -> dict[str, Any]:
