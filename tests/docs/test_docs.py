@@ -251,7 +251,7 @@ def test_the_page_on_comparing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     exec(compile(block.replace("episodes=640", "episodes=64"), "compare.md", "exec"), namespace)  # noqa: S102
     assert (tmp_path / "out.html").is_file()
     for line in re.findall(r"^(sayso compare .*)$", page, re.MULTILINE):
-        arms = [word for word in line.split()[2:] if re.match(r"[a-z]+:", word)]
+        arms = [word for word in line.split()[2:] if re.match(r"[a-z_]+:", word)]
         assert len(arms) >= 2
         for arm in arms:
             parse_arm(arm)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sayso.stats.paired import (
+    _critical_shift,
     detectable_difference,
     holm,
     improvement_interval,
@@ -84,25 +85,47 @@ def test_holm_keeps_all_false_alarms_of_a_family_below_the_level() -> None:
     assert np.mean([row.min() <= 0.05 for row in p]) > 0.2, "without it one in five"
 
 
-@pytest.mark.parametrize("num", [5, 10, 20])
-def test_the_detectable_difference_is_found_in_four_of_five_cases(num: int) -> None:
-    """With the spread known, so that the difference is the same in every simulated study."""
-    unit = np.linspace(-1, 1, num)
-    unit /= unit.std(ddof=1)
-    true = detectable_difference(unit)
-    draws = np.random.default_rng(num).normal(true, 1.0, size=(20_000, num))
-    t = draws.mean(axis=1) / draws.std(axis=1, ddof=1) * math.sqrt(num)
-    critical = {5: 2.7764, 10: 2.2622, 20: 2.0930}[num]
-    assert (np.abs(t) > critical).mean() == pytest.approx(0.8, abs=0.03)
+@pytest.mark.parametrize("num", [6, 10])
+def test_the_detectable_difference_is_found_in_four_of_five_studies(num: int) -> None:
+    draw = np.random.default_rng(num)
+    true = np.mean([detectable_difference(draw.normal(size=num)) for _ in range(200)])
+    found = 0
+    for d in draw.normal(true, 1.0, size=(200, num)):
+        half = {6: 2.5706, 10: 2.2622}[num] * d.std(ddof=1) / math.sqrt(num)
+        found += sign_flip_p(d) <= 0.05 and d.mean() > half
+    assert 0.7 <= found / 200 <= 0.9
+
+
+@pytest.mark.parametrize(("num", "num_tests"), [(6, 1), (8, 3), (9, 1), (12, 6)])
+def test_the_critical_shift_is_where_the_test_turns(num: int, num_tests: int) -> None:
+    d = np.random.default_rng(num).normal(size=num)
+    shift, level = _critical_shift(d - d.mean(), 0.05 / num_tests), 0.05 / num_tests
+    assert sign_flip_p(d - d.mean() + 1.001 * shift) <= level
+    assert sign_flip_p(d - d.mean() + 0.999 * shift) > level
 
 
 def test_the_detectable_difference_by_hand_and_at_its_ends() -> None:
-    d = [0.0, 1.0, 2.0, 3.0]  # s = sqrt(5/3), t(.975, 3) = 3.18245, t(.8, 3) = 0.97847
-    expected = (3.18244630528 + 0.97847231236) * math.sqrt(5 / 3) / 2
-    assert detectable_difference(d) == pytest.approx(expected)
-    assert detectable_difference([1.0]) == math.inf
+    # r = -1, 0, 1: signs ++- and +-- are as extreme up to 1/2 and 1, +-+ up to 0
+    assert _critical_shift(np.array([-1.0, 0.0, 1.0]), 0.25) == 1.0
+    assert _critical_shift(np.array([-1.0, 0.0, 1.0]), 0.5) == 0.5
+    # s = 1, so t(.875, 2) / sqrt(3) = 1.6036 / 1.7321 is less; t(.8, 2) = 1.06066
+    expected = 1.0 + 1.0606601718 / math.sqrt(3)
+    assert detectable_difference([1.0, 2.0, 3.0], alpha=0.25) == pytest.approx(expected)
+    many = np.linspace(-1, 1, 30)  # t(.975, 29), t(.8, 29)
+    error = float(many.std(ddof=1)) / math.sqrt(30)
+    assert detectable_difference(many) == pytest.approx((2.04522964 + 0.85419) * error, rel=1e-4)
+    assert detectable_difference([1.0] * 5) == math.inf, "five seeds can show nothing"
+    assert detectable_difference([1.0] * 6) == 0.0
+    assert detectable_difference([1.0] * 6, num_tests=3) == math.inf
     with pytest.raises(ValueError, match="power and alpha"):
-        detectable_difference(d, power=80)
+        detectable_difference([1.0] * 6, power=80)
+
+
+def test_what_was_not_shown_lies_below_what_would_have_been() -> None:
+    """Differences with ties, on which Student's alone would have spoken."""
+    d = [0.0, 0.1, 0.1, 0.0, 0.1, 0.1, 0.1, 0.1]
+    assert sign_flip_p(d) * 3 > 0.05
+    assert detectable_difference(d, num_tests=3) > np.mean(d)
 
 
 def test_t19_probability_of_improvement_by_hand() -> None:

@@ -109,26 +109,38 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def detectable_difference(
-    differences: Sequence[float] | Numbers, *, power: float = 0.8, alpha: float = 0.05
+    differences: Sequence[float] | Numbers,
+    *,
+    power: float = 0.8,
+    alpha: float = 0.05,
+    num_tests: int = 1,
 ) -> float:
     r"""The smallest true difference that so many seeds would most likely have shown.
 
-    .. math:: (t_{1-\alpha/2,\,n-1} + t_{\text{power},\,n-1})\; s / \sqrt n
+    .. math:: \max(\delta^*, t_{1-\alpha/2,\,n-1}\, s/\sqrt n) + t_{\text{power},\,n-1}\, s/\sqrt n
+
+    with δ* the shift from which on these differences, put around it, pass the sign-flip test. A
+    pattern of signs s is as extreme as the data while :math:`\delta \le \delta_s`, so δ* is the
+    δ_s that leaves no more of them than the level allows:
+
+    .. math:: \delta_s = \max\left(\frac{\sum_i s_i r_i}{n - \sum_i s_i},
+        \frac{-\sum_i s_i r_i}{n + \sum_i s_i}\right), \quad r_i = d_i - \bar d
 
     Args:
         differences: One per seed; their spread s says how much seeds differ.
         power: Chance of finding it.
-        alpha: Level of the test, two-sided.
+        alpha: Level, two-sided, of test and interval.
+        num_tests: Tests that Holm's correction is for; the strictest of them is counted with.
 
     Returns:
-        In units of the differences; infinite for fewer than two.
+        In units of the differences; infinite where no result could be significant.
 
     Raises:
         ValueError: If ``power`` or ``alpha`` is not in (0, 1), or as ``score_matrix``.
 
     Source:
-        The usual approximation of the noncentral t; e.g. Colas et al. 2018, arXiv:1806.08295,
-        for unpaired seeds. Simulated in the tests.
+        Own: the critical shift of the test that is used, exactly, and Student's for chance around
+        it. Simulated in the tests.
 
     Tests:
         tests/unit/test_paired.py
@@ -136,11 +148,28 @@ def detectable_difference(
     if not 0 < power < 1 or not 0 < alpha < 1:
         raise ValueError(f"power and alpha must be in (0, 1), got {power} and {alpha}")
     d = score_matrix(differences, name="differences")[:, 0]
-    if len(d) < 2:
+    if len(d) < least_seeds(alpha, num_tests):
         return math.inf
-    freedom = len(d) - 1
-    quantiles = t_quantile(1 - alpha / 2, freedom) + t_quantile(power, freedom)
-    return quantiles * float(d.std(ddof=1)) / math.sqrt(len(d))
+    freedom, error = len(d) - 1, float(d.std(ddof=1)) / math.sqrt(len(d))
+    critical = t_quantile(1 - alpha / 2, freedom) * error
+    if len(d) > MAX_ENUMERATED:  # as good as Student's by then
+        critical = t_quantile(1 - alpha / num_tests / 2, freedom) * error
+    else:
+        critical = max(critical, _critical_shift(d - d.mean(), alpha / num_tests))
+    return critical + t_quantile(power, freedom) * error
+
+
+def _critical_shift(residuals: Numbers, level: float) -> float:
+    """δ* of ``detectable_difference``."""
+    num = len(residuals)
+    sums, signs = residuals[:1], np.ones(1)  # the other half of all patterns mirrors this one
+    for r in residuals[1:]:
+        sums = np.concatenate([sums + r, sums - r])
+        signs = np.concatenate([signs + 1, signs - 1])
+    sums, signs = sums[1:], signs[1:]  # all signs the same: as extreme as it gets, always
+    shifts = np.sort(np.maximum(sums / (num - signs), -sums / (num + signs)))
+    num_allowed = math.floor(level * 2.0 ** (num - 1) + 1e-9) - 1
+    return float(shifts[-1 - num_allowed]) if num_allowed < len(shifts) else 0.0
 
 
 def probability_of_improvement(first: ArrayLike, second: ArrayLike) -> float:

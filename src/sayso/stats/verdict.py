@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -34,7 +35,8 @@ class Judged:
         p: Of the exact sign-flip test, see ``sign_flip_p``.
         p_adjusted: The same after Holm's correction for all that was compared with it.
         improvement: Chance that a run of the first beats one of the second.
-        detectable: Smallest true difference that so many seeds would have shown in 80 % of cases.
+        detectable: Smallest true difference that so many seeds would have shown in 80 % of cases;
+            infinite below ``least_seeds``.
         least_seeds: Seeds below which nothing could have been significant.
         margin: Difference from which on one matters, if the user said so.
         verdict: On the first, against the second.
@@ -60,7 +62,7 @@ class Judged:
             "p": self.p,
             "p_adjusted": self.p_adjusted,
             "improvement": self.improvement.to_json(),
-            "detectable": self.detectable if self.difference.n > 1 else None,
+            "detectable": self.detectable if math.isfinite(self.detectable) else None,
             "least_seeds": self.least_seeds,
             "margin": self.margin,
             "verdict": self.verdict,
@@ -151,11 +153,10 @@ def judge(
     pairs = list(combinations(data, 2))
     paired = [(data[a] - data[b]).mean(axis=1) for a, b in pairs]
     adjusted = holm([sign_flip_p(d, seed=seed) for d in paired])
-    needed = least_seeds(alpha, max(1, len(pairs)))
     return [
         _judged(
             (a, b), (data[a], data[b]), d, p_adjusted=p, seed=seed, alpha=alpha, margin=margin,
-            needed=needed,
+            num_pairs=len(pairs),
         )
         for (a, b), d, p in zip(pairs, paired, adjusted, strict=True)
     ]  # fmt: skip
@@ -170,7 +171,7 @@ def _judged(
     seed: int,
     alpha: float,
     margin: float | None,
-    needed: int,
+    num_pairs: int,
 ) -> Judged:
     difference = mean_interval(d.tolist(), 1 - alpha)
     inner = mean_interval(d.tolist(), 1 - 2 * alpha)
@@ -181,8 +182,8 @@ def _judged(
         p=sign_flip_p(d, seed=seed),
         p_adjusted=p_adjusted,
         improvement=improvement_interval(*scores, seed=seed, confidence=1 - alpha),
-        detectable=detectable_difference(d, alpha=alpha),
-        least_seeds=needed,
+        detectable=detectable_difference(d, alpha=alpha, num_tests=num_pairs),
+        least_seeds=least_seeds(alpha, num_pairs),
         margin=margin,
         verdict=verdict_of(difference, p_adjusted, alpha=alpha, margin=margin, inner=inner),
     )
