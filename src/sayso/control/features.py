@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sayso.errors import ExtraMissingError, OptionValueError
 from sayso.models.lm import LanguageModel
+from sayso.models.quiet import without_bars
 from sayso.models.slates import Slate, SlateReader, fitting
 from sayso.sampling.candidates import Asked
 
@@ -181,7 +182,8 @@ def _minilm() -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     model: Any = AutoModel
-    loaded = model.from_pretrained(where, use_safetensors=True, trust_remote_code=False)
+    with without_bars():
+        loaded = model.from_pretrained(where, use_safetensors=True, trust_remote_code=False)
     return loaded.eval(), AutoTokenizer.from_pretrained(where, trust_remote_code=False)
 
 
