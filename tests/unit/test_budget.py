@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from sayso.runs.run import Run
 from sayso.training.budget import AXES, Budget, UnderBudget, spent
 from sayso.training.callbacks import Callback
 from sayso.training.loop import train
-
-logging.getLogger("sayso").setLevel(logging.ERROR)
 
 
 def config(**algorithm: Any) -> Any:

@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 from sayso.envs.base import SPLITS, TextEnv
 from sayso.envs.listed import list_problems, tasks_of
 from sayso.envs.registry import EnvSource, source
-from sayso.errors import EnvContractError, SaysoError, in_a_line
+from sayso.errors import EnvContractError, ExtraMissingError, SaysoError, in_a_line
 from sayso.rollout.boundary import Bounds, Outcome, reset_env, step_env
 from sayso.rollout.limits import RolloutLimits
 from sayso.seeds import generator
@@ -65,6 +65,7 @@ def check_text_env(
 
     Raises:
         EnvContractError: Listing every problem.
+        ExtraMissingError: If a package that the environment needs is not installed.
     """
     opened = env if isinstance(env, EnvSource) else source(env, **kwargs)
     report = CheckReport()
@@ -98,6 +99,8 @@ def _run(report: CheckReport, name: str, check: Callable[[], list[str]]) -> list
     report.checked.append(name)
     try:
         found = check()
+    except ExtraMissingError:
+        raise
     except SaysoError as error:
         found = [f"{error.where}: {error.problem} {error.fix}"]
     except Exception as error:  # noqa: BLE001  # user code
