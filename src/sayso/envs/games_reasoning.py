@@ -103,7 +103,7 @@ class ReasoningGymEnv(TextEnv):
             raise _refusal(
                 "families", self.families, "Name some, and none of them in unseen_families."
             )
-        self.level, self.answer, self.partial = level, answer, partial
+        self.course, self.answer, self.partial = level, answer, partial
         self._config = json.dumps(dict(config or {}), sort_keys=True)
         for family in (*self.families, *self.unseen):
             require_family(family)
@@ -117,7 +117,7 @@ class ReasoningGymEnv(TextEnv):
         families = self.unseen if split == "unseen" else self.families
         if split not in NUM_TASKS or not families:
             return ()
-        return _tasks(split, families, self.level, self._config)
+        return _tasks(split, families, self.course, self._config)
 
     def why_empty(self, split: str) -> str:
         """Families to be named."""
@@ -204,10 +204,10 @@ class ReasoningGymEnv(TextEnv):
         return score
 
     def _problem(self, seed: int) -> dict[str, Any]:
-        return problem_of(self.family, self.level, self._config, seed)
+        return problem_of(self.family, self.course, self._config, seed)
 
     def _data_set(self) -> Any:
-        return data_set(self.family, self.level, self._config)
+        return data_set(self.family, self.course, self._config)
 
 
 def _names(given: Sequence[str] | str) -> tuple[str, ...]:
