@@ -153,4 +153,3 @@ def tasks(split: str, num_pairs: int = 2) -> LazyTasks:
         return int(number) if is_ours and int(number) < NUM_TASKS.get(split, 0) else None
 
     return LazyTasks(NUM_TASKS.get(split, 0), make, find)
-
