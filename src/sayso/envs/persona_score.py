@@ -13,7 +13,7 @@ from typing import Any
 from sayso.envs.persona_taste import KINDS, utility
 from sayso.rewards.compose import gated, product
 from sayso.rewards.constraints import uses
-from sayso.rewards.quality import quality
+from sayso.rewards.quality import quality, size
 from sayso.rewards.text import lowered, ngrams
 
 BASE = 0.05
@@ -22,6 +22,8 @@ OFF_TOPIC = 0.1
 """Factor of a text that does not mention the topic."""
 SIZE = (6, 14)
 """Fewest and most words that ``quality`` takes for asked: it is silent from 3 to 35 words."""
+MOST_CHARACTERS = 1_000
+"""What is longer is judged by its start; its size leaves next to nothing."""
 JOB_WORDS = frozenset({"reader", "readers", "text", "texts", "liked", "disliked", "likes",
                        "dislikes", "prompt", "preference", "preferences"})  # fmt: skip
 """Words that name the job: a text for somebody does not talk about itself."""
@@ -53,7 +55,9 @@ def score(text: str, payload: Mapping[str, Any]) -> tuple[float, dict[str, float
         reader does not care), ``utility``, ``on_topic``, the quality parts and their product
         ``fluency``.
     """
+    whole, text = text, text[:MOST_CHARACTERS]
     gates = quality(text, prompt=payload["prompt"], low=SIZE[0], high=SIZE[1])
+    gates["size"] = size(whole, low=SIZE[0], high=SIZE[1])
     shown = [*payload["liked"], *payload["disliked"]]
     talk = TALK ** len(JOB_WORDS & set(lowered(text)) - {payload["topic"]})
     gates["own_words"] = min(gates["own_words"], fresh(text, shown)) * talk
