@@ -54,10 +54,11 @@ def test_what_is_shown_first_and_then() -> None:
     env = OneViewer()
     shown, info = env.reset(seed=0, options={"task": "one"})
     assert shown == (
-        "You recommend films. The viewer liked The Lost Train (slow western). The viewer did not "
-        "like The Last Crown (loud comedy).\nOn offer:\n- The Pale Road A: slow western, 3.1 stars"
-        "\n- The Blue Tide A: warm comedy, 4.4 stars\n- The Iron Bell A: loud western, 2.2 stars\n"
-        f"Answer with one title from the offer, or ask: {MOOD}"
+        "You recommend films. You may also ask: What do you feel like? The viewer liked The Lost "
+        "Train (slow western). The viewer did not like The Last Crown (loud comedy).\nOn offer:\n"
+        "- The Pale Road A: slow western, 3.1 stars\n- The Blue Tide A: warm comedy, 4.4 stars\n"
+        "- The Iron Bell A: loud western, 2.2 stars\n"
+        "Which film do you recommend? Answer with its title only."
     )
     assert info["choices"] == ["The Pale Road A", "The Blue Tide A", "The Iron Bell A", MOOD]
     told, _, terminated, truncated, info = env.step("The Pale Road A")

@@ -25,6 +25,7 @@ TELLS: dict[Problem, str] = {
     "unclear": "Do you recommend it or not?",
     "too long": "That is too long for me.",
 }
+HOW = "Which film do you recommend? Answer with its title only."
 NOT_OFFERED, SEEN = "That is not on offer.", "I have seen that one."
 
 
@@ -134,9 +135,8 @@ class RecommendEnv(TextEnv):
             ],
             slates=[[Item.from_json(row) for row in slate] for slate in told["slates"]],
         )
-        opening = f"You recommend films. {_about(self._session.history)}"
-        how = f"Answer with one title from the offer, or ask: {MOOD}"
-        return f"{opening}\n{self._offer()}\n{how}", self._info()
+        opening = f"You recommend films. You may also ask: {MOOD}"
+        return f"{opening} {_about(self._session.history)}\n{self._offer()}", self._info()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """The viewer watches what is recommended, answers what is asked, or shrugs."""
@@ -184,7 +184,7 @@ class RecommendEnv(TextEnv):
         lines = [
             f"- {item.title}: {_kind(item)}, {item.stars} stars" for item in self.session.slate
         ]
-        return "\n".join(["On offer:", *lines])
+        return "\n".join(["On offer:", *lines, HOW])
 
     def _info(self, parts: Mapping[str, float] | None = None) -> dict[str, Any]:
         """What can be said, while the session goes on, and what was earned."""

@@ -82,7 +82,6 @@ def _shown(
 ) -> tuple[list[Item], list[list[Item]]]:
     """History and offers: half of the one, and one film of each other, is of a liked genre."""
     num_seen, size = LEVELS[level]
-    size = min(size, (len(films) - num_seen) // NUM_TURNS)
     num_liked = num_seen // 2
     liked = some(rng, [f for f in films if taste[f.tags[1]] >= MARKED], num_liked + NUM_TURNS)
     rest = some(rng, [f for f in films if taste[f.tags[1]] < MARKED], num_seen + NUM_TURNS * size)
