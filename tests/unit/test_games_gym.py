@@ -19,7 +19,8 @@ from sayso.rollout.check import check_text_env
 
 LAKE = ("SFFF", "FHFH", "FFFH", "HFFG")
 NONSENSE = (
-    "", "left right up down", "left " * 2_000, "lefft", "Success.", "goal", "go left\nright", "🙂 东"
+    "", "left right up down", "left " * 2_000, "lefft", "Success.", "goal", "go left\nright",
+    "🙂 东",
 )  # fmt: skip
 
 
