@@ -103,7 +103,8 @@ class GymTextEnv(TextEnv):
         self.unreadable = toy.unreadable if unreadable is None else unreadable
         self.actions = tuple(actions) or toy.actions
         _require(self.max_turns >= 1, "max_turns", max_turns, "Use 1 or more.")
-        self._env = make(game, self._kwargs_of("train", 0), toy)
+        self._made: dict[str, tuple[str, gymnasium.Env[Any, Any]]] = {}
+        self._env = self._game_with("play", self._kwargs_of("train", 0))
         self._check_actions()
         if toy is not PLAIN:
             self.reward_low, self.reward_high = self.unreadable * self.max_turns, toy.high
@@ -160,10 +161,9 @@ class GymTextEnv(TextEnv):
     def beginning(self, split: str, seed: int) -> str:
         """All that a seed decides before the first action: arguments, and what is seen."""
         kwargs = self._kwargs_of(split, seed)
-        env = make(self.game, kwargs, self._toy)
+        env = self._game_with("scout", kwargs)
         observation, _ = env.reset(seed=seed)
         seen = self._describe(env.unwrapped, observation)
-        env.close()
         return f"{json.dumps(kwargs, sort_keys=True, default=repr)} {seen}"
 
     def reset(
@@ -172,9 +172,8 @@ class GymTextEnv(TextEnv):
         """Begin as the task's seed says; chance then follows ``seed``."""
         super().reset(seed=seed)
         task = self.choose(seed, options)
-        self._env.close()
         begins = int(task.payload["seed"])
-        self._env = make(self.game, self._kwargs_of(task.split, begins), self._toy)
+        self._env = self._game_with("play", self._kwargs_of(task.split, begins))
         self._observation, self._info = self._env.reset(seed=begins)
         chance = int(self.np_random.integers(2**31)) if seed is None else seed
         self._env.unwrapped.np_random = generator(chance, ENV_ID, task.id)
@@ -205,12 +204,22 @@ class GymTextEnv(TextEnv):
         return told, sum(parts.values()), bool(terminated), truncated and not terminated, info
 
     def close(self) -> None:
-        """Close the game."""
-        self._env.close()
+        """Close the games."""
+        for _, env in self._made.values():
+            env.close()
 
     def _seen(self) -> str:
         seen = self._describe(self._env.unwrapped, self._observation)
         return f"{seen} Say one of: {', '.join(self.choices)}."
+
+    def _game_with(self, use: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+        """A game with these arguments; the one of before if it had them, for some are dear."""
+        told = json.dumps(kwargs, sort_keys=True, default=repr)
+        if use not in self._made or self._made[use][0] != told:
+            if use in self._made:
+                self._made[use][1].close()
+            self._made[use] = (told, make(self.game, kwargs, self._toy))
+        return self._made[use][1]
 
     def _kwargs_of(self, split: str, seed: int) -> dict[str, Any]:
         merged = {**self._kwargs, **(self._unseen or {})} if split == "unseen" else self._kwargs
