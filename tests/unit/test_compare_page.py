@@ -188,3 +188,12 @@ def test_dots_stand_where_their_numbers_are() -> None:
     step = circles[1] - circles[0]
     assert circles[0] - float(zero.get("x1")) == pytest.approx(step, abs=0.2)
     assert [t.text for t in chart.findall("text") if t.get("class") == "group"] == ["g"]
+
+
+def test_the_matrix_of_chances_mirrors_both_ends() -> None:
+    told = report()
+    for v in told["verdicts"]:
+        v["improvement"] = {"mean": 0.75, "low": 0.5, "high": 0.9, "n": 8}
+    page = compare_page(told)
+    assert '<td class="n"></td><td class="n">75% [50%, 90%]</td>' in page
+    assert '<td class="n">25% [10%, 50%]</td><td class="n"></td>' in page
