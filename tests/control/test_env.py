@@ -20,12 +20,12 @@ from sayso.errors import EnvContractError, OptionValueError, UnknownOptionError
 from sayso.types import FinishReason
 
 SMALL: dict[str, dict[str, Any]] = {
-    "steer": {"num_dims": 3, "strength": 2.0},
+    "steer": {"num_dims": 3, "strength": 2.0, "num_probes": 16},
     "prefix": {"num_dims": 3},
     "decode": {},
     "candidates": {"num_candidates": 3},
     "acts": {"num_acts": 3},
-    "wolpertinger": {"num_candidates": 4, "num_dims": 2},
+    "wolpertinger": {"num_candidates": 4, "num_dims": 2, "num_probes": 16},
 }
 
 
@@ -116,6 +116,7 @@ def test_the_reward_is_the_tasks_and_info_tells_what_was_said() -> None:
         env.step(np.zeros(3, np.float32))
 
 
+@pytest.mark.medium
 def test_pushing_along_the_best_direction_earns_more_than_against_it() -> None:
     moved = letters_controller("steer", strength=2.0, num_dims=2)
     env = LMControlEnv(moved)
@@ -131,6 +132,7 @@ def test_pushing_along_the_best_direction_earns_more_than_against_it() -> None:
     assert mean([1, 0]) > mean([0, 0]) + 0.05 > mean([-1, 0]) + 0.1
 
 
+@pytest.mark.medium
 def test_several_draws_are_averaged() -> None:
     single = LMControlEnv(letters_controller("steer", num_dims=1))
     several = LMControlEnv(letters_controller("steer", num_dims=1, num_draws=4))
