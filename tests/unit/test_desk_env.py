@@ -282,8 +282,6 @@ def test_commands_that_do_not_fit_are_answered_and_change_nothing() -> None:
         "LOOKUP ٤٨٢١": "nobody is called ٤٨٢١",
         "LOOKUP": "LOOKUP number or name",
         "LOOKUP 1234": "there is no order 1234",
-        "LOOKUP 4821, REFUND 4821": "nothing may follow after LOOKUP and the number",
-        "CLOSE: at the end": "nothing may follow after CLOSE.",
     }.items():
         env, answers = talked([command])
         assert answers[0][0].startswith(f"System: {reply}"), command
@@ -339,6 +337,15 @@ def test_extra_turns_and_bad_manners_cost_their_part() -> None:
     assert total(rude, "polite") == pytest.approx(0.1 * 2 / 3)
     again = talked([ASK, ASK, *way[1:]])[1]
     assert total(again, "fluent") == pytest.approx(0.1 * 2 / 3)
+
+
+def test_words_after_a_command_change_nothing_but_cost_fluency() -> None:
+    env, answers = talked([ASK, "LOOKUP 4821, REFUND 4821"])
+    assert (env.talk.settled, answers[1][1]["progress"]) == (None, 0.1)
+    way = [ASK, "LOOKUP 4821: please, please.", "REFUND 4821; thank you", DONE, "CLOSE"]
+    earned = talked(way)[1]
+    assert total(earned, "fluent") == pytest.approx(0.1 * 2 / 4)
+    assert total(earned) == pytest.approx(0.95)
 
 
 TRICKS = {

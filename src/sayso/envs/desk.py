@@ -71,7 +71,8 @@ class DeskEnv(TextEnv):
       none at the end.
     - ``told``: 0.10 when the customer also knows it.
     - ``turns``, ``polite``, ``fluent``: up to 0.10 each, at ``CLOSE``, if all of that was done: the
-      turns beyond the fewest possible; the means over the agent's speech.
+      turns beyond the fewest possible; the means over the agent's speech. Words after a command
+      change nothing, but count as a line of no fluency.
     - ``consistent``: -0.10 for each line with a claim that the record contradicts or nothing
       supports, and for words put into another's mouth; at most -0.30.
 

@@ -18,7 +18,7 @@ from sayso.rewards.text import sentences
 
 VERBS = frozenset({"LOOKUP", "DECLINE", "CLOSE", *TOOLS})
 CALL = re.compile(r"([A-Za-z]+)\b[:\s]*(.*?)\.?", re.DOTALL)
-NUMBER = re.compile(r"(?:order|number|no\.?)?\s*#?([0-9]{4})(?:[\s,:]+(\S.*))?", re.IGNORECASE)
+NUMBER = re.compile(r"(?:order|number|no\.?)?\s*#?([0-9]{4})(?:[\s,:;.]+(\S.*))?", re.IGNORECASE)
 NAME = re.compile(r"[A-Z][a-z]+ [A-Z][a-z]+")
 UNDERSTOOD = 0.3
 """Fluency below which nobody understands a line."""
@@ -108,7 +108,7 @@ class Call:
     Attributes:
         verb: In capitals; one of ``VERBS``.
         order: The order's number, if one is given.
-        rest: A name, a street or a colour; empty if there is none.
+        rest: A name, a street or a colour, or words that have no meaning to the system.
     """
 
     verb: str
