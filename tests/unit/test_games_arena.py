@@ -173,11 +173,13 @@ def test_both_seats_are_played_and_the_first_message_says_which() -> None:
 
 
 def test_of_several_boards_the_last_is_shown_and_never_ones_own_action() -> None:
-    env = made("TicTacToe-v0")
+    env = made("TicTacToe-v0", seat="first", opening=0)
     env.reset(seed=1)
-    shown = env.step(env.choices[0])[0]
+    shown = env.step("[4]")[0]
     assert shown.count("Current Board") == 1
     assert "Available Moves" in shown
+    assert "[Player 1] [" in shown
+    assert "[Player 0]" not in shown
 
 
 def test_the_opponent_hears_all_and_its_action_is_played() -> None:
