@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sayso.envs.cut import HELD_OUT_ONE_IN, cut_tasks, is_held_out
+from sayso.envs.cut import cut_tasks, is_held_out
+from sayso.envs.tasks import HELD_OUT_ONE_IN
 from sayso.errors import EnvContractError
 
 

@@ -17,13 +17,13 @@ from sayso.envs.desk_tasks import (
     NUM_TASKS,
     TRAINED,
     UNSEEN,
-    bucket,
     content_of,
     customer,
     is_allowed,
     phrases,
 )
 from sayso.envs.scripted import play_many
+from sayso.envs.tasks import bucket
 from sayso.errors import EnvContractError, OptionValueError
 
 FACTS: dict[str, Any] = {

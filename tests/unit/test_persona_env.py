@@ -20,8 +20,8 @@ from sayso.envs.persona_tasks import (
     tasks,
 )
 from sayso.envs.persona_taste import KINDS, inferred
-from sayso.envs.rows import bucket
 from sayso.envs.scripted import bounds
+from sayso.envs.tasks import bucket
 from sayso.errors import DataError, EnvContractError, OptionValueError
 from sayso.rollout.check import check_text_env
 

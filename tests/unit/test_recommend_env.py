@@ -16,9 +16,10 @@ from sayso.envs import recommend_movielens
 from sayso.envs.recommend import NOT_OFFERED, SEEN, TELLS, RecommendEnv, Session
 from sayso.envs.recommend_catalogue import GENRES, UNSEEN_GENRES, procedural
 from sayso.envs.recommend_read import MOOD
-from sayso.envs.recommend_tasks import LEVELS, NUM_TASKS, NUM_TURNS, bucket, content_of
+from sayso.envs.recommend_tasks import LEVELS, NUM_TASKS, NUM_TURNS, content_of
 from sayso.envs.recommend_user import Item
 from sayso.envs.scripted import bounds, play
+from sayso.envs.tasks import bucket
 from sayso.errors import EnvContractError, ExtraMissingError, OptionValueError
 from sayso.stats.intervals import mean_interval
 

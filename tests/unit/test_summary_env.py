@@ -11,11 +11,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from sayso.envs import summary_data
-from sayso.envs.rows import bucket
 from sayso.envs.scripted import bounds, play
 from sayso.envs.summary import SummaryEnv
 from sayso.envs.summary_score import BASE, score
 from sayso.envs.summary_tasks import NUM_TASKS, SHORTEST_RATIO, domains, pools, report, tasks
+from sayso.envs.tasks import bucket
 from sayso.errors import DataError, EnvContractError, ExtraMissingError
 from sayso.rewards.text import sentences, words
 from sayso.rollout.check import check_text_env

@@ -11,8 +11,9 @@ import pytest
 
 import sayso
 from sayso.envs.scripted import play, play_many
+from sayso.envs.tasks import bucket
 from sayso.envs.text_nav import TextNavEnv
-from sayso.envs.text_nav_tasks import BOUND, NUM_TASKS, ROOMS, bucket, content_of, longest_way
+from sayso.envs.text_nav_tasks import BOUND, NUM_TASKS, ROOMS, content_of, longest_way
 from sayso.envs.text_nav_world import House
 from sayso.errors import EnvContractError, OptionValueError
 from sayso.stats.intervals import bounded_interval

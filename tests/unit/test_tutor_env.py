@@ -10,6 +10,7 @@ import pytest
 
 import sayso
 from sayso.envs.scripted import play_many
+from sayso.envs.tasks import bucket
 from sayso.envs.tutor import TutorEnv
 from sayso.envs.tutor_lines import MOST_CHARS, read
 from sayso.envs.tutor_skills import SKILLS, Problem, draw, fits, pool, problems
@@ -20,7 +21,6 @@ from sayso.envs.tutor_tasks import (
     NUM_TASKS,
     UNSEEN_CURRICULA,
     UNSEEN_KINDS,
-    bucket,
     content_of,
 )
 from sayso.errors import EnvContractError, OptionValueError

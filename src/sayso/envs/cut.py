@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from sayso.envs.tasks import LazyTasks
+from sayso.envs.tasks import HELD_OUT_ONE_IN, LazyTasks
 from sayso.errors import EnvContractError
 from sayso.seeds import derive
 from sayso.types import Task
 
-HELD_OUT_ONE_IN = 5
 MAX_DRAWS = 300
 """Seeds tried for one task; with a fifth held out, one in 10**29 lists of distinct contents
 has a task that needs more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from sayso.envs.tasks import LazyTasks
+from sayso.envs.tasks import LazyTasks, bucket, numbered_tasks
 from sayso.errors import OptionValueError
 from sayso.seeds import generator
-from sayso.types import Task
 
 ENV_ID = "sayso/Desk-v0"
 NUM_TASKS = {"train": 4_000, "held_out": 1_000, "unseen": 1_000}
-HELD_OUT_ONE_IN = 5
 NUM_RULES = 3
 """Rules that the first observation shows; one of them is about the customer's wish, if any is."""
 MOODS = ("calm", "upset", "hurried", "chatty")
@@ -237,12 +234,6 @@ def customer(
     }
 
 
-def bucket(content: Mapping[str, Any]) -> int:
-    """Which fifth of all tasks a content belongs to; 0 is held out."""
-    text = json.dumps(content, sort_keys=True)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) % HELD_OUT_ONE_IN
-
-
 def content_of(split: str, index: int) -> dict[str, Any]:
     """The task of this place: the first that is drawn and belongs to the split."""
     rng = generator(0, ENV_ID, split, index)
@@ -255,16 +246,4 @@ def content_of(split: str, index: int) -> dict[str, Any]:
 @lru_cache(maxsize=4)
 def tasks(split: str) -> LazyTasks:
     """Tasks of a split, made when looked at; none for an unknown split."""
-
-    def make(index: int) -> Task:
-        payload = content_of(split, index)
-        return Task(id=f"{split}-{index:05d}", env=ENV_ID, split=split, payload=payload)
-
-    count = NUM_TASKS.get(split, 0)
-    return LazyTasks(count, make, partial(_place, split, count))
-
-
-def _place(split: str, count: int, task_id: str) -> int | None:
-    number = task_id.removeprefix(f"{split}-")
-    is_ours = number.isdecimal() and task_id == f"{split}-{int(number):05d}"
-    return int(number) if is_ours and int(number) < count else None
+    return numbered_tasks(ENV_ID, split, NUM_TASKS.get(split, 0), partial(content_of, split))

@@ -14,10 +14,8 @@ import numpy as np
 
 from sayso.envs.persona_taste import KINDS, inferred, pools
 from sayso.envs.persona_writer import pick, write
-from sayso.envs.rows import bucket
-from sayso.envs.tasks import LazyTasks
+from sayso.envs.tasks import LazyTasks, bucket, numbered_tasks
 from sayso.seeds import generator
-from sayso.types import Task
 
 ENV_ID = "sayso/Persona-v0"
 NUM_TASKS = {"train": 4000, "held_out": 1000, "unseen": 1000}
@@ -143,13 +141,7 @@ def _payload(split: str, index: int, num_pairs: int) -> dict[str, Any]:
 def tasks(split: str, num_pairs: int = 2) -> LazyTasks:
     """All tasks of a split in a fixed order, made when looked at; none for an unknown split."""
 
-    def make(index: int) -> Task:
-        payload = _payload(split, index, num_pairs)
-        return Task(id=f"{split}-{index:04d}", env=ENV_ID, split=split, payload=payload)
+    def payload(index: int) -> dict[str, Any]:
+        return _payload(split, index, num_pairs)
 
-    def find(task_id: str) -> int | None:
-        number = task_id.removeprefix(f"{split}-")
-        is_ours = number.isdecimal() and task_id == f"{split}-{int(number):04d}"
-        return int(number) if is_ours and int(number) < NUM_TASKS.get(split, 0) else None
-
-    return LazyTasks(NUM_TASKS.get(split, 0), make, find)
+    return numbered_tasks(ENV_ID, split, NUM_TASKS.get(split, 0), payload, digits=4)

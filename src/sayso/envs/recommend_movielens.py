@@ -16,13 +16,13 @@ from typing import Any
 
 from sayso.envs.recommend_catalogue import ENV_ID, some
 from sayso.envs.recommend_user import Item, squashed, verdict
+from sayso.envs.tasks import HELD_OUT_ONE_IN
 from sayso.errors import DataError, ExtraMissingError
 from sayso.seeds import derive, generator
 
 ML_100K = "ml-100k"
 UNSEEN_OCCUPATIONS = frozenset({"artist", "entertainment", "librarian", "writer"})
 """Kinds of users that are never trained on."""
-HELD_OUT_ONE_IN = 5
 NUM_HISTORY, NUM_TURNS, ON_OFFER = 6, 5, 4
 MIDDLE, OF_RATING = 3.5, 0.4
 """Appetite is ``OF_RATING`` times a rating's distance to the middle: 5 stars are a utility of 0.92,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,12 +12,11 @@ import numpy as np
 from sayso.envs.recommend_catalogue import ENV_ID, Catalogue, from_file, procedural, some
 from sayso.envs.recommend_movielens import ML_100K, session_of, users_of
 from sayso.envs.recommend_user import MARKED, Item, squashed, verdict
-from sayso.envs.tasks import LazyTasks
+from sayso.envs.tasks import LazyTasks, bucket, numbered_tasks
 from sayso.seeds import generator
 from sayso.types import Task
 
 NUM_TASKS = {"train": 4_000, "held_out": 1_000, "unseen": 1_000}
-HELD_OUT_ONE_IN = 5
 NUM_TURNS = 5
 LEVELS = {1: (4, 3), 2: (4, 4), 3: (0, 4)}
 """By the level of a task: films seen before, and films on offer in each turn."""
@@ -35,12 +32,6 @@ BOREDOM, DRIFT = (0.2, 0.9), (0.1, 0.4)
 def catalogue_of(name: str) -> Catalogue:
     """The invented films, or those of a file."""
     return procedural() if name == "procedural" else from_file(name)
-
-
-def bucket(content: Mapping[str, Any]) -> int:
-    """Which fifth of all sessions a content belongs to; 0 is held out."""
-    text = json.dumps(content, sort_keys=True)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) % HELD_OUT_ONE_IN
 
 
 def content_of(split: str, index: int, name: str) -> dict[str, Any]:
@@ -117,12 +108,10 @@ def tasks(split: str, catalogue: str) -> Sequence[Task]:
         return _real(split)
     catalogue_of(catalogue)  # a file that cannot be read is refused now
 
-    def make(index: int) -> Task:
-        payload = {**content_of(split, index, catalogue), "catalogue": catalogue}
-        return Task(id=f"{split}-{index:05d}", env=ENV_ID, split=split, payload=payload)
+    def payload(index: int) -> dict[str, Any]:
+        return {**content_of(split, index, catalogue), "catalogue": catalogue}
 
-    count = NUM_TASKS.get(split, 0)
-    return LazyTasks(count, make, partial(_place, split, count))
+    return numbered_tasks(ENV_ID, split, NUM_TASKS.get(split, 0), payload)
 
 
 def _real(split: str) -> LazyTasks:
@@ -135,9 +124,3 @@ def _real(split: str) -> LazyTasks:
 
     places = {f"user-{user}": place for place, user in enumerate(users)}
     return LazyTasks(len(users), make, places.get)
-
-
-def _place(split: str, count: int, task_id: str) -> int | None:
-    number = task_id.removeprefix(f"{split}-")
-    is_ours = number.isdecimal() and task_id == f"{split}-{int(number):05d}"
-    return int(number) if is_ours and int(number) < count else None

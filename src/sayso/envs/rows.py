@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sayso.envs.base import SPLITS
+from sayso.envs.tasks import bucket
 from sayso.errors import DataError
 from sayso.types import Task
 
-HELD_OUT_ONE_IN = 5
 MOST_TOLD = 10
 Check = Callable[[dict[str, Any]], str]
 """What is wrong with a row, in a sentence; empty when nothing is."""
-
-
-def bucket(content: Any) -> int:
-    """Which of ``HELD_OUT_ONE_IN`` parts a content falls into; part 0 is held out."""
-    text = json.dumps(content, sort_keys=True)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) % HELD_OUT_ONE_IN
 
 
 def read_rows(path: str | Path, check: Check) -> list[dict[str, Any]]:

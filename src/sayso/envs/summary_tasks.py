@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from sayso.envs.rows import bucket
-from sayso.envs.tasks import LazyTasks
+from sayso.envs.tasks import LazyTasks, bucket, numbered_tasks
 from sayso.rewards.text import words
 from sayso.seeds import generator
-from sayso.types import Task
 
 ENV_ID = "sayso/Summary-v0"
 NUM_TASKS = {"train": 4000, "held_out": 1000, "unseen": 1000}
@@ -146,15 +144,5 @@ def _payload(split: str, index: int) -> dict[str, Any]:
 @lru_cache(maxsize=3)
 def tasks(split: str) -> LazyTasks:
     """All tasks of a split in a fixed order, made when looked at; none for an unknown split."""
-
-    def make(index: int) -> Task:
-        return Task(
-            id=f"{split}-{index:04d}", env=ENV_ID, split=split, payload=_payload(split, index)
-        )
-
-    def find(task_id: str) -> int | None:
-        number = task_id.removeprefix(f"{split}-")
-        is_ours = number.isdecimal() and task_id == f"{split}-{int(number):04d}"
-        return int(number) if is_ours and int(number) < NUM_TASKS.get(split, 0) else None
-
-    return LazyTasks(NUM_TASKS.get(split, 0), make, find)
+    count = NUM_TASKS.get(split, 0)
+    return numbered_tasks(ENV_ID, split, count, partial(_payload, split), digits=4)

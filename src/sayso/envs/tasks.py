@@ -1,10 +1,12 @@
-"""Lists of tasks that are made when they are looked at."""
+"""Lists of tasks that are made when they are looked at, and the rule that holds some out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import overload
+from typing import Any, overload
 
 from sayso.types import Task
 
@@ -49,6 +51,48 @@ class LazyTasks(Sequence[Task]):
         if not -self._count <= index < self._count:
             raise IndexError(f"task {index} of {self._count}")
         return self._make(index % self._count)
+
+
+HELD_OUT_ONE_IN = 5
+"""One content in so many is never trained on."""
+
+
+def bucket(content: Any) -> int:
+    """Which of ``HELD_OUT_ONE_IN`` parts a content (JSON values) falls into; part 0 is held out."""
+    text = json.dumps(content, sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) % HELD_OUT_ONE_IN
+
+
+def numbered_tasks(
+    env: str,
+    split: str,
+    count: int,
+    payload: Callable[[int], Mapping[str, Any]],
+    *,
+    digits: int = 5,
+) -> LazyTasks:
+    """Tasks with the ids ``train-00000``, ``train-00001``, ...
+
+    Args:
+        env: Id of the environment.
+        split: Which; part of the ids.
+        count: How many there are.
+        payload: Number to payload; a pure function.
+        digits: Of the number in an id, at least.
+    """
+
+    def name_of(number: int) -> str:
+        return f"{split}-{number:0{digits}d}"
+
+    def make(index: int) -> Task:
+        return Task(id=name_of(index), env=env, split=split, payload=dict(payload(index)))
+
+    def find(task_id: str) -> int | None:
+        number = task_id.removeprefix(f"{split}-")
+        is_ours = number.isdecimal() and task_id == name_of(int(number))
+        return int(number) if is_ours and int(number) < count else None
+
+    return LazyTasks(count, make, find)
 
 
 SEED_SPLITS = {"train": (0, 100_000), "held_out": (100_000, 101_000), "unseen": (0, 0)}

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from sayso.envs.tasks import LazyTasks
+from sayso.envs.tasks import LazyTasks, bucket, numbered_tasks
 from sayso.envs.text_nav_world import OPPOSITE
 from sayso.seeds import generator
-from sayso.types import Task
 
 ENV_ID = "sayso/TextNav-v0"
 NUM_TASKS = {"train": 4_000, "held_out": 1_000, "unseen": 1_000}
-HELD_OUT_ONE_IN = 5
 BOUND = (4, 12)
 """Least and greatest length of the way with every door closed again on the second leg; no
 shortest plan is longer."""
@@ -60,12 +56,6 @@ class Family:
 
 KNOWN = Family(rows=4, columns=4, num_rooms=10, num_extra=2, num_doors=3, num_objects=3)
 UNSEEN = Family(rows=2, columns=8, num_rooms=14, num_extra=3, num_doors=4, num_objects=4)
-
-
-def bucket(content: Mapping[str, Any]) -> int:
-    """Which fifth of all houses a content belongs to; 0 is held out."""
-    text = json.dumps(content, sort_keys=True)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) % HELD_OUT_ONE_IN
 
 
 def content_of(split: str, index: int) -> dict[str, Any]:
@@ -165,15 +155,7 @@ def _one(rng: np.random.Generator, pool: Sequence[str]) -> str:
 def tasks(split: str, observation: str) -> LazyTasks:
     """Tasks of a split, made when looked at; none for an unknown split."""
 
-    def make(index: int) -> Task:
-        payload = {**content_of(split, index), "observation": observation}
-        return Task(id=f"{split}-{index:05d}", env=ENV_ID, split=split, payload=payload)
+    def payload(index: int) -> dict[str, Any]:
+        return {**content_of(split, index), "observation": observation}
 
-    count = NUM_TASKS.get(split, 0)
-    return LazyTasks(count, make, partial(_place, split, count))
-
-
-def _place(split: str, count: int, task_id: str) -> int | None:
-    number = task_id.removeprefix(f"{split}-")
-    is_ours = number.isdecimal() and task_id == f"{split}-{int(number):05d}"
-    return int(number) if is_ours and int(number) < count else None
+    return numbered_tasks(ENV_ID, split, NUM_TASKS.get(split, 0), payload)
