@@ -37,7 +37,8 @@ class Arm:
         options: Its options.
         episodes: Stored episodes (or, online, games) it learns from.
         published: The published mean return; ``None``: there is none.
-        start: Online: games that it imitates first, as BC does; then it plays by itself.
+        after: Arm whose trained model it starts from; its time is not counted again.
+        is_online: It plays itself, instead of reading the logged games.
     """
 
     name: str
@@ -45,7 +46,8 @@ class Arm:
     options: Mapping[str, Any]
     episodes: int
     published: float | None = None
-    start: int = 0
+    after: str = ""
+    is_online: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +139,7 @@ STUDIES = {
             ),
             Arm(
                 name="PPO, online, after BC", algorithm="PPO", episodes=2_500, published=-37.7,
-                start=2_000,
+                after="BC", is_online=True,
                 options={
                     "tasks_per_step": 25, "group_size": 2, "minibatches": 4, "gamma_turn": 0.99,
                     "critic_lr": 4e-3,
@@ -152,10 +154,10 @@ STUDIES = {
             "publication; 1 200 games of the player `mixture`, all 25 starts, 100 games of each "
             "policy. The publication's games are cut otherwise (they average -83), so its numbers "
             "are neighbours, not targets. ILQL plays the optimum in every game of all seeds, in "
-            "both ways of decoding. MC returns value the random walk that the data are: steered softly "
-            "(beta 0.5) they beat their data, at more they run into corners and stay there, and so "
-            "do all greedy policies but ILQL's. PPO imitates 2 000 of the games, then plays 2 500 "
-            "of its own; training times are of a machine that did other work too."
+            "both ways of decoding. MC returns value the random walk that the data are: steered "
+            "softly (beta 0.5) they beat their data, at more they run into corners and stay there, "
+            "and so do all greedy policies but ILQL's. PPO starts from BC and plays 2 500 games of "
+            "its own; training times are of a machine that did other work too."
         ),
     ),
     "wordle": Study(
@@ -218,22 +220,19 @@ def trained(study: Study, arm: Arm, seed: int, path: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     logging.getLogger("sayso").setLevel(logging.ERROR)
     env = source(study.env, **study.kwargs)
-    run = path.parent / f"{path.stem}-{arm.algorithm}-{seed}"
-    shared = {**study.shared, **arm.options}
-    data = {"path": str(path), "batch_episodes": study.batch_episodes}
-    quiet: dict[str, Any] = {"progress_bar": False, "checkpoint_every": 1_000_000}
+    options: dict[str, Any] = {**study.shared, **arm.options}
+    model = "tiny"
+    if arm.after:
+        del options["tiny"]
+        model = str(model_of(path, arm.after, seed))
+    if not arm.is_online:
+        options["data"] = {"path": str(path), "batch_episodes": study.batch_episodes}
+    agent = getattr(sayso, arm.algorithm)(model, env, seed=seed, **options)
     start = time.monotonic()
-    if arm.start:
-        imitator = sayso.BC("tiny", env, seed=seed, data=data, **study.shared)
-        imitator.learn(arm.start, run=run.with_name(f"{run.name}-start"), **quiet)
-        imitator.save(run.with_name(f"{run.name}-model"))
-        del shared["tiny"]
-        model = str(run.with_name(f"{run.name}-model"))
-        agent = getattr(sayso, arm.algorithm)(model, env, seed=seed, **shared)
-        agent.learn(arm.episodes, run=run, split=study.split, **quiet)
-    else:
-        agent = getattr(sayso, arm.algorithm)("tiny", env, seed=seed, data=data, **shared)
-        agent.learn(arm.episodes, run=run, **quiet)
+    agent.learn(
+        arm.episodes, run=path.parent / f"{path.stem}-{arm.algorithm}-{seed}", progress_bar=False,
+        checkpoint_every=1_000_000, **({"split": study.split} if arm.is_online else {}),
+    )  # fmt: skip
     seconds = time.monotonic() - start
     row: dict[str, Any] = {"arm": arm.name, "seed": seed, "train_s": round(seconds, 1)}
     for decode in ("sampled", "greedy"):
@@ -241,7 +240,14 @@ def trained(study: Study, arm: Arm, seed: int, path: Path) -> dict[str, Any]:
             agent, split=study.split, num_episodes=study.eval_games, seed=seed, decode=decode
         )
         row[decode] = report.mean.mean
+    if any(other.after == arm.name for other in study.arms):
+        agent.save(model_of(path, arm.name, seed))
     return row
+
+
+def model_of(path: Path, arm: str, seed: int) -> Path:
+    """Where an arm's trained model lies, for those that start from it."""
+    return path.parent / f"{path.stem}-{arm}-{seed}-model"
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -254,23 +260,45 @@ def run_all(name: str, *, seeds: int, jobs: int, only: list[str], folder: Path) 
     study, out = STUDIES[name], RESULTS / "runs" / f"{name}.jsonl"
     out.parent.mkdir(parents=True, exist_ok=True)
     path = data_of(study, name, folder)
-    done = {(row["arm"], row["seed"]) for row in rows_of(out)}
-    wanted = [
-        (arm.name, seed) for seed in range(seeds) for arm in study.arms
+    waiting = wanted(study, rows_of(out), path, seeds=seeds, only=only)
+    running: list[subprocess.Popen[bytes]] = []
+    while waiting or running:
+        running = [process for process in running if process.poll() is None]
+        ready = [job for job in waiting if not job[0].after or has_model(path, *job)]
+        if len(running) < jobs and ready:
+            arm, seed = ready[0]
+            waiting.remove(ready[0])
+            command = [
+                sys.executable, __file__, name, "--one", arm.name, str(seed), "--games", str(path),
+            ]  # fmt: skip
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            running.append(subprocess.Popen(command, env=environment))
+        elif not running:
+            raise SystemExit(f"no model to start from: {[(a.name, s) for a, s in waiting]}")
+        time.sleep(0.5)
+
+
+def wanted(
+    study: Study, rows: Iterable[Mapping[str, Any]], path: Path, *, seeds: int, only: list[str]
+) -> list[tuple[Arm, int]]:
+    """Runs that are missing, and those whose models others start from."""
+    done = {(row["arm"], row["seed"]) for row in rows}
+    missing = [
+        (arm, seed) for seed in range(seeds) for arm in study.arms
         if (arm.name, seed) not in done and (not only or arm.name in only)
     ]  # fmt: skip
-    running: list[subprocess.Popen[bytes]] = []
-    for arm_name, seed in wanted:
-        while len(running) >= jobs:
-            running = [process for process in running if process.poll() is None]
-            time.sleep(0.5)
-        command = [
-            sys.executable, __file__, name, "--one", arm_name, str(seed), "--games", str(path),
-        ]  # fmt: skip
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        running.append(subprocess.Popen(command, env=environment))
-    for process in running:
-        process.wait()
+    by_name = {arm.name: arm for arm in study.arms}
+    needed = {(arm.after, seed) for arm, seed in missing if arm.after}
+    again = [
+        (by_name[name], seed) for name, seed in sorted(needed)
+        if (name, seed) in done and not model_of(path, name, seed).is_dir()
+    ]  # fmt: skip
+    return again + missing
+
+
+def has_model(path: Path, arm: Arm, seed: int) -> bool:
+    """Whether what an arm starts from is there, whole."""
+    return (model_of(path, arm.after, seed) / "config.json").is_file()
 
 
 def summary(study: Study, rows: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -340,8 +368,10 @@ def main() -> None:
         study = STUDIES[asked.study]
         arm = next(arm for arm in study.arms if arm.name == asked.one[0])
         row = trained(study, arm, int(asked.one[1]), asked.games)
-        with (RESULTS / "runs" / f"{asked.study}.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        out = RESULTS / "runs" / f"{asked.study}.jsonl"
+        if (row["arm"], row["seed"]) not in {(old["arm"], old["seed"]) for old in rows_of(out)}:
+            with out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
         return
     asked.folder.mkdir(parents=True, exist_ok=True)
     run_all(asked.study, seeds=asked.seeds, jobs=asked.jobs, only=asked.arms, folder=asked.folder)
