@@ -157,7 +157,8 @@ STUDIES = {
             "both ways of decoding. MC returns value the random walk that the data are: steered "
             "softly (beta 0.5) they beat their data, at more they run into corners and stay there, "
             "as most greedy policies do. PPO starts from BC and plays 2 500 games of its own: one "
-            "seed of five finds the optimum; training times are of a machine that did other work too."
+            "seed of five finds the optimum; training times are of a machine that did other work "
+            "too."
         ),
     ),
     "wordle": Study(
