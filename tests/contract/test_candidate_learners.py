@@ -19,7 +19,7 @@ from sayso.algorithms.candidate_turns import Transition
 from sayso.algorithms.optim import OptimOptions
 from sayso.data.replay import ReplayOptions
 from sayso.errors import SamplingError
-from sayso.sampling.base import Request
+from sayso.sampling.base import Request, SamplingOptions
 from sayso.sampling.candidates import CandidateOptions
 from sayso.types import EndReason, Episode, Turn
 
@@ -196,9 +196,9 @@ def test_candidates_that_were_recorded_are_taken_up_and_others_are_proposed_once
     gather = made.parts.decisions.maker.gather
     made.parts.decisions.maker.gather = lambda asked: (calls.append(len(asked)), gather(asked))[1]
     first = transitions(made, bare)
-    assert calls == [4]
+    assert calls == [1, 1, 1, 1]
     again = transitions(made, bare)
-    assert calls == [4]
+    assert len(calls) == 4
     assert again == first
     assert transitions(candidate_learner(options(name)), bare) == first
     for one, turn in zip(first, bare.turns, strict=True):
@@ -207,9 +207,57 @@ def test_candidates_that_were_recorded_are_taken_up_and_others_are_proposed_once
     draws = ((0, END), (0, END), (1, 1, 1))
     turns = tuple(replace(t, candidates=draws) for t in bare.turns)
     recorded = transitions(made, replace(bare, turns=turns))
-    assert calls == [4]
+    assert len(calls) == 4
     assert recorded[1].slate.candidates == draws[1:]
     assert np.exp(recorded[1].slate.logprior) == pytest.approx([2 / 3, 1 / 3])
+
+
+@both
+def test_row_31_what_is_proposed_does_not_depend_on_what_is_known_already(name: str) -> None:
+    episodes = [replace(e, turns=e.turns[:k]) for e in mixed_batch(tiny_lm()) for k in (1, 2, 3)]
+    said = []
+    for first in (5, 0, 9):
+        sampling = SamplingOptions(max_new_tokens=3, engine="torch")
+        lm = tiny_lm(dtype="float32", width=64, heads=4, loud=3.0)
+        made = candidate_learner(options(name), lm, sampling=sampling)
+        said.append(completions_of(made))
+        for episode in episodes[first:]:  # what an unbroken run knows from earlier updates
+            transitions(made, episode)
+        pairs = [(e, turn) for e in episodes for turn in range(len(e.turns))]
+        made.parts.decisions.transitions(pairs, [1.0] * len(pairs), n_step=1)
+    assert said[0] == said[1] == said[2]
+
+
+def completions_of(made: Any) -> dict[tuple[int, int], Any]:
+    """What the engine will say, by the request's seed and length, probabilities included."""
+    engine, found = made.parts.decisions.maker.engine, dict[tuple[int, int], Any]()
+    submit, poll, asked = engine.submit, engine.poll, dict[str, Request]()
+
+    def noted(request: Request) -> None:
+        asked[request.session] = request
+        submit(request)
+
+    def polled() -> Any:
+        done = poll()
+        for one in done:
+            request = asked[one.session]
+            found[request.seed, len(request.new_ids)] = one.ids, one.logprobs
+        return done
+
+    engine.submit, engine.poll = noted, polled
+    return found
+
+
+def test_no_two_heads_begin_alike_whatever_the_seed() -> None:
+    for seed in (0, 1):
+        made = candidate_learner(options("sac", twins="min"), seed=seed)
+        heads = [*made.critic.heads, made.actor]
+        begun = {tuple(head.inner.weight.detach().flatten().tolist()) for head in heads}
+        assert len(begun) == 3
+    one, other = (
+        candidate_learner(options("dqn", twins="min"), seed=seed).critic.heads for seed in (0, 1)
+    )
+    assert not any(torch.equal(a.inner.weight, b.inner.weight) for a in one for b in other)
 
 
 @both

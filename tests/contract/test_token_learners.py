@@ -25,6 +25,8 @@ from value_cases import NO_MEMORY, RECORDS, VALUE_LEARNERS, value_learner
 from sayso.algorithms.acting import Actable, ActingOptions
 from sayso.algorithms.base import Learner, LearnerState
 from sayso.algorithms.optim import OptimOptions
+from sayso.app import assemble
+from sayso.app.config import load_config
 from sayso.data.replay import ReplayOptions
 from sayso.envs.registry import source
 from sayso.metrics import Mean
@@ -365,3 +367,13 @@ def test_a_cut_off_episode_reaches_the_gradient_by_its_last_context(name: str) -
         made, _ = made_on_stale_data(name, replay=NO_MEMORY, critic_loss="mse")
         found.append(flat(gradient_of(made, [written(made.lm, turns, end=end)])))
     assert (found[0] - found[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", VALUE_LEARNERS)
+def test_no_engine_is_made_to_be_thrown_away(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"model": {"name": "tiny"}, "env": {"id": "sayso/TinyLang-v0"}}
+    config = load_config({**table, "algorithm": {"type": name}}, source="test")
+    lm, made = assemble.build_lm(config), list[str]()
+    monkeypatch.setattr(assemble, "make_engine", lambda *_: made.append(name))
+    assert isinstance(assemble.build_learner(config, lm), Learner)
+    assert not made

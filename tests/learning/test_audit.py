@@ -273,3 +273,18 @@ def test_an_agent_is_audited_from_python_too() -> None:
         sayso.audit(agent, split="train", num_prefixes=0)
     with pytest.raises(OptionValueError, match="no agent"):
         sayso.audit(agent.learner)  # type: ignore[arg-type]
+
+
+def test_a_critic_that_was_not_saved_is_not_audited_until_it_has_learnt(tmp_path: Path) -> None:
+    tiny = {"tiny": {"tokens": "ab", "width": 16, "layers": 1}, "max_new_tokens": 3}
+    few = {"tasks_per_step": 1, "group_size": 4, "critic_updates": 1, "warmup_updates": 0}
+    for trunk in ("copy", "frozen"):
+        agent = sayso.ArCHer("tiny", "sayso/TinyLang-v0", trunk=trunk, **tiny, **few)
+        agent.save(tmp_path / trunk)
+    small = {"split": "train", "num_prefixes": 2, "num_continuations": 1}
+    assert sayso.audit(sayso.Agent.load(tmp_path / "frozen"), **small).kind == "q"
+    loaded = sayso.Agent.load(tmp_path / "copy")
+    with pytest.raises(OptionValueError, match=r"not saved.*'copy'.*sayso eval RUN"):
+        sayso.audit(loaded, **small)
+    loaded.learn(4, run=tmp_path / "run", progress_bar=False)
+    assert sayso.audit(loaded, **small).kind == "q"

@@ -101,9 +101,9 @@ class Minibatch:
 class DecisionReader:
     """Reads decisions from episodes.
 
-    What was recorded without candidates gets proposals by a key of its own. They are drawn together
-    with those of other such decisions, so that their logits may differ in the last bit with the
-    company: a run that is resumed may, once in millions of tokens, propose something else there.
+    What was recorded without candidates gets proposals by a key of its own, drawn in a batch of its
+    own: their bits depend on the decision alone and not on what is known already, so that a resumed
+    run, which knows nothing, goes on alike.
 
     Args:
         maker: Gathers candidates where none were recorded, and weighs them.
@@ -153,7 +153,7 @@ class DecisionReader:
     def _slates(self, places: Sequence[tuple[Episode, int]]) -> list[Slate]:
         """Slates of decisions; the turn after the last one is what a cut-off episode ended in.
 
-        Candidates that were recorded are taken up. Others are gathered once, all together.
+        Candidates that were recorded are taken up. Others are gathered once, each decision alone.
         """
         asked = [self._asked(episode, turn) for episode, turn in places]
         keys = [
@@ -169,8 +169,8 @@ class DecisionReader:
             if len(self._gathered) > MOST_GATHERED:
                 self._gathered.clear()
                 missing = dict(zip(keys, asked, strict=True))
-            found = self.maker.gather(list(missing.values()))
-            self._gathered |= dict(zip(missing, found, strict=True))
+            for key, one in missing.items():
+                (self._gathered[key],) = self.maker.gather([one])
         slates = []
         for key, one, (episode, turn) in zip(keys, asked, places, strict=True):
             recorded = self._recorded(episode, turn)

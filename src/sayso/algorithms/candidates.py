@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sayso.algorithms.base import ActionValues, LearnerState, Skipped, Update
+from sayso.algorithms.base import ActionValues, LearnerState, Update
 from sayso.algorithms.candidate_turns import DecisionReader, Minibatch, Transition
 from sayso.algorithms.checks import check_positive
 from sayso.algorithms.core import Core
@@ -21,16 +21,15 @@ from sayso.algorithms.grading import Numbers, graded
 from sayso.algorithms.kl import KLOptions, refuse_kl
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.recall import Memory, check_memory
-from sayso.algorithms.step import StepOutcome
+from sayso.algorithms.step import Part, StepOutcome, guarded_step
 from sayso.algorithms.utterance_credit import q_per_token
 from sayso.data.replay import Drawn, ReplayOptions
 from sayso.errors import SamplingError
 from sayso.losses.loss import Loss
-from sayso.metrics import Mean, mean_of, merge
+from sayso.metrics import mean_of
 from sayso.models.lm import LanguageModel
 from sayso.models.q_heads import polyak
 from sayso.models.slates import Read, Slate, SlateReader
-from sayso.runs.failpoints import Failpoint, fp
 from sayso.sampling.base import Engine, Policy, SamplingOptions
 from sayso.sampling.candidates import (
     CandidateEngine,
@@ -265,25 +264,14 @@ class CandidateCore:
             minibatch: What to learn from.
             loss: Terms of a part's loss, each divided by counts of the whole minibatch.
         """
-        optimiser = self.core.optimiser
-        optimiser.zero_grad()
-        parts: list[dict[str, Mean]] = []
-        for read in self.readers.online.read(minibatch.slates):
-            losses = loss(read)
-            fp(Failpoint.FORWARD)
-            value = torch.stack([term.value for term in losses]).sum()
-            if not bool(torch.isfinite(value)):
-                optimiser.zero_grad()
-                return StepOutcome(skipped=Skipped(reason=f"the loss is {value.item()}"))
-            value.backward()  # type: ignore[no-untyped-call]
-            fp(Failpoint.BACKWARD)
-            parts += [dict(term.metrics) for term in losses]
-        metrics, skipped = optimiser.step()
+        reads = self.readers.online.read(minibatch.slates)
+        outcome = guarded_step(self.core, (Part(losses=loss(read)) for read in reads))
         heads: Any = self.core.lm.q_heads
-        if skipped is None and self.core.version % self.options.target_every == 0:
+        if outcome.skipped is None and self.core.version % self.options.target_every == 0:
             polyak(heads["target"], heads["critic"], self.options.target_rate)
-        parts.append({"candidates/distinct": mean_of(len(s.candidates) for s in minibatch.slates)})
-        return StepOutcome(metrics=merge(parts) | metrics, skipped=skipped)
+        distinct = mean_of(len(s.candidates) for s in minibatch.slates)
+        outcome.metrics = outcome.metrics | {"candidates/distinct": distinct}
+        return outcome
 
     def learn(
         self,

@@ -17,7 +17,7 @@ from sayso.algorithms.grpo_losses import token_share
 from sayso.algorithms.kl import reference_logprobs
 from sayso.algorithms.optim import told_if_ended
 from sayso.algorithms.parity import ParityMeter
-from sayso.algorithms.step import RowLoss, take_step
+from sayso.algorithms.step import RowLoss, StepOutcome, take_step, until_refused
 from sayso.credit.kl_reward import kl_in_reward
 from sayso.data.batch import Batch, PackedRow
 from sayso.losses.entropy import entropy_bonus
@@ -171,36 +171,28 @@ def run_passes(
     """
     core.sync()  # what the sampler remembers of the rollout is memory for the update
     is_exact = core.sampling.precision == "exact"
-    parity, parts, skipped = (
-        ParityMeter(is_exact=is_exact),
-        [exp.metrics, graded.metrics],
-        list[Skipped](),
-    )
-    num_steps, stop = 0, False
+    parity = ParityMeter(is_exact=is_exact)
     max_kl = None if passes.target_kl is None else KL_STOP_FACTOR * passes.target_kl
     is_credit_all = not want_entropy and not want_value and passes.target_kl is None
     is_credit_all &= exp.logprob_ref is None or core.kl.options.place == "reward"
-    for epoch in range(passes.epochs):
-        for number, indices in enumerate(_split(len(exp.episodes), passes, seed, epoch)):
-            skip = _without_gradient(exp.credit, indices) if exp.credit and is_credit_all else ()
-            batch = core.pack([exp.episodes[i] for i in indices], skip=skip)
-            minibatch = Minibatch(batch, indices)
-            outcome = take_step(
-                core, minibatch.batch, row_loss_of(minibatch), want_entropy=want_entropy,
-                want_value=want_value, max_kl=max_kl,
-                parity=parity if epoch == number == 0 else None,
-            )  # fmt: skip
-            if outcome.skipped is not None:  # what spoils one pass over a batch spoils the next
-                skipped.append(outcome.skipped)
-                break
-            parts.append(outcome.metrics)
-            stop = outcome.is_too_far
-            if stop:
-                break
-            num_steps += 1
-        if stop or skipped:
-            break
-    metrics = merge(parts) | parity.metrics()
+
+    def step(epoch: int, number: int, indices: list[int]) -> StepOutcome:
+        skip = _without_gradient(exp.credit, indices) if exp.credit and is_credit_all else ()
+        batch = core.pack([exp.episodes[i] for i in indices], skip=skip)
+        return take_step(
+            core, batch, row_loss_of(Minibatch(batch, indices)), want_entropy=want_entropy,
+            want_value=want_value, max_kl=max_kl, parity=parity if epoch == number == 0 else None,
+        )  # fmt: skip
+
+    outcomes = until_refused(
+        step(epoch, number, indices)
+        for epoch in range(passes.epochs)
+        for number, indices in enumerate(_split(len(exp.episodes), passes, seed, epoch))
+    )
+    skipped = tuple(o.skipped for o in outcomes if o.skipped is not None)
+    stop = any(outcome.is_too_far for outcome in outcomes)
+    told = [outcome.metrics for outcome in outcomes if outcome.skipped is None]
+    metrics = merge([exp.metrics, graded.metrics, *told]) | parity.metrics()
     warnings = graded.warnings
     warnings += told_if_ended(metrics)
     if passes.target_kl is not None:
@@ -209,8 +201,8 @@ def run_passes(
         core.kl.update(metrics["kl/mean"].value, len(exp.episodes))
     return Update(
         metrics=metrics,
-        num_optimiser_steps=num_steps,
-        skipped=tuple(skipped),
+        num_optimiser_steps=len(told) - stop,
+        skipped=skipped,
         warnings=warnings,
         fatal=parity.fatal(),
     )

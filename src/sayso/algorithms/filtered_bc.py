@@ -15,7 +15,7 @@ from sayso.algorithms.imitate import imitate
 from sayso.algorithms.kl import KLOptions
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.recall import Memory
-from sayso.algorithms.step import RowLoss, StepOutcome, as_update
+from sayso.algorithms.step import RowLoss, StepOutcome, as_update, until_refused
 from sayso.credit.best import is_best
 from sayso.data.batch import Batch, PackedRow
 from sayso.data.replay import ReplayOptions
@@ -139,14 +139,12 @@ class FilteredBC:
             return as_update([outcome], metrics=kept.metrics, warnings=kept.warnings)
         self.memory.take_in(kept.episodes)
         best = self._best(self.memory.young())
-        outcomes: list[StepOutcome] = []
-        for number in range(options.updates_per_step if best else 0):
+
+        def step(number: int) -> StepOutcome:
             order = generator(seed, "best", number).permutation(len(best))
-            outcomes.append(
-                imitate(self.core, [best[int(i)] for i in order[: options.draws]], _loss_of)
-            )
-            if outcomes[-1].skipped is not None:
-                break
+            return imitate(self.core, [best[int(i)] for i in order[: options.draws]], _loss_of)
+
+        outcomes = until_refused(map(step, range(options.updates_per_step if best else 0)))
         returns = [e.return_ or 0.0 for e in best]
         metrics = kept.metrics | self.memory.metrics()
         if returns:

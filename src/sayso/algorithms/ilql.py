@@ -145,7 +145,7 @@ class ILQL:
     def __init__(
         self,
         lm: LanguageModel,
-        engine: Engine,
+        engine: Engine | None,
         options: ILQLOptions,
         *,
         sampling: SamplingOptions,

@@ -122,7 +122,7 @@ class MCReturns:
     def __init__(
         self,
         lm: LanguageModel,
-        engine: Engine,
+        engine: Engine | None,
         options: MCReturnsOptions,
         *,
         sampling: SamplingOptions,

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Update
 from sayso.algorithms.checks import check_positive
@@ -16,7 +17,7 @@ from sayso.algorithms.epochs import nothing_to_learn
 from sayso.algorithms.grading import graded
 from sayso.algorithms.kl import KLOptions, refuse_kl
 from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.step import StepOutcome, as_update, take_step
+from sayso.algorithms.step import StepOutcome, as_update, take_step, until_refused
 from sayso.algorithms.utterance_credit import per_token, q_per_token
 from sayso.algorithms.utterance_critic import Trunk, UtteranceCritic, prepare_trunk
 from sayso.algorithms.utterances import UtteranceStates
@@ -33,6 +34,7 @@ from sayso.sampling.base import Engine, Policy, SamplingOptions
 from sayso.seeds import generator
 from sayso.types import Episode
 
+Places = NDArray[np.int64]
 MAX_WEIGHT = 20.0
 
 
@@ -156,13 +158,10 @@ class OfflineArCHer:
         kept = graded(episodes)
         if not kept.episodes:
             return nothing_to_learn(kept)
-        outcomes: list[StepOutcome] = []
-        for _ in range(self.options.critic_updates):
-            outcomes.append(
-                self.critic.learn(kept.episodes, self._critic_loss, rate=self.options.target_rate)
-            )
-            if outcomes[-1].skipped is not None:
-                break
+        outcomes = until_refused(
+            self.critic.learn(kept.episodes, self._critic_loss, rate=self.options.target_rate)
+            for _ in range(self.options.critic_updates)
+        )
         self.num_updates += 1
         metrics = kept.metrics
         if outcomes[-1].skipped is None and self.num_updates > self.options.warmup_updates:
@@ -193,25 +192,20 @@ class OfflineArCHer:
             "policy/weight": Mean(float(flat.sum()), len(flat)),
             "policy/cut_weight_frac": Mean(float(cut.sum()), len(cut)),
         }
-        outcomes: list[StepOutcome] = []
-        for share in np.array_split(order, num_shares):
+
+        def step(share: Places) -> StepOutcome:
             batch = self.core.pack([episodes[i] for i in share])
             weight = batch.align([credit[i] for i in share])
             num_turns = sum(len(episodes[i].turns) for i in share)
 
             def row_loss(place: int, row: PackedRow, scores: Scores) -> list[Loss]:
-                credit_of_row = weight[place]  # noqa: B023  # called before the next share
                 return [
-                    reinforce(
-                        scores.logprob, credit_of_row, row.is_action,
-                        num_in_step=num_turns,  # noqa: B023
-                    )
-                ]  # fmt: skip
+                    reinforce(scores.logprob, weight[place], row.is_action, num_in_step=num_turns)
+                ]
 
-            outcomes.append(take_step(self.core, batch, row_loss, distribution=self.core.imitated))
-            if outcomes[-1].skipped is not None:
-                break
-        return told, outcomes
+            return take_step(self.core, batch, row_loss, distribution=self.core.imitated)
+
+        return told, until_refused(map(step, np.array_split(order, num_shares)))
 
     def state(self) -> LearnerState:
         """Weights, heads, targets, optimiser, counters."""

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sayso.algorithms.base import ActionValues, Fatal, LearnerState, RolloutPlan, Skipped, Update
+from sayso.algorithms.base import ActionValues, Fatal, LearnerState, RolloutPlan, Update
 from sayso.algorithms.checks import check_positive, is_changed
 from sayso.algorithms.core import Core
 from sayso.algorithms.critic import said_values
@@ -24,13 +24,13 @@ from sayso.algorithms.kl import KLOptions, refuse_kl
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.parity import ParityMeter
 from sayso.algorithms.recall import Memory, check_memory
-from sayso.algorithms.step import StepOutcome, score_row
+from sayso.algorithms.step import Part, Parts, StepOutcome, guarded_step, score_row, tasks_of
 from sayso.algorithms.token_states import TokenStates, token_states
 from sayso.data.batch import Batch, PackedRow
 from sayso.data.replay import Drawn, ReplayOptions
 from sayso.errors import OptionValueError
 from sayso.losses.histogram import histogram_loss, two_hot
-from sayso.metrics import Mean, merge
+from sayso.metrics import Mean
 from sayso.models.distribution import token_logprobs
 from sayso.models.lm import LanguageModel
 from sayso.models.q_heads import FULL_UP_TO
@@ -247,8 +247,10 @@ class QSharp:
     def _step(self, drawn: Drawn, _: int) -> tuple[StepOutcome, list[float]]:
         """One optimiser step of the head."""
         batch = self.core.pack(drawn.episodes)
-        optimiser, parts = self.core.optimiser, list[dict[str, Mean]]()
-        optimiser.zero_grad()
+        return guarded_step(self.core, self._parts(batch)), []
+
+    def _parts(self, batch: Batch) -> Parts:
+        """The head's loss, row by row."""
         for row in batch.rows:
             with torch.no_grad():
                 states = token_states(self.core, row, batch)
@@ -257,19 +259,13 @@ class QSharp:
             loss = histogram_loss(
                 logits, target, row.is_action, num_actions_in_step=batch.num_actions
             )
-            if not bool(torch.isfinite(loss.value)):
-                optimiser.zero_grad()
-                reason = f"the loss of the head is {loss.value.item()}"
-                return StepOutcome(skipped=Skipped(reason=reason)), []
-            loss.value.backward()  # type: ignore[no-untyped-call]
             mean = logits.detach().softmax(-1) @ self.outcomes
             wanted = target @ self.outcomes
-            parts.append(dict(loss.metrics) | {
+            told = {
                 "critic/predicted_return": Mean(float(mean.sum()), len(mean)),
                 "critic/observed_return": Mean(float(wanted.sum()), len(wanted)),
-            })  # fmt: skip
-        metrics, skipped = optimiser.step()
-        return StepOutcome(metrics=merge(parts) | metrics, skipped=skipped), []
+            }
+            yield Part(losses=[loss], metrics=told, about=tasks_of(batch, row))
 
     def _target(self, row: PackedRow, batch: Batch, states: TokenStates) -> Float[Tensor, "n m"]:
         """Distribution of what is earned from each token on."""

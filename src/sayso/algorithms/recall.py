@@ -12,7 +12,7 @@ from sayso.algorithms.base import LearnerState, Update
 from sayso.algorithms.checks import check_plan, check_positive
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Graded
-from sayso.algorithms.step import StepOutcome, as_update
+from sayso.algorithms.step import StepOutcome, as_update, until_refused
 from sayso.data.replay import Drawn, Replay, ReplayOptions
 from sayso.metrics import Mean
 from sayso.seeds import derive
@@ -84,16 +84,16 @@ class Memory:
             draws: See ``draw``.
             purpose: Keeps the draws of different steps of one update apart.
         """
-        outcomes: list[StepOutcome] = []
-        for number in range(num):
+
+        def taken(number: int) -> StepOutcome:
             drawn = self.draw(draws, seed=derive(seed, purpose, number))
             outcome, errors = step(drawn, number)
-            outcomes.append(outcome)
-            if outcome.skipped is not None:  # what spoils one step spoils the next
-                break
-            if drawn.serials and self.replay.options.sampling == "prioritised":
+            is_ranked = drawn.serials and self.replay.options.sampling == "prioritised"
+            if is_ranked and outcome.skipped is None:
                 self.replay.note_errors(drawn.serials, errors)
-        return outcomes
+            return outcome
+
+        return until_refused(map(taken, range(num)))
 
     def learn(
         self,

@@ -1,8 +1,9 @@
-"""One optimiser step over a batch: forward, loss, backward row by row, then the guarded step."""
+"""The optimiser step of every learner: forward, loss, backward part by part, guarded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import torch
@@ -38,6 +39,85 @@ class StepOutcome:
     is_too_far: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a step's loss, small enough for one forward.
+
+    Attributes:
+        losses: Its terms, each already divided by counts of the whole step.
+        metrics: What else to tell of it.
+        about: What it is of, named if the loss is not finite.
+    """
+
+    losses: Sequence[Loss]
+    metrics: Mapping[str, Mean] = field(default_factory=dict)
+    about: str = ""
+
+
+Parts = Generator[Part, None, None]
+"""Parts made one at a time: the gradient of each is taken before the next one is read."""
+
+
+def backpropagated(core: Core, parts: Parts) -> StepOutcome:
+    """Add up the gradient of a step's loss, part by part.
+
+    Returns:
+        Metrics; or why it was given up, with no gradient left behind.
+    """
+    found: list[Mapping[str, Mean]] = []
+    with closing(parts):
+        for part in parts:
+            fp(Failpoint.FORWARD)
+            value = torch.stack([loss.value for loss in part.losses]).sum()
+            if not bool(torch.isfinite(value)):
+                core.optimiser.zero_grad()
+                reason = f"the loss is {value.item()}{part.about and f' ({part.about})'}"
+                return StepOutcome(skipped=Skipped(reason=reason))
+            if value.requires_grad:
+                value.backward()  # type: ignore[no-untyped-call]
+            fp(Failpoint.BACKWARD)
+            found += [*(loss.metrics for loss in part.losses), part.metrics]
+    return StepOutcome(metrics=merge(found))
+
+
+def guarded_step(core: Core, parts: Parts, *, max_kl: float | None = None) -> StepOutcome:
+    """One optimiser step; none, and no bit changed, if a number is not finite.
+
+    Args:
+        core: The learner's parts. Its engines are not told.
+        parts: What the loss is a sum of.
+        max_kl: See ``take_step``.
+    """
+    core.optimiser.zero_grad()
+    outcome = backpropagated(core, parts)
+    if outcome.skipped is not None:
+        return outcome
+    moved = outcome.metrics.get("policy/approx_kl")
+    if max_kl is not None and moved is not None and moved.value > max_kl:
+        core.optimiser.zero_grad()
+        return StepOutcome(metrics=outcome.metrics, is_too_far=True)
+    metrics, skipped = core.optimiser.step()
+    return StepOutcome(metrics=outcome.metrics | metrics, skipped=skipped)
+
+
+def until_refused(steps: Iterable[StepOutcome]) -> list[StepOutcome]:
+    """Take steps, each when it is asked for, up to one that was refused or had gone far enough.
+
+    What spoils one step spoils the next.
+    """
+    taken: list[StepOutcome] = []
+    for outcome in steps:
+        taken.append(outcome)
+        if outcome.skipped is not None or outcome.is_too_far:
+            break
+    return taken
+
+
+def tasks_of(batch: Batch, row: PackedRow) -> str:
+    """Whose row it is, for a message."""
+    return f"tasks {', '.join(batch.episodes[e].task.id for e in row.episodes[:4])}, …"
+
+
 def score_row(
     lm: LanguageModel,
     row: PackedRow,
@@ -61,7 +141,7 @@ def score_row(
     )
 
 
-def accumulate(
+def scored_parts(
     core: Core,
     batch: Batch,
     row_loss: RowLoss,
@@ -70,22 +150,18 @@ def accumulate(
     want_value: bool = False,
     parity: ParityMeter | None = None,
     distribution: Distribution | None = None,
-) -> StepOutcome:
-    """Add up the gradient of a batch, row by row.
+) -> Parts:
+    """The loss of a batch, row by row.
 
     Args:
-        core: The learner's parts; gradients are added to its parameters.
+        core: The learner's parts.
         batch: What to train on.
-        row_loss: The terms of one row's loss, each already divided by counts of the whole step.
+        row_loss: The terms of one row's loss.
         want_entropy: Scores must hold entropies.
         want_value: Scores must hold values.
         parity: Filled on a first pass, when the weights are those that sampled.
         distribution: What the tokens are scored under; unset: what is sampled from.
-
-    Returns:
-        Metrics; or why it was given up, with no gradient left behind.
     """
-    parts: list[dict[str, Mean]] = []
     is_own = all(e.policy_version >= 0 for e in batch.episodes)  # what is stored was said by others
     for number, row in enumerate(batch.rows):
         scores = score_row(
@@ -94,29 +170,14 @@ def accumulate(
         )  # fmt: skip
         if parity is not None:
             parity.add(scores.logprob, row.logprob_sampled)
-        losses = row_loss(number, row, scores)
-        fp(Failpoint.FORWARD)
-        value = torch.stack([loss.value for loss in losses]).sum()
-        if not bool(torch.isfinite(value)):
-            core.optimiser.zero_grad()
-            names = ", ".join(batch.episodes[e].task.id for e in row.episodes[:4])
-            return StepOutcome(
-                skipped=Skipped(reason=f"the loss is {value.item()} (tasks {names}, …)")
-            )
-        if value.requires_grad:
-            value.backward()  # type: ignore[no-untyped-call]
-        fp(Failpoint.BACKWARD)
-        parts += [dict(loss.metrics) for loss in losses]
+        told = dict[str, Mean]()
         if is_own:
-            parts.append({"policy/surprisal": mean_of((-row.logprob_sampled).tolist())})
+            told["policy/surprisal"] = mean_of((-row.logprob_sampled).tolist())
         if scores.num_outside_support:
             outside = Mean(scores.num_outside_support, len(row.target))
-            parts.append({"policy/outside_support_frac": outside})
-    left_out = [batch.episodes[index] for index in batch.skipped]
-    recorded = [-p for e in left_out for turn in e.turns for p in turn.action_logprobs]
-    parts.append({"policy/surprisal": mean_of(recorded)} if recorded else {})
-    skipped = Mean(len(recorded), batch.num_actions)
-    return StepOutcome(metrics=merge(parts) | {"update/skipped_frac": skipped})
+            told["policy/outside_support_frac"] = outside
+        losses = row_loss(number, row, scores)
+        yield Part(losses=losses, metrics=told, about=tasks_of(batch, row))
 
 
 def take_step(
@@ -130,12 +191,12 @@ def take_step(
     distribution: Distribution | None = None,
     max_kl: float | None = None,
 ) -> StepOutcome:
-    """``accumulate``, then one guarded optimiser step. The engine sees the new weights.
+    """One ``guarded_step`` on ``scored_parts``. The engine sees the new weights.
 
     Args:
         core: The learner's parts.
         batch: What to train on.
-        row_loss: As in ``accumulate``.
+        row_loss: As in ``scored_parts``.
         want_entropy: As there.
         want_value: As there.
         parity: As there.
@@ -143,26 +204,23 @@ def take_step(
         max_kl: Take no step when ``policy/approx_kl`` says that the policy is further than this
             from the one that sampled.
     """
-    core.optimiser.zero_grad()
-    outcome = accumulate(
-        core,
-        batch,
-        row_loss,
-        want_entropy=want_entropy,
-        want_value=want_value,
-        parity=parity,
+    parts = scored_parts(
+        core, batch, row_loss, want_entropy=want_entropy, want_value=want_value, parity=parity,
         distribution=distribution,
-    )
-    if outcome.skipped is not None:
-        return outcome
-    moved = outcome.metrics.get("policy/approx_kl")
-    if max_kl is not None and moved is not None and moved.value > max_kl:
-        core.optimiser.zero_grad()
-        return StepOutcome(metrics=outcome.metrics, is_too_far=True)
-    metrics, skipped = core.optimiser.step()
-    if skipped is None:
+    )  # fmt: skip
+    outcome = guarded_step(core, parts, max_kl=max_kl)
+    if outcome.skipped is None and not outcome.is_too_far:
         core.sync()
-    return StepOutcome(metrics=outcome.metrics | metrics, skipped=skipped)
+    outcome.metrics = merge([outcome.metrics, _of_left_out(batch)])
+    return outcome
+
+
+def _of_left_out(batch: Batch) -> dict[str, Mean]:
+    """What is told of episodes that a step could do without."""
+    left_out = [batch.episodes[index] for index in batch.skipped]
+    recorded = [-p for e in left_out for turn in e.turns for p in turn.action_logprobs]
+    told = {"policy/surprisal": mean_of(recorded)} if recorded else {}
+    return told | {"update/skipped_frac": Mean(len(recorded), batch.num_actions)}
 
 
 def as_update(

@@ -158,7 +158,7 @@ class TokenDQN:
     def __init__(
         self,
         lm: LanguageModel,
-        engine: Engine,
+        engine: Engine | None,
         options: TokenDQNOptions,
         *,
         sampling: SamplingOptions,

@@ -17,15 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sayso.algorithms.base import Skipped
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Numbers
-from sayso.algorithms.step import StepOutcome
+from sayso.algorithms.step import Part, Parts, StepOutcome, guarded_step
 from sayso.algorithms.utterances import UtteranceStates, joined, utterance_states, with_redrawn
 from sayso.data.batch import PackedRow
 from sayso.errors import ModelError
 from sayso.losses.loss import Loss
-from sayso.metrics import Mean, merge
 from sayso.models.adapters import adapter_weights, add_another, reading_with
 from sayso.models.lm import LanguageModel
 from sayso.models.utterance_heads import UtteranceHeads, each
@@ -115,22 +113,18 @@ class UtteranceCritic:
             redrawn: See ``redraw``; one for each turn, or none.
         """
         core, num_turns = self._core, float(sum(len(e.turns) for e in episodes))
-        core.optimiser.zero_grad()
-        metrics: list[dict[str, Mean]] = []
-        with closing(self._parts(episodes, redrawn)) as parts:
-            for online, target in parts:
-                losses = loss(online, target, num_turns)
-                value = torch.stack([term.value for term in losses]).sum()
-                if not bool(torch.isfinite(value)):
-                    core.optimiser.zero_grad()
-                    reason = f"the critic's loss is {value.item()}"
-                    return StepOutcome(skipped=Skipped(reason=reason))
-                value.backward()  # type: ignore[no-untyped-call]
-                metrics += [dict(term.metrics) for term in losses]
-        _, skipped = core.optimiser.step()  # the norm and the rate told of are the actor's
-        if skipped is None:
+
+        def parts() -> Parts:
+            with closing(self._parts(episodes, redrawn)) as read:
+                for online, target in read:
+                    yield Part(losses=loss(online, target, num_turns), about="of the critic")
+
+        outcome = guarded_step(core, parts())
+        if outcome.skipped is None:
             self._follow(rate)
-        return StepOutcome(metrics=merge(metrics), skipped=skipped)
+        told = outcome.metrics.items()  # the norm and the rate told of are the actor's
+        outcome.metrics = {k: mean for k, mean in told if not k.startswith("optim/")}
+        return outcome
 
     @torch.no_grad()
     def opinions(self, episodes: Sequence[Episode]) -> list[Opinion]:

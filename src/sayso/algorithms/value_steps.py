@@ -10,23 +10,20 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from sayso.algorithms.acting import ActingOptions, steered_engine
-from sayso.algorithms.base import RolloutPlan, Skipped, Update
+from sayso.algorithms.base import RolloutPlan, Update
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Numbers, graded
 from sayso.algorithms.kl import KLOptions, refuse_kl
 from sayso.algorithms.optim import OptimOptions
 from sayso.algorithms.recall import Memory
-from sayso.algorithms.step import StepOutcome
+from sayso.algorithms.step import Part, Parts, StepOutcome, guarded_step, tasks_of
 from sayso.data.batch import Batch, PackedRow
 from sayso.data.replay import Drawn, ReplayOptions
 from sayso.losses.loss import Loss
-from sayso.metrics import Mean, merge
 from sayso.models.lm import LanguageModel
-from sayso.runs.failpoints import Failpoint, fp
 from sayso.sampling.backend import Guide
 from sayso.sampling.base import Policy, SamplingOptions
 from sayso.types import Episode
@@ -165,31 +162,24 @@ class TokenValueCore:
 
 def _step(core: Core, drawn: Drawn, terms_of: TermsOf) -> tuple[StepOutcome, list[float]]:
     """One guarded step, and the mean |error| of each episode."""
-    core.optimiser.zero_grad()
     batch = core.pack(drawn.episodes)
     weights = batch.align([
         np.full(episode.num_action_tokens, weight)
         for episode, weight in zip(batch.episodes, drawn.weights, strict=True)
     ])  # fmt: skip
-    parts, errors = list[dict[str, Mean]](), list[Tensor]()
-    for row, weight in zip(batch.rows, weights, strict=True):
-        terms = terms_of(batch, row, weight)
-        fp(Failpoint.FORWARD)
-        value = torch.stack([loss.value for loss in terms.losses]).sum()
-        if not bool(torch.isfinite(value)):
-            core.optimiser.zero_grad()
-            names = ", ".join(batch.episodes[e].task.id for e in row.episodes[:4])
-            reason = f"the loss is {value.item()} (tasks {names}, …)"
-            return StepOutcome(skipped=Skipped(reason=reason)), []
-        value.backward()  # type: ignore[no-untyped-call]
-        fp(Failpoint.BACKWARD)
-        parts += [dict(loss.metrics) for loss in terms.losses]
-        errors.append(terms.td_error)
-    metrics, skipped = core.optimiser.step()
-    if skipped is None:
-        core.sync()
-    found = [float(np.abs(each).mean()) for each in batch.by_episode(errors)]
-    return StepOutcome(metrics=merge(parts) | metrics, skipped=skipped), found
+    errors: list[Tensor] = []
+
+    def parts() -> Parts:
+        for row, weight in zip(batch.rows, weights, strict=True):
+            terms = terms_of(batch, row, weight)
+            errors.append(terms.td_error)
+            yield Part(losses=terms.losses, about=tasks_of(batch, row))
+
+    outcome = guarded_step(core, parts())
+    if outcome.skipped is not None:
+        return outcome, []
+    core.sync()
+    return outcome, [float(np.abs(each).mean()) for each in batch.by_episode(errors)]
 
 
 def per_episode(batch: Batch, row: PackedRow, numbers: Tensor) -> list[Numbers]:

@@ -13,6 +13,7 @@ from sayso.algorithms.registry import ALGORITHMS
 from sayso.app.config import EnvOptions, RunConfig, load_config
 from sayso.app.refusals import (
     is_one_step,
+    is_steered,
     refuse_changed,
     refuse_unused,
     refuse_unused_by_values,
@@ -76,7 +77,7 @@ def build_learner(config: RunConfig, lm: LanguageModel) -> Learner:
     learner_class = ALGORITHMS[config.algorithm.type]
     learner: Learner = learner_class(
         lm,
-        make_engine(lm, config.sampling),
+        None if is_steered(config) else make_engine(lm, config.sampling),  # else of their own
         without_memory(config),
         sampling=config.sampling,
         optim=config.optim,

@@ -33,7 +33,8 @@ def audit(
         seed: Same seed, same weights: same report.
 
     Raises:
-        OptionValueError: If it is no agent, its algorithm has no critic, or a number is below 1.
+        OptionValueError: If it is no agent, its algorithm has no critic, the critic was not saved
+            with it, or a number is below 1.
     """
     if not isinstance(model, Agent):
         raise OptionValueError(
@@ -42,6 +43,15 @@ def audit(
             fix="Make one: sayso.ILQL(model, env), or sayso.Agent.load(directory).",
         )
     require_critic(model.config.algorithm.type, where="audit")
+    if model.lacks_critic:
+        raise OptionValueError(
+            where="audit",
+            problem=f"asks a critic, and that of {model.config.algorithm.type} is not saved with "
+            f"algorithm.trunk = {getattr(model.config.algorithm, 'trunk', '')!r}: the one that "
+            "this agent has knows nothing.",
+            fix="Audit the run instead, whose checkpoints hold it: sayso eval RUN --audit 64; or "
+            "let the agent learn on first.",
+        )
     for name, number in (("num_prefixes", num_prefixes), ("num_continuations", num_continuations)):
         if number < 1:
             raise OptionValueError(

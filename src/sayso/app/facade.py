@@ -21,7 +21,7 @@ from sayso.app.assemble import (
     rollout_limits,
 )
 from sayso.app.cards import card, reward_in_words
-from sayso.app.config import RunConfig, load_config
+from sayso.app.config import RunConfig, keeps_critic, load_config
 from sayso.app.extend import remember
 from sayso.app.given import callbacks_given, data_given, source_given
 from sayso.app.naming import place, refuse_unknown
@@ -106,6 +106,7 @@ class Agent:
         self.data: DataSet | None = build_data(self.config, self.lm, in_python)
         self.learner = build_learner(self.config, self.lm)
         self.last_report: EvalReport | None = None
+        self.lacks_critic = False
         parts = {"model": name, "env": named_env, "data": None if in_python is not None else ""}
         self.origin = Origin(
             base_model=name or self.lm.name,
@@ -152,6 +153,7 @@ class Agent:
             with opened.lock():  # from here on the weights are others, however it ends
                 remember(opened, config)
                 self.run_path, self.last_report = opened.path, None
+                self.lacks_critic = False
                 self.origin = self.origin.after_learning()
                 self.last_result: TrainResult = train(training)
         except Interrupted as stopped:
@@ -285,7 +287,7 @@ class Agent:
             agent.config = dataclasses.replace(agent.config, data=options)
             agent.data = build_data(agent.config, agent.lm, in_python)
         agent.learner = build_learner(agent.config, agent.lm)
-        agent.last_report = None
+        agent.last_report, agent.lacks_critic = None, not keeps_critic(agent.config)
         return agent
 
 

@@ -14,7 +14,7 @@ from sayso.algorithms.anchor import Anchor
 from sayso.algorithms.grading import spread
 from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.grpo_losses import sequence_mean
-from sayso.algorithms.step import accumulate
+from sayso.algorithms.step import backpropagated, scored_parts
 from sayso.bench.works import GROUP_SIZE, NUM_PROMPTS, Job
 from sayso.data.batch import PackedRow
 from sayso.errors import GuardError
@@ -60,7 +60,7 @@ def save(learner: GRPO, episodes: list[Episode], job: Job) -> None:
         total += float(loss.value.detach())
         return [loss]
 
-    accumulate(learner.core, batch, row_loss)
+    backpropagated(learner.core, scored_parts(learner.core, batch, row_loss))
     gradients = {
         name: parameter.grad.contiguous()
         for name, parameter in learner.core.optimiser.parameters.items()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sayso.models.lm import LanguageModel
 from sayso.models.seeding import seeded
 from sayso.models.slates import Read, trained_copy
+from sayso.seeds import derive
 
 Twins = Literal["one", "average", "min"]
 """How many heads a critic has, and what becomes of two: ``"one"``, the mean, the smaller."""
@@ -86,9 +87,11 @@ class CandidateCritic(nn.Module):
         self.trunk = trained_copy(lm) if owns_trunk else None
         count = 1 if twins == "one" else 2
         self.heads = nn.ModuleList(
-            CandidateHead(lm.width, seed=2 * seed + number, dtype=lm.dtype, device=lm.device)
+            CandidateHead(
+                lm.width, seed=derive(seed, "critic", number), dtype=lm.dtype, device=lm.device
+            )
             for number in range(count)
-        )
+        )  # fmt: skip
 
     def each(self, read: Read) -> Float[Tensor, "h s k"]:
         """The values by each head, one row per slate, ``-inf`` where there is no candidate."""
