@@ -7,6 +7,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,15 @@ def test_code_that_waits_is_stopped_and_the_next_is_judged() -> None:
     assert score("while True: pass", timeout_s=0.2) == 0.0
     assert score("import time\ndef add(a, b):\n    time.sleep(60)", timeout_s=0.2) == 0.0
     assert score(RIGHT) == 1.0
+
+
+@pytest.mark.parametrize("isolation", ["full", "limits"])
+@pytest.mark.parametrize("tests", [TESTS, [{"stdin": "1", "stdout": "2"}]])
+def test_code_that_closes_its_pipes_and_waits_is_stopped_too(isolation: Any, tests: Any) -> None:
+    waits = "import os, time\nos.closerange(0, 64)\ntime.sleep(8)"
+    started = time.monotonic()
+    assert score(waits, tests, timeout_s=0.2, isolation=isolation) == 0.0
+    assert time.monotonic() - started < 6
 
 
 def test_output_without_end_is_cut_off() -> None:

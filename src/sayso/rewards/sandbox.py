@@ -163,7 +163,10 @@ class _Watch:
                             deadline = time.monotonic() + self.limits.seconds
                 if len(self.data) > self.limits.output_bytes:
                     return False
-        return self.process.wait() == 0
+        try:  # its pipes are closed; it may still wait for something
+            return self.process.wait(max(0.0, deadline - time.monotonic())) == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def _send(self, job: bytes, ready: selectors.BaseSelector, pipe: int) -> bytes:
         with contextlib.suppress(BrokenPipeError):
