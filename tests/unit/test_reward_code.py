@@ -82,6 +82,8 @@ def test_values_are_equal_as_in_python_but_true_is_not_one() -> None:
         assert same(encoded(value), tagged(expected)), value
     for value, expected in [(True, 1), (1, True), ("1", 1), ([1], {1}), ({}, []), (None, 0)]:
         assert not same(encoded(value), tagged(expected)), value
+    for value, expected in [(10**400, 2.5), (10**400, 3), (2.5, 10**400), (-(10**400), 0.0)]:
+        assert not same(encoded(value), tagged(expected)), expected
     with pytest.raises(TypeError):
         encoded(object())
 
@@ -171,6 +173,10 @@ FORGERIES = {
 @pytest.mark.parametrize("name", FORGERIES)
 def test_forgeries_earn_nothing(name: str) -> None:
     assert score(FORGERIES[name]) == 0.0
+
+
+def test_a_number_that_no_float_holds_is_wrong_and_no_fault_of_the_test() -> None:
+    assert score("def f(x):\n    return 10 ** 400", ["assert f(1) == 2.5", "assert f(2) == 3"]) == 0
 
 
 def test_a_yes_sayer_earns_nothing_on_yes_no_tests() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sayso.errors import EnvContractError, OptionValueError
-from sayso.rewards.checker import checked
+from sayso.rewards.checker import checked, require_timeout
 from sayso.rewards.constraints import uses
 from sayso.rewards.scorer import Scorer, column, needs, references
 
@@ -187,6 +187,7 @@ class Regex(Scorer):
     timeout_s: float = 2.0
 
     def __post_init__(self) -> None:
+        require_timeout(self.timeout_s, "Regex")
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -212,17 +213,24 @@ class JsonSchema(Scorer):
     schema earns ``parses``, and of the rest half the share of required properties that are there
     and valid: less than half way, whatever is stuffed into it.
 
+    Checked in a process of its own, which is killed after ``timeout_s``: a ``pattern`` of the
+    schema may take for ever, as in ``Regex``. A text for which that happens, or on which the check
+    breaks (nested without end, a number that no float holds), earns 0.
+
     Attributes:
         schema: A JSON schema; set ``additionalProperties`` to false to refuse what is not asked.
         schema_column: Column with the schema of each row, instead.
         parses: What valid JSON earns by itself.
+        timeout_s: Seconds for one check.
     """
 
     schema: Mapping[str, Any] | None = None
     schema_column: str = ""
     parses: float = 0.1
+    timeout_s: float = 2.0
 
     def __post_init__(self) -> None:
+        require_timeout(self.timeout_s, "JsonSchema")
         if (self.schema is None) == (not self.schema_column):
             raise OptionValueError(
                 where="reward JsonSchema",
@@ -234,7 +242,7 @@ class JsonSchema(Scorer):
                 where="reward JsonSchema.parses", problem=f"is {self.parses!r}.", fix="Use 0 to 1."
             )
         if self.schema is not None:
-            _validator(json.dumps(self.schema))
+            _require_schema(json.dumps(self.schema))
 
     def __hash__(self) -> int:
         return hash((json.dumps(self.schema, sort_keys=True), self.schema_column, self.parses))
@@ -250,34 +258,36 @@ class JsonSchema(Scorer):
         if schema is None:
             given = column(columns, self.schema_column, self)
             schema = json.loads(given) if isinstance(given, str) else given
+        _require_schema(json.dumps(schema))
         found = parsed_json(completion)
         if found is None:
             return 0.0
-        validator = _validator(json.dumps(schema))
-        errors = list(validator.iter_errors(found[0]))
-        if not errors:
-            return 1.0
-        required = schema.get("required", [])
+        required = schema.get("required", []) if isinstance(schema, Mapping) else []
+        call = {"schema": json.dumps(schema), "text": _unfenced(completion), "required": required}
+        verdict = checked("json_schema", call, timeout_s=self.timeout_s)
+        if verdict is None or verdict["fits"]:
+            return float(verdict is not None)
         if not required or not isinstance(found[0], dict) or _is_stuffed(schema, found[0]):
             return self.parses
-        wrong = {e.absolute_path[0] for e in errors if e.absolute_path}
-        good = sum(name in found[0] and name not in wrong for name in required)
+        good = sum(name in found[0] and name not in verdict["wrong"] for name in required)
         return self.parses + 0.5 * (1 - self.parses) * good / len(required)
 
 
 def parsed_json(text: str) -> tuple[Any] | None:
     """JSON that a text consists of, perhaps in a fence; ``None`` if it is not strictly that."""
-    fenced = FENCE.match(text)
     try:
         return (
             json.loads(
-                fenced[1] if fenced else text,
-                parse_constant=_refused,
-                object_pairs_hook=_without_doubles,
+                _unfenced(text), parse_constant=_refused, object_pairs_hook=_without_doubles
             ),
         )
     except (ValueError, RecursionError):  # of the text, which is then no JSON
         return None
+
+
+def _unfenced(text: str) -> str:
+    fenced = FENCE.match(text)
+    return fenced[1] if fenced else text
 
 
 def _refused(constant: str) -> Any:
@@ -298,7 +308,8 @@ def _is_stuffed(schema: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _validator(schema: str) -> Any:
+def _require_schema(schema: str) -> None:
+    """Refuse what is no schema, or cannot be checked here; each is looked at once."""
     jsonschema = needs("jsonschema", extra="structured", of="JsonSchema")
     loaded = json.loads(schema)
     kind = jsonschema.validators.validator_for(loaded)
@@ -310,4 +321,3 @@ def _validator(schema: str) -> Any:
             problem=f"is no JSON schema ({error.message:.120}).",
             fix="Mend it; see json-schema.org.",
         ) from error
-    return kind(loaded)

@@ -43,7 +43,9 @@ LIBRARY: Mapping[str, Entry] = {
     "numeric": Entry(home="sayso.rewards.answers:Numeric", cost="10 µs"),
     "math": Entry(home="sayso.rewards.maths:Math", cost="1 ms, in a process", extra="math"),
     "regex": Entry(home="sayso.rewards.answers:Regex", cost="0.2 ms, in a process"),
-    "json_schema": Entry(home="sayso.rewards.answers:JsonSchema", cost="20 µs", extra="structured"),
+    "json_schema": Entry(
+        home="sayso.rewards.answers:JsonSchema", cost="0.4 ms, in a process", extra="structured"
+    ),
     "code": Entry(home="sayso.rewards.code:Code", cost="0.1 s, a process each"),
     "uses": Entry(home="sayso.rewards.answers:Uses", cost="10 µs"),
     "length": Entry(home="sayso.rewards.surface:Length", cost="5 µs"),
