@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import sayso
 from sayso import rewards
 from sayso.errors import ConfigError, OptionValueError
+from sayso.rewards.running import Running
 from sayso.training.options import TrainOptions
 from sayso.training.part_scales import LIMIT, rescaled
 from sayso.types import EndReason, Episode, Task, Turn
@@ -74,8 +76,19 @@ def test_a_part_that_never_varied_counts_nothing() -> None:
 
 def test_an_odd_value_is_cut() -> None:
     given = [episode({"a": 0.0}) for _ in range(999)] + [episode({"a": 1.0})]
-    found, _ = rescaled(given, {"a": 2.0}, {})
-    assert earned(found)[-1] == 2.0 * LIMIT
+    found, stats = rescaled(given, {"a": 2.0}, {})
+    middle = 0.001 / Running.from_json(stats["a"]).std
+    assert earned(found)[-1] == pytest.approx(2.0 * (middle + LIMIT))
+
+
+@pytest.mark.parametrize("shift", [-20.0, 20.0, 1000.0])
+def test_a_part_that_is_far_from_zero_teaches_as_much_as_another(shift: float) -> None:
+    values = [-1.5, -0.5, 0.5, 1.5]
+    near, _ = rescaled([episode({"a": v}) for v in values], {"a": 1.0}, {})
+    far, _ = rescaled([episode({"a": v + shift}) for v in values], {"a": 1.0}, {})
+    steps = [b - a for a, b in itertools.pairwise(v for v in earned(near) if v is not None)]
+    found = [b - a for a, b in itertools.pairwise(v for v in earned(far) if v is not None)]
+    assert found == pytest.approx(steps)
 
 
 def test_the_gate_of_a_sum_stays_a_gate_and_buys_off_no_penalty() -> None:
