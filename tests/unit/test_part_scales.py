@@ -122,7 +122,7 @@ def agent(**options: Any) -> sayso.RLOO:
     )
 
 
-def weights(found: sayso.RLOO) -> list[float]:
+def weights(found: Any) -> list[float]:
     return [float(p.detach().double().sum()) for p in found.lm.network.parameters()]
 
 
@@ -150,3 +150,27 @@ def test_a_run_that_goes_on_has_the_same_spreads_and_the_same_weights(tmp_path: 
 def test_a_weight_that_is_no_number_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         agent().learn(8, run=tmp_path / "r", part_weights={"long": "much"}, progress_bar=False)
+
+
+@pytest.mark.medium
+def test_dynamic_sampling_looks_at_what_is_learnt_from(tmp_path: Path) -> None:
+    """A sum that is always the same has parts that are not."""
+    env = sayso.PromptEnv(
+        prompts=["Say a.", "Say b.", "Say c."],
+        reward=rewards.Sum(
+            {
+                "odd": lambda prompt, completion: float(len(completion) % 2),
+                "even": lambda prompt, completion: 1.0 - float(len(completion) % 2),
+            }
+        ),
+    )
+    found = sayso.GRPO("tiny", env, group_size=4, tasks_per_step=2, resample_rounds=2)
+    before = weights(found)
+    found.learn(8, run=tmp_path / "r", part_weights={"odd": 1.0}, progress_bar=False)
+    assert weights(found) != before
+
+
+@pytest.mark.medium
+def test_a_name_that_no_part_has_is_told_at_the_first_episodes(tmp_path: Path) -> None:
+    with pytest.raises(OptionValueError, match="names zzz; the reward has the parts: long, vowels"):
+        agent().learn(8, run=tmp_path / "r", part_weights={"zzz": 1.0}, progress_bar=False)
