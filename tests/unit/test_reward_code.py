@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -253,20 +257,52 @@ def test_the_environment_is_empty_and_the_user_has_no_rights(monkeypatch: Any) -
     assert said(code).splitlines() == ["False 1 0", "-1 -1 False", "no child"]
 
 
-def test_nothing_is_left_behind_nor_running(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    escaping = (
-        "import os, signal, ctypes\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nos.setsid() "
-        "if os.getpid() != os.getsid(0) else 0\nctypes.CDLL(None).prctl(1, 0)\nwhile True: pass"
-    )
-    before = processes()
-    assert not output(escaping, seconds=0.2).ended
-    assert processes() == before
-    assert list(tmp_path.iterdir()) == []
+ESCAPES = {
+    "ignores signals": (
+        "import os, signal, ctypes\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "os.setsid() if os.getpid() != os.getsid(0) else 0\nctypes.CDLL(None).prctl(1, 0)\n"
+        "while True: pass"
+    ),
+    "leaves a grandchild": (
+        "import os, time, ctypes\nif not os.fork():\n    os.setsid()\n"
+        "    if not os.fork():\n        ctypes.CDLL(None).prctl(1, 0)\n"
+        "        os.closerange(0, 64)\n        time.sleep(20)\n    os._exit(0)\n"
+    ),
+}
 
 
-def processes() -> set[str]:
-    """Ids of processes that run a sandbox."""
+@pytest.fixture
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The sandbox's child as a file of this test's own: what runs it is this test's, and seen."""
+    own = tmp_path / "own_child.py"
+    shutil.copy(sandbox.CHILD, own)
+    monkeypatch.setattr(sandbox, "CHILD", own)
+    return str(own)
+
+
+@pytest.mark.parametrize("isolation", ["full", "limits"])
+@pytest.mark.parametrize("name", ESCAPES)
+def test_nothing_is_left_behind_nor_running(
+    name: str, isolation: Any, child: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    output(ESCAPES[name], seconds=0.3, isolation=isolation)
+    assert processes(child) == set()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_process_that_got_away_would_be_seen(child: str) -> None:
+    code = f"import os, time\nif not os.fork():\n    os.setsid()\n    time.sleep(20)  # {child}"
+    subprocess.run([sys.executable, "-c", code, child], check=True)
+    found = processes(child)
+    assert len(found) == 1
+    os.kill(int(found.pop()), signal.SIGKILL)
+
+
+def processes(child: str) -> set[str]:
+    """Ids of processes, whoever their parent is, that were started with a file's name."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -274,20 +310,16 @@ def processes() -> set[str]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"sandbox_child.py" in line and f"{os.getpid()}" == parent_of(entry):
+            if child.encode() in line:
                 found.add(entry.name)
     return found
 
 
-def parent_of(entry: Path) -> str:
-    """The process that started a process, or that process's own parent."""
-    try:
-        parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
-        if b"sandbox_child.py" in (Path("/proc") / parent / "cmdline").read_bytes():
-            return parent_of(Path("/proc") / parent)
-    except OSError:
-        return ""
-    return parent
+def test_limits_alone_let_no_code_start_a_process_even_as_root() -> None:
+    code = "import os\ntry: os.fork(); print('forked')\nexcept OSError: print('no child')"
+    assert said(code, isolation="limits") == "no child"
+    tests = [{"stdin": "1", "stdout": "2"}]
+    assert score("import decimal, random\nprint(2)", tests, isolation="limits") == 1.0
 
 
 def test_threads_may_run_code_at_once() -> None:

@@ -39,6 +39,11 @@ CHILD = Path(__file__).with_name("sandbox_child.py")
 START_S = 10.0
 """Seconds for the interpreter to start and to shut itself in, on a busy machine."""
 STARTED = b"started\n"
+FIX = (
+    'Allow user namespaces; or run all this in a container and pass isolation="limits": the code '
+    "can then reach network, files and processes there."
+)
+FIX_OF_LIMITS = "Run as a user other than root."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +54,8 @@ class Limits:
         seconds: Wall clock, from its first line on.
         memory_mb: Address space, in 10^6 bytes.
         output_bytes: Of what it prints, or of its results together.
-        isolation: ``"full"`` as above; ``"limits"`` without namespaces: the network, the files
-            and the processes of the user stay within reach.
+        isolation: ``"full"`` as above; ``"limits"`` without namespaces: the network, and what files
+            and processes the user has, stay within reach. It may start no process either.
     """
 
     seconds: float = 2.0
@@ -128,8 +133,7 @@ class _Watch:
             raise EnvContractError(
                 where="reward Code",
                 problem=f"cannot shut code in here: {_said(self.told)}.",
-                fix="Allow user namespaces; or run all this in a container and pass "
-                'isolation="limits": the code can then reach network, files and processes there.',
+                fix=FIX if self.limits.isolation == "full" else FIX_OF_LIMITS,
             )
         return Output(data=bytes(self.data[: self.limits.output_bytes]), ended=ended)
 
