@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import shutil
 import signal
@@ -334,9 +335,54 @@ def test_threads_may_run_code_at_once() -> None:
 
 def test_where_code_cannot_be_shut_in_nothing_is_run(monkeypatch: Any) -> None:
     monkeypatch.setattr(sandbox, "_binds", lambda: ["/nowhere/at/all\0"])
-    with pytest.raises(EnvContractError, match="cannot shut code in here"):
+    with pytest.raises(EnvContractError, match="cannot be shut in here"):
         output("print(1)")
     assert said("print(1)", isolation="limits") == "1"
+
+
+def test_a_child_that_starts_late_is_not_taken_for_one_that_was_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\ntime.sleep(9)")
+    monkeypatch.setattr(sandbox, "CHILD", slow)
+    monkeypatch.setattr(sandbox, "START_S", 0.5)
+    with pytest.raises(EnvContractError, match=r"did not start within 0\.5 s.*overloaded") as late:
+        output("print(1)")
+    assert "isolation" not in str(late.value)
+    slow.write_text("")
+    with pytest.raises(EnvContractError, match="ended before the code started"):
+        output("print(1)")
+
+
+def test_time_that_the_machine_did_not_give_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = f"import time\ntime.sleep(1.5)\n{RIGHT}"
+    assert score(waits, timeout_s=0.3) == 0.0
+    waited = iter([0.0, 0.0, *[2.0] * 99])
+    monkeypatch.setattr(sandbox, "_waited_s", lambda _: next(waited))
+    assert score(waits, timeout_s=0.3) == 1.0
+    hours = itertools.count(step=3600.0)
+    monkeypatch.setattr(sandbox, "_waited_s", lambda _: next(hours))
+    started = time.monotonic()
+    assert score("while True: pass", timeout_s=0.2) == 0.0
+    assert time.monotonic() - started < 8
+
+
+def test_waiting_for_the_machine_is_measured() -> None:
+    code = "while True: pass"
+    busy = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    try:
+        for process in busy:
+            os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
+        time.sleep(0.5)
+        assert sum(sandbox._waited_s(process.pid) for process in busy) > 0.1
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert sandbox._waited_s(busy[0].pid) == 0.0
 
 
 def test_limits_alone_still_limit() -> None:

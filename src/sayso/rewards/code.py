@@ -59,8 +59,7 @@ class Code(Scorer):
 
     Attributes:
         tests_column: Column with a list of tests.
-        timeout_s: Seconds for all calls of a text together, or for each program, by the wall clock:
-            leave room on a busy machine.
+        timeout_s: Seconds for all calls of a text together, or for each program: see ``Limits``.
         memory_mb: Address space in 10^6 bytes.
         credit: ``"share"`` as above, or ``"all"``: 1 if every test passes, else 0.
         isolation: ``"full"``, refused where the system does not allow it; or ``"limits"``: for
