@@ -242,6 +242,18 @@ def test_mathematics_is_compared_by_value() -> None:
         score(PROMPT, "4", answer="")
 
 
+def test_boxes_that_only_begin_alike_are_a_hedge() -> None:
+    two = r"\boxed{\frac{1}{2}} $\boxed{\frac{1}{3}}$"
+    assert rewards.Math()(PROMPT, two, answer=r"\frac{1}{3}") == 0.0
+
+
+@pytest.mark.medium
+def test_boxes_that_say_the_same_are_none() -> None:
+    pytest.importorskip("math_verify")
+    same = r"So $\boxed{\frac{1}{3}}$, that is $\boxed{ \frac{1}{3}}$."
+    assert rewards.Math()(PROMPT, same, answer="1/3") == 1.0
+
+
 @pytest.mark.medium
 def test_mathematics_that_never_ends_is_stopped_and_the_next_is_judged() -> None:
     pytest.importorskip("math_verify")

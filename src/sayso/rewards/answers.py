@@ -18,6 +18,7 @@ from sayso.rewards.scorer import Scorer, column, needs, references
 NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?%?")
 FRACTION = re.compile(r"(?<![\w./])([-+\u2212]?\d{1,15})\s*/\s*(\d{1,15})(?![\w/])")
 BOX = "\\boxed{"
+BRACE = re.compile(r"\\boxed\{|[{}]")
 QUOTIENT = re.compile(r"\\[dt]?frac\{([-+]?\d{1,15})\}\{(\d{1,15})\}")
 MARKED = re.compile(
     r"(?:####|answer\s*(?:is\b|:|=))[ \t]*(.+?)(?=\.\s|\.?$|####)", re.IGNORECASE | re.MULTILINE
@@ -94,7 +95,8 @@ class Numeric(Scorer):
 def final_number(text: str) -> float | None:
     """The number a text ends on, as ``Numeric`` reads it; ``None`` if there is none."""
     plain = QUOTIENT.sub(r"\1/\2", text)
-    span = _last_box(plain) if BOX in plain else None
+    boxed = boxes(plain)
+    span = plain[boxed[-1]] if boxed else None
     marked = MARKED.findall(plain)
     if span is None and marked:
         span = marked[-1]
@@ -105,15 +107,17 @@ def final_number(text: str) -> float | None:
     return found[0] if len(found) == 1 else None
 
 
-def _last_box(text: str) -> str:
-    """What the last box holds; all that follows if it is not closed."""
-    inside = text[text.rindex(BOX) + len(BOX) :]
-    depth = 1
-    for place, character in enumerate(inside):
-        depth += (character == "{") - (character == "}")
-        if not depth:
-            return inside[:place]
-    return inside
+def boxes(text: str) -> list[slice]:
+    r"""Where the contents of each ``\boxed{...}`` stand; to the end if it is not closed."""
+    found: list[slice] = []
+    open_: list[int | None] = []  # where a box's contents begin; None for any other brace
+    for match in BRACE.finditer(text):
+        if match[0] != "}":
+            open_.append(match.end() if match[0] == BOX else None)
+        elif open_ and (start := open_.pop()) is not None:
+            found.append(slice(start, match.start()))
+    found += [slice(start, len(text)) for start in open_ if start is not None]
+    return sorted(found, key=lambda place: int(place.start))
 
 
 def _numbers(text: str) -> list[float]:
@@ -140,14 +144,25 @@ def _value(match: re.Match[str]) -> float | None:
 
 
 def _right_number(given: Any, name: str) -> float:
-    found = [float(given)] if isinstance(given, int | float) else _numbers(str(given))
+    try:
+        found = [float(given)] if isinstance(given, int | float) else _numbers(str(given))
+    except OverflowError:  # a whole number that no float holds
+        found = []
     if len(found) != 1 or not math.isfinite(found[0]):
         raise EnvContractError(
             where=f"reward Numeric, column {name!r}",
-            problem=f"is {given!r:.80}, which is not one number.",
+            problem=f"is {_shown(given)}, which is not one number.",
             fix="Write one finite number into the column.",
         )
     return found[0]
+
+
+def _shown(given: Any) -> str:
+    """Beginning of a value; Python writes no whole number of thousands of digits."""
+    try:
+        return f"{given!r:.80}"
+    except ValueError:
+        return "a whole number of thousands of digits"
 
 
 @dataclass(frozen=True, kw_only=True)

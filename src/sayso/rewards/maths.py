@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sayso.rewards.answers import boxes
 from sayso.rewards.checker import checked, require_timeout
 from sayso.rewards.scorer import Scorer, column
 
-BOX = "\\boxed{"
 MAX_CHARS = 20_000
 
 
@@ -44,7 +44,7 @@ class Math(Scorer):
 
 def _hedges(text: str) -> bool:
     """Whether there are boxes with different contents."""
-    return len({piece.strip().split("}")[0] for piece in text.split(BOX)[1:]}) > 1
+    return len({text[place].strip() for place in boxes(text)}) > 1
 
 
 def _as_mathematics(right: str) -> str:
