@@ -75,8 +75,8 @@ def make(spec: Mapping[str, Any] | str) -> Rule:
     Args:
         spec: ``{"type": name, option: value, ...}``; or the name alone. ``{"type": "sum", "parts":
             {name: spec}, "gates": {name: spec}}`` adds several, where a part's spec may also have
-            ``weight``, ``cap`` and ``scale``. A type ``"module:name"`` is a function of yours, or
-            a class that makes one out of the options.
+            ``weight``, ``cap`` and ``scale``. A type ``"module:name"`` is a function of yours,
+            without options, or a class that makes one out of the options.
 
     Raises:
         UnknownNameError: If the library has no reward of this name.
@@ -150,11 +150,15 @@ def _own(name: str, options: Mapping[str, Any]) -> Rule:
             problem=f"cannot be imported ({error}).",
             fix="Use 'module:function' with a module on the Python path.",
         ) from error
-    return cast("Rule", _made(found, f"reward {name!r}", options) if _is_class(found) else found)
-
-
-def _is_class(found: Any) -> bool:
-    return isinstance(found, type)
+    if isinstance(found, type):
+        return cast("Rule", _made(found, f"reward {name!r}", options))
+    if options:
+        raise OptionValueError(
+            where=f"reward {name!r}",
+            problem=f"is a function and takes no options: {', '.join(options)}.",
+            fix="Make it a class with these fields that can be called.",
+        )
+    return cast("Rule", found)
 
 
 def _sum(given: dict[str, Any]) -> Sum:
