@@ -122,6 +122,40 @@ def test_options_that_need_another_section_are_refused(sections: dict[str, Any],
         refuse_unused(config(**sections))
 
 
+PARTS = {"train": {"part_weights": {"right": 1.0}}}
+STORED = {"data": {"path": "a.jsonl"}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"algorithm": {"type": "bc"}, **STORED}, "needs no reward"),
+        ({"algorithm": {"type": "filtered_bc"}, **STORED}, "by the reward itself"),
+        *[({"algorithm": {"type": n}}, r"replay\.capacity") for n in ("filtered_bc", "soft_q")],
+        ({"algorithm": {"type": "archer", "replay": {"capacity": 50}}}, r"replay\.capacity"),
+    ],
+)
+def test_weights_of_parts_are_refused_where_they_teach_nothing_or_two_scales(
+    sections: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(OptionValueError, match=rf"train\.part_weights.*{says}"):
+        refuse_unused(config(**sections, **PARTS))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"algorithm": {"type": "awr"}, **STORED},
+        {"algorithm": {"type": "ilql"}, **STORED},
+        {"algorithm": {"type": "soft_q", "replay": {"capacity": 0}}},
+        {"algorithm": {"type": "archer", "replay": {"capacity": 0}}},
+    ],
+)
+def test_weights_of_parts_are_taken_where_they_teach(sections: dict[str, Any]) -> None:
+    refuse_unused(config(**sections, **PARTS))
+
+
 @pytest.mark.parametrize(
     "sections",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import sayso
 from sayso import rewards
 from sayso.errors import ConfigError, OptionValueError
+from sayso.rewards.running import Running
 from sayso.training.options import TrainOptions
 from sayso.training.part_scales import LIMIT, rescaled
 from sayso.types import EndReason, Episode, Task, Turn
@@ -74,8 +76,19 @@ def test_a_part_that_never_varied_counts_nothing() -> None:
 
 def test_an_odd_value_is_cut() -> None:
     given = [episode({"a": 0.0}) for _ in range(999)] + [episode({"a": 1.0})]
-    found, _ = rescaled(given, {"a": 2.0}, {})
-    assert earned(found)[-1] == 2.0 * LIMIT
+    found, stats = rescaled(given, {"a": 2.0}, {})
+    middle = 0.001 / Running.from_json(stats["a"]).std
+    assert earned(found)[-1] == pytest.approx(2.0 * (middle + LIMIT))
+
+
+@pytest.mark.parametrize("shift", [-20.0, 20.0, 1000.0])
+def test_a_part_that_is_far_from_zero_teaches_as_much_as_another(shift: float) -> None:
+    values = [-1.5, -0.5, 0.5, 1.5]
+    near, _ = rescaled([episode({"a": v}) for v in values], {"a": 1.0}, {})
+    far, _ = rescaled([episode({"a": v + shift}) for v in values], {"a": 1.0}, {})
+    steps = [b - a for a, b in itertools.pairwise(v for v in earned(near) if v is not None)]
+    found = [b - a for a, b in itertools.pairwise(v for v in earned(far) if v is not None)]
+    assert found == pytest.approx(steps)
 
 
 def test_the_gate_of_a_sum_stays_a_gate_and_buys_off_no_penalty() -> None:
@@ -109,7 +122,7 @@ def agent(**options: Any) -> sayso.RLOO:
     )
 
 
-def weights(found: sayso.RLOO) -> list[float]:
+def weights(found: Any) -> list[float]:
     return [float(p.detach().double().sum()) for p in found.lm.network.parameters()]
 
 
@@ -137,3 +150,27 @@ def test_a_run_that_goes_on_has_the_same_spreads_and_the_same_weights(tmp_path: 
 def test_a_weight_that_is_no_number_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         agent().learn(8, run=tmp_path / "r", part_weights={"long": "much"}, progress_bar=False)
+
+
+@pytest.mark.medium
+def test_dynamic_sampling_looks_at_what_is_learnt_from(tmp_path: Path) -> None:
+    """A sum that is always the same has parts that are not."""
+    env = sayso.PromptEnv(
+        prompts=["Say a.", "Say b.", "Say c."],
+        reward=rewards.Sum(
+            {
+                "odd": lambda prompt, completion: float(len(completion) % 2),
+                "even": lambda prompt, completion: 1.0 - float(len(completion) % 2),
+            }
+        ),
+    )
+    found = sayso.GRPO("tiny", env, group_size=4, tasks_per_step=2, resample_rounds=2)
+    before = weights(found)
+    found.learn(8, run=tmp_path / "r", part_weights={"odd": 1.0}, progress_bar=False)
+    assert weights(found) != before
+
+
+@pytest.mark.medium
+def test_a_name_that_no_part_has_is_told_at_the_first_episodes(tmp_path: Path) -> None:
+    with pytest.raises(OptionValueError, match="names zzz; the reward has the parts: long, vowels"):
+        agent().learn(8, run=tmp_path / "r", part_weights={"zzz": 1.0}, progress_bar=False)

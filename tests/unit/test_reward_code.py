@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
+import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +87,8 @@ def test_values_are_equal_as_in_python_but_true_is_not_one() -> None:
         assert same(encoded(value), tagged(expected)), value
     for value, expected in [(True, 1), (1, True), ("1", 1), ([1], {1}), ({}, []), (None, 0)]:
         assert not same(encoded(value), tagged(expected)), value
+    for value, expected in [(10**400, 2.5), (10**400, 3), (2.5, 10**400), (-(10**400), 0.0)]:
+        assert not same(encoded(value), tagged(expected)), expected
     with pytest.raises(TypeError):
         encoded(object())
 
@@ -172,6 +180,10 @@ def test_forgeries_earn_nothing(name: str) -> None:
     assert score(FORGERIES[name]) == 0.0
 
 
+def test_a_number_that_no_float_holds_is_wrong_and_no_fault_of_the_test() -> None:
+    assert score("def f(x):\n    return 10 ** 400", ["assert f(1) == 2.5", "assert f(2) == 3"]) == 0
+
+
 def test_a_yes_sayer_earns_nothing_on_yes_no_tests() -> None:
     tests = [f"assert is_even({n}) == {n % 2 == 0}" for n in range(4)]
     assert score("def is_even(n):\n    return True", tests) == 0.0
@@ -182,6 +194,15 @@ def test_code_that_waits_is_stopped_and_the_next_is_judged() -> None:
     assert score("while True: pass", timeout_s=0.2) == 0.0
     assert score("import time\ndef add(a, b):\n    time.sleep(60)", timeout_s=0.2) == 0.0
     assert score(RIGHT) == 1.0
+
+
+@pytest.mark.parametrize("isolation", ["full", "limits"])
+@pytest.mark.parametrize("tests", [TESTS, [{"stdin": "1", "stdout": "2"}]])
+def test_code_that_closes_its_pipes_and_waits_is_stopped_too(isolation: Any, tests: Any) -> None:
+    waits = "import os, time\nos.closerange(0, 64)\ntime.sleep(8)"
+    started = time.monotonic()
+    assert score(waits, tests, timeout_s=0.2, isolation=isolation) == 0.0
+    assert time.monotonic() - started < 6
 
 
 def test_output_without_end_is_cut_off() -> None:
@@ -237,20 +258,52 @@ def test_the_environment_is_empty_and_the_user_has_no_rights(monkeypatch: Any) -
     assert said(code).splitlines() == ["False 1 0", "-1 -1 False", "no child"]
 
 
-def test_nothing_is_left_behind_nor_running(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    escaping = (
-        "import os, signal, ctypes\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nos.setsid() "
-        "if os.getpid() != os.getsid(0) else 0\nctypes.CDLL(None).prctl(1, 0)\nwhile True: pass"
-    )
-    before = processes()
-    assert not output(escaping, seconds=0.2).ended
-    assert processes() == before
-    assert list(tmp_path.iterdir()) == []
+ESCAPES = {
+    "ignores signals": (
+        "import os, signal, ctypes\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "os.setsid() if os.getpid() != os.getsid(0) else 0\nctypes.CDLL(None).prctl(1, 0)\n"
+        "while True: pass"
+    ),
+    "leaves a grandchild": (
+        "import os, time, ctypes\nif not os.fork():\n    os.setsid()\n"
+        "    if not os.fork():\n        ctypes.CDLL(None).prctl(1, 0)\n"
+        "        os.closerange(0, 64)\n        time.sleep(20)\n    os._exit(0)\n"
+    ),
+}
 
 
-def processes() -> set[str]:
-    """Ids of processes that run a sandbox."""
+@pytest.fixture
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The sandbox's child as a file of this test's own: what runs it is this test's, and seen."""
+    own = tmp_path / "own_child.py"
+    shutil.copy(sandbox.CHILD, own)
+    monkeypatch.setattr(sandbox, "CHILD", own)
+    return str(own)
+
+
+@pytest.mark.parametrize("isolation", ["full", "limits"])
+@pytest.mark.parametrize("name", ESCAPES)
+def test_nothing_is_left_behind_nor_running(
+    name: str, isolation: Any, child: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    output(ESCAPES[name], seconds=0.3, isolation=isolation)
+    assert processes(child) == set()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_process_that_got_away_would_be_seen(child: str) -> None:
+    code = f"import os, time\nif not os.fork():\n    os.setsid()\n    time.sleep(20)  # {child}"
+    subprocess.run([sys.executable, "-c", code, child], check=True)
+    found = processes(child)
+    assert len(found) == 1
+    os.kill(int(found.pop()), signal.SIGKILL)
+
+
+def processes(child: str) -> set[str]:
+    """Ids of processes, whoever their parent is, that were started with a file's name."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -258,20 +311,16 @@ def processes() -> set[str]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"sandbox_child.py" in line and f"{os.getpid()}" == parent_of(entry):
+            if child.encode() in line:
                 found.add(entry.name)
     return found
 
 
-def parent_of(entry: Path) -> str:
-    """The process that started a process, or that process's own parent."""
-    try:
-        parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
-        if b"sandbox_child.py" in (Path("/proc") / parent / "cmdline").read_bytes():
-            return parent_of(Path("/proc") / parent)
-    except OSError:
-        return ""
-    return parent
+def test_limits_alone_let_no_code_start_a_process_even_as_root() -> None:
+    code = "import os\ntry: os.fork(); print('forked')\nexcept OSError: print('no child')"
+    assert said(code, isolation="limits") == "no child"
+    tests = [{"stdin": "1", "stdout": "2"}]
+    assert score("import decimal, random\nprint(2)", tests, isolation="limits") == 1.0
 
 
 def test_threads_may_run_code_at_once() -> None:
@@ -286,9 +335,54 @@ def test_threads_may_run_code_at_once() -> None:
 
 def test_where_code_cannot_be_shut_in_nothing_is_run(monkeypatch: Any) -> None:
     monkeypatch.setattr(sandbox, "_binds", lambda: ["/nowhere/at/all\0"])
-    with pytest.raises(EnvContractError, match="cannot shut code in here"):
+    with pytest.raises(EnvContractError, match="cannot be shut in here"):
         output("print(1)")
     assert said("print(1)", isolation="limits") == "1"
+
+
+def test_a_child_that_starts_late_is_not_taken_for_one_that_was_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\ntime.sleep(9)")
+    monkeypatch.setattr(sandbox, "CHILD", slow)
+    monkeypatch.setattr(sandbox, "START_S", 0.5)
+    with pytest.raises(EnvContractError, match=r"did not start within 0\.5 s.*overloaded") as late:
+        output("print(1)")
+    assert "isolation" not in str(late.value)
+    slow.write_text("")
+    with pytest.raises(EnvContractError, match="ended before the code started"):
+        output("print(1)")
+
+
+def test_time_that_the_machine_did_not_give_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits = f"import time\ntime.sleep(1.5)\n{RIGHT}"
+    assert score(waits, timeout_s=0.3) == 0.0
+    waited = iter([0.0, 0.0, *[2.0] * 99])
+    monkeypatch.setattr(sandbox, "_waited_s", lambda _: next(waited))
+    assert score(waits, timeout_s=0.3) == 1.0
+    hours = itertools.count(step=3600.0)
+    monkeypatch.setattr(sandbox, "_waited_s", lambda _: next(hours))
+    started = time.monotonic()
+    assert score("while True: pass", timeout_s=0.2) == 0.0
+    assert time.monotonic() - started < 8
+
+
+def test_waiting_for_the_machine_is_measured() -> None:
+    code = "while True: pass"
+    busy = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    try:
+        for process in busy:
+            os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
+        time.sleep(0.5)
+        assert sum(sandbox._waited_s(process.pid) for process in busy) > 0.1
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert sandbox._waited_s(busy[0].pid) == 0.0
 
 
 def test_limits_alone_still_limit() -> None:

@@ -21,6 +21,33 @@ PROMPT = "Write one sentence about a ship that leaves the harbour."
 REFERENCE = "The ship left the harbour at dawn with forty sailors on board."
 LITTLE = 0.35
 PAIR = tiny_llama()
+PAIR[0].requires_grad_(requires_grad=False)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda pair: rewards.Perplexity(model=pair),
+        lambda pair: rewards.Verdict(good="good", bad="rude", model=pair),
+        lambda pair: rewards.Judge(question="Good?", opposite="Bad?", model=pair),
+        frozen,
+    ],
+)
+def test_a_network_that_trains_is_no_judge(make: Any) -> None:
+    """It may be the policy itself, and would follow it."""
+    network, tokenizer = tiny_llama()
+    with pytest.raises(OptionValueError, match=r"requires_grad_\(False\)"):
+        make((network, tokenizer))
+    make((network.requires_grad_(requires_grad=False), tokenizer))
+
+
+def test_a_judge_that_is_set_to_train_later_is_refused_then() -> None:
+    network, tokenizer = tiny_llama()
+    natural = rewards.Perplexity(model=(network.requires_grad_(requires_grad=False), tokenizer))
+    natural("", "A word.")
+    network.requires_grad_(requires_grad=True)
+    with pytest.raises(OptionValueError, match="trains"):
+        natural("", "A word.")
 
 
 # --- the arithmetic ---------------------------------------------------------------------------

@@ -167,6 +167,42 @@ def test_a_schema_may_come_with_each_row() -> None:
     assert scorer(PROMPT, "3", shape='{"type": "string"}') == 0.1
 
 
+def test_a_pattern_of_a_schema_that_never_ends_is_stopped_and_the_next_is_judged() -> None:
+    pytest.importorskip("jsonschema")
+    slow = {"type": "string", "pattern": "^(a+)+$"}
+    scorer = rewards.JsonSchema(schema=slow, timeout_s=0.5)
+    assert scorer(PROMPT, '"' + "a" * 40 + '!"') == 0.0
+    assert rewards.JsonSchema(schema=slow)(PROMPT, '"aaa"') == 1.0
+    assert rewards.JsonSchema(schema=slow)(PROMPT, '"b"') == 0.1
+
+
+NESTED = {"$ref": "#/$defs/a", "$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"multipleOf": 0.5}, "1e400"),
+        ({"multipleOf": 0.5}, "1" + "0" * 400),
+        (NESTED, "[" * 300 + "]" * 300),
+        (NESTED, "[" * 990 + "]" * 990),
+    ],
+)
+def test_json_on_which_the_check_breaks_is_worth_nothing(schema: Any, text: str) -> None:
+    """Never an invalid episode: it is the text's doing."""
+    pytest.importorskip("jsonschema")
+    assert rewards.JsonSchema(schema=schema)(PROMPT, text) == 0.0
+    assert rewards.JsonSchema(schema=NESTED)(PROMPT, "[[]]") == 1.0
+
+
+@pytest.mark.parametrize("scorer", ["Regex", "JsonSchema", "Math"])
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
+def test_a_time_in_which_nothing_can_be_checked_is_refused(scorer: str, seconds: float) -> None:
+    options = {"Regex": {"pattern": "a"}, "JsonSchema": {"schema": {}}, "Math": {}}[scorer]
+    with pytest.raises(OptionValueError, match=f"reward {scorer}.timeout_s"):
+        getattr(rewards, scorer)(**options, timeout_s=seconds)
+
+
 def test_schemas_that_are_none_are_refused() -> None:
     pytest.importorskip("jsonschema")
     with pytest.raises(OptionValueError, match="no JSON schema"):
@@ -206,6 +242,18 @@ def test_mathematics_is_compared_by_value() -> None:
         score(PROMPT, "4", answer="")
 
 
+def test_boxes_that_only_begin_alike_are_a_hedge() -> None:
+    two = r"\boxed{\frac{1}{2}} $\boxed{\frac{1}{3}}$"
+    assert rewards.Math()(PROMPT, two, answer=r"\frac{1}{3}") == 0.0
+
+
+@pytest.mark.medium
+def test_boxes_that_say_the_same_are_none() -> None:
+    pytest.importorskip("math_verify")
+    same = r"So $\boxed{\frac{1}{3}}$, that is $\boxed{ \frac{1}{3}}$."
+    assert rewards.Math()(PROMPT, same, answer="1/3") == 1.0
+
+
 @pytest.mark.medium
 def test_mathematics_that_never_ends_is_stopped_and_the_next_is_judged() -> None:
     pytest.importorskip("math_verify")
@@ -232,6 +280,6 @@ def test_without_its_package_a_scorer_names_the_extra(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
     likeness._vader.cache_clear()
-    answers._validator.cache_clear()
+    answers._require_schema.cache_clear()
     with pytest.raises(ExtraMissingError, match=rf"sayso\[{extra}\]"):
         use()

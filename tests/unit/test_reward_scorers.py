@@ -10,7 +10,7 @@ import pytest
 
 from sayso import rewards
 from sayso.errors import EnvContractError, OptionValueError
-from sayso.rewards.answers import final_number
+from sayso.rewards.answers import boxes, final_number
 from sayso.rewards.surface import flesch, syllables
 
 GOOD = "The old harbour was quiet, and the boats rested under a pale moon."
@@ -214,3 +214,15 @@ def test_a_copy_of_a_scorer_is_itself() -> None:
 def test_options_out_of_range_are_refused(wrong: Callable[[], Any]) -> None:
     with pytest.raises(OptionValueError):
         wrong()
+
+
+def test_boxes_are_whole_whatever_braces_they_hold() -> None:
+    text = r"\boxed{\frac{1}{2}} then \boxed{3} and \boxed{4"
+    assert [text[place] for place in boxes(text)] == [r"\frac{1}{2}", "3", "4"]
+    assert boxes("} 3 {") == []
+    assert len(boxes(r"\boxed{" * 100_000)) == 100_000  # in one pass
+
+
+def test_a_right_number_that_no_float_holds_is_told_of() -> None:
+    with pytest.raises(EnvContractError, match="reward Numeric, column 'answer'"):
+        rewards.Numeric()("", "3", answer=10**400)

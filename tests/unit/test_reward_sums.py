@@ -226,3 +226,34 @@ def test_every_reward_of_the_library_is_listed_with_its_range(capsys: Any) -> No
 def test_a_name_that_the_package_has_not_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'Rogue'"):
         rewards.Rogue  # noqa: B018
+
+
+def test_options_for_a_function_of_ones_own_are_refused_and_not_dropped() -> None:
+    name = f"{__name__}:longer"
+    assert library.make({"type": name})("", "abc") == 3.0
+    with pytest.raises(OptionValueError, match=r"is a function and takes no options: threshold"):
+        library.make({"type": name, "threshold": 3})
+    with pytest.raises(OptionValueError, match="takes no options: wieght"):
+        library.make({"type": "sum", "parts": {"a": {"type": name, "wieght": 3}}})
+
+
+@pytest.mark.parametrize(
+    ("parts", "gates", "told"),
+    [
+        ({"a": says(1.0)}, {"a": says(1.0)}, "name both a part and a gate: a"),
+        ({"a": rewards.Sum({"b": says(1.0)})}, {}, "'a' is a Sum"),
+        ({"a": rewards.Part(rule=rewards.Sum({"b": says(1.0)}))}, {}, "'a' is a Sum"),
+        ({"a": says(1.0)}, {"g": rewards.Sum({"b": says(1.0)})}, "'g' is a Sum"),
+    ],
+)
+def test_sums_that_could_score_nothing_are_refused_when_made(
+    parts: Any, gates: Any, told: str
+) -> None:
+    with pytest.raises(OptionValueError, match=told):
+        rewards.Sum(parts, gates)
+
+
+def test_calibrated_names_the_parts_that_there_are() -> None:
+    samples = [rewards.Sample(prompt="", completion="a b")]
+    with pytest.raises(OptionValueError, match=r"names zz; the sum has the parts: a\."):
+        rewards.calibrated(rewards.Sum({"a": says(1.0)}), samples, names=["zz"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import re
 from typing import Any
@@ -137,3 +138,10 @@ def test_weights_must_be_as_many_and_names_different() -> None:
         rewards.trl([length, length])
     with pytest.raises(OptionValueError, match="cannot be called"):
         rewards.trl(["accuracy"])  # type: ignore[list-item]
+
+
+def test_an_async_function_runs_inside_a_loop_that_runs_as_in_a_notebook() -> None:
+    async def cell() -> Any:
+        return rewards.trl(slow)("", "abc")
+
+    assert asyncio.run(cell()) == rewards.trl(slow)("", "abc")

@@ -6,7 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sayso.algorithms.registry import HEADS_ONLY, OFFLINE_ONLY, ON_POLICY, WITHOUT_KL
+from sayso.algorithms.registry import (
+    HEADS_ONLY,
+    NEEDS_NO_REWARD,
+    OFFLINE_ONLY,
+    ON_POLICY,
+    WITHOUT_KL,
+)
 from sayso.app.config import RunConfig, has_reference
 from sayso.envs.nothing import NO_ENV
 from sayso.errors import OptionValueError, UnusedOptionError
@@ -28,6 +34,7 @@ def refuse_unused(config: RunConfig) -> None:
     refuse_unused_kl(config)
     _refuse_unused_clips(config)
     _refuse_data(config)
+    _refuse_part_weights(config)
     refuse_unused_by_values(config)
     _refuse_training_of_frozen(config)
     if not config.train.eval_every:
@@ -194,3 +201,28 @@ def _refuse_data(config: RunConfig) -> None:
             problem=f"is {config.train.eval_every}, and there is no environment to evaluate in.",
             fix="Set env.id, or train.eval_every = 0.",
         )
+
+
+def _refuse_part_weights(config: RunConfig) -> None:
+    """Weights of parts where no reward is learnt from, where it is only compared, or remembered.
+
+    Raises:
+        OptionValueError: Naming what would make them count.
+    """
+    algorithm, is_stored = config.algorithm, config.data.path is not None
+    memory = getattr(algorithm, "replay", None)
+    problem, fix = "", "Leave it out"
+    if algorithm.type in NEEDS_NO_REWARD:
+        problem = f"has no effect with {algorithm.type}, which needs no reward"
+    elif algorithm.type == "filtered_bc" and is_stored:
+        problem = "has no effect with stored episodes, of which filtered_bc takes the best by the "
+        problem += "reward itself"
+    elif memory is not None and memory.capacity and not is_stored:
+        problem = "weighs parts by their spread so far, and algorithm.replay.capacity is "
+        problem += f"{memory.capacity}: what is remembered would be on the scales of many steps"
+        fix = "Set algorithm.replay.capacity = 0, or leave it out"
+    if config.train.part_weights and problem:
+        raise OptionValueError(
+            where="train.part_weights", problem=f"{problem}.", fix=f"{fix}; rewards.calibrated "
+            "scales parts for good.",
+        )  # fmt: skip

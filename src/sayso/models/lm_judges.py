@@ -17,7 +17,7 @@ import torch
 
 from sayso.errors import ModelError, OptionValueError
 from sayso.models.lm import LanguageModel
-from sayso.models.lm_rewards import Model, frozen, whole
+from sayso.models.lm_rewards import Model, frozen, require_frozen, whole
 from sayso.rewards.scorer import Scorer
 from sayso.rewards.text import words
 
@@ -42,7 +42,7 @@ class Judge(Scorer):
     Attributes:
         question: Answered Yes (or with a high digit) for a good text.
         opposite: The same for a bad text.
-        model: ``"smollm2"``, a hub id, a directory, or ``(model, tokenizer)``.
+        model: ``"smollm2"``, a hub id, a directory, or ``(model, tokenizer)``, frozen.
         kind: ``"yes_no"`` or ``"digit"`` (1 to 5).
         show_prompt: Show the judge what was asked.
         max_chars: Of a text, the beginning that is shown.
@@ -58,6 +58,7 @@ class Judge(Scorer):
     max_chars: int = 2_000
 
     def __post_init__(self) -> None:
+        require_frozen(self.model)
         if not self.question.strip() or not self.opposite.strip() or self.max_chars < 1:
             raise OptionValueError(
                 where="reward Judge",
@@ -115,7 +116,7 @@ class Verdict(Scorer):
         good, bad: The two words, for example "friendly" and "rude".
         label: What they are: the line that the model goes on with.
         examples: Texts with their word, shown first; as many of each word.
-        model: ``"smollm2"``, a hub id, a directory, or ``(model, tokenizer)``.
+        model: ``"smollm2"``, a hub id, a directory, or ``(model, tokenizer)``, frozen.
         max_chars: Of a text, the beginning that is shown.
 
     Source: Zhao et al., 2021, "Calibrate Before Use", section 5, whose content-free text this is;
@@ -132,6 +133,7 @@ class Verdict(Scorer):
     max_chars: int = 2_000
 
     def __post_init__(self) -> None:
+        require_frozen(self.model)
         named = {self.good.strip(), self.bad.strip()}
         if len(named) != 2 or "" in named or not self.label.strip() or self.max_chars < 1:
             raise OptionValueError(

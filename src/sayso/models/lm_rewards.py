@@ -45,7 +45,7 @@ class Perplexity(Scorer):
     the prompt pays. The prompt is not read.
 
     Attributes:
-        model: ``"smollm2"``, a hub id, a directory, or ``(model, tokenizer)``.
+        model: ``"smollm2"``, a hub id, a directory, or ``(model, tokenizer)``, frozen.
         easy, fluent, odd: Surprisals in nats per character, rising. The defaults are SmolLM2's for
             single English sentences; longer texts have less. Measure yours with ``surprisal``.
         min_words: Words from which the score counts in full.
@@ -60,6 +60,7 @@ class Perplexity(Scorer):
     max_tokens: int = 512
 
     def __post_init__(self) -> None:
+        require_frozen(self.model)
         if not 0 < self.easy < self.fluent < self.odd:
             raise OptionValueError(
                 where="reward Perplexity",
@@ -140,10 +141,25 @@ def frozen(model: Model) -> LanguageModel:
     """A language model that never trains, loaded once in this process."""
     if isinstance(model, str):
         return _named(model)
+    require_frozen(model)
     key = id(model[0])
     if key not in _pairs:
         _pairs[key] = LanguageModel(*model, name=type(model[0]).__name__)
     return _pairs[key]
+
+
+def require_frozen(model: Model) -> None:
+    """Refuse a network that trains: it may be the policy, and a judge would follow what it judges.
+
+    Raises:
+        OptionValueError: If some of its weights are set to train.
+    """
+    if not isinstance(model, str) and any(p.requires_grad for p in model[0].parameters()):
+        raise OptionValueError(
+            where="reward, model",
+            problem=f"the {type(model[0]).__name__} that was passed trains.",
+            fix="Call requires_grad_(False) on it; pass a copy if it is the policy.",
+        )
 
 
 _pairs: dict[int, LanguageModel] = {}

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sayso.errors import EnvContractError, OptionValueError
-from sayso.rewards.checker import checked
+from sayso.rewards.checker import checked, require_timeout
 from sayso.rewards.constraints import uses
 from sayso.rewards.scorer import Scorer, column, needs, references
 
 NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?%?")
 FRACTION = re.compile(r"(?<![\w./])([-+\u2212]?\d{1,15})\s*/\s*(\d{1,15})(?![\w/])")
 BOX = "\\boxed{"
+BRACE = re.compile(r"\\boxed\{|[{}]")
 QUOTIENT = re.compile(r"\\[dt]?frac\{([-+]?\d{1,15})\}\{(\d{1,15})\}")
 MARKED = re.compile(
     r"(?:####|answer\s*(?:is\b|:|=))[ \t]*(.+?)(?=\.\s|\.?$|####)", re.IGNORECASE | re.MULTILINE
@@ -94,7 +95,8 @@ class Numeric(Scorer):
 def final_number(text: str) -> float | None:
     """The number a text ends on, as ``Numeric`` reads it; ``None`` if there is none."""
     plain = QUOTIENT.sub(r"\1/\2", text)
-    span = _last_box(plain) if BOX in plain else None
+    boxed = boxes(plain)
+    span = plain[boxed[-1]] if boxed else None
     marked = MARKED.findall(plain)
     if span is None and marked:
         span = marked[-1]
@@ -105,15 +107,17 @@ def final_number(text: str) -> float | None:
     return found[0] if len(found) == 1 else None
 
 
-def _last_box(text: str) -> str:
-    """What the last box holds; all that follows if it is not closed."""
-    inside = text[text.rindex(BOX) + len(BOX) :]
-    depth = 1
-    for place, character in enumerate(inside):
-        depth += (character == "{") - (character == "}")
-        if not depth:
-            return inside[:place]
-    return inside
+def boxes(text: str) -> list[slice]:
+    r"""Where the contents of each ``\boxed{...}`` stand; to the end if it is not closed."""
+    found: list[slice] = []
+    open_: list[int | None] = []  # where a box's contents begin; None for any other brace
+    for match in BRACE.finditer(text):
+        if match[0] != "}":
+            open_.append(match.end() if match[0] == BOX else None)
+        elif open_ and (start := open_.pop()) is not None:
+            found.append(slice(start, match.start()))
+    found += [slice(start, len(text)) for start in open_ if start is not None]
+    return sorted(found, key=lambda place: int(place.start))
 
 
 def _numbers(text: str) -> list[float]:
@@ -140,14 +144,25 @@ def _value(match: re.Match[str]) -> float | None:
 
 
 def _right_number(given: Any, name: str) -> float:
-    found = [float(given)] if isinstance(given, int | float) else _numbers(str(given))
+    try:
+        found = [float(given)] if isinstance(given, int | float) else _numbers(str(given))
+    except OverflowError:  # a whole number that no float holds
+        found = []
     if len(found) != 1 or not math.isfinite(found[0]):
         raise EnvContractError(
             where=f"reward Numeric, column {name!r}",
-            problem=f"is {given!r:.80}, which is not one number.",
+            problem=f"is {_shown(given)}, which is not one number.",
             fix="Write one finite number into the column.",
         )
     return found[0]
+
+
+def _shown(given: Any) -> str:
+    """Beginning of a value; Python writes no whole number of thousands of digits."""
+    try:
+        return f"{given!r:.80}"
+    except ValueError:
+        return "a whole number of thousands of digits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +202,7 @@ class Regex(Scorer):
     timeout_s: float = 2.0
 
     def __post_init__(self) -> None:
+        require_timeout(self.timeout_s, "Regex")
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -212,17 +228,24 @@ class JsonSchema(Scorer):
     schema earns ``parses``, and of the rest half the share of required properties that are there
     and valid: less than half way, whatever is stuffed into it.
 
+    Checked in a process of its own, which is killed after ``timeout_s``: a ``pattern`` of the
+    schema may take for ever, as in ``Regex``. A text for which that happens, or on which the check
+    breaks (nested without end, a number that no float holds), earns 0.
+
     Attributes:
         schema: A JSON schema; set ``additionalProperties`` to false to refuse what is not asked.
         schema_column: Column with the schema of each row, instead.
         parses: What valid JSON earns by itself.
+        timeout_s: Seconds for one check.
     """
 
     schema: Mapping[str, Any] | None = None
     schema_column: str = ""
     parses: float = 0.1
+    timeout_s: float = 2.0
 
     def __post_init__(self) -> None:
+        require_timeout(self.timeout_s, "JsonSchema")
         if (self.schema is None) == (not self.schema_column):
             raise OptionValueError(
                 where="reward JsonSchema",
@@ -234,7 +257,7 @@ class JsonSchema(Scorer):
                 where="reward JsonSchema.parses", problem=f"is {self.parses!r}.", fix="Use 0 to 1."
             )
         if self.schema is not None:
-            _validator(json.dumps(self.schema))
+            _require_schema(json.dumps(self.schema))
 
     def __hash__(self) -> int:
         return hash((json.dumps(self.schema, sort_keys=True), self.schema_column, self.parses))
@@ -250,34 +273,36 @@ class JsonSchema(Scorer):
         if schema is None:
             given = column(columns, self.schema_column, self)
             schema = json.loads(given) if isinstance(given, str) else given
+        _require_schema(json.dumps(schema))
         found = parsed_json(completion)
         if found is None:
             return 0.0
-        validator = _validator(json.dumps(schema))
-        errors = list(validator.iter_errors(found[0]))
-        if not errors:
-            return 1.0
-        required = schema.get("required", [])
+        required = schema.get("required", []) if isinstance(schema, Mapping) else []
+        call = {"schema": json.dumps(schema), "text": _unfenced(completion), "required": required}
+        verdict = checked("json_schema", call, timeout_s=self.timeout_s)
+        if verdict is None or verdict["fits"]:
+            return float(verdict is not None)
         if not required or not isinstance(found[0], dict) or _is_stuffed(schema, found[0]):
             return self.parses
-        wrong = {e.absolute_path[0] for e in errors if e.absolute_path}
-        good = sum(name in found[0] and name not in wrong for name in required)
+        good = sum(name in found[0] and name not in verdict["wrong"] for name in required)
         return self.parses + 0.5 * (1 - self.parses) * good / len(required)
 
 
 def parsed_json(text: str) -> tuple[Any] | None:
     """JSON that a text consists of, perhaps in a fence; ``None`` if it is not strictly that."""
-    fenced = FENCE.match(text)
     try:
         return (
             json.loads(
-                fenced[1] if fenced else text,
-                parse_constant=_refused,
-                object_pairs_hook=_without_doubles,
+                _unfenced(text), parse_constant=_refused, object_pairs_hook=_without_doubles
             ),
         )
     except (ValueError, RecursionError):  # of the text, which is then no JSON
         return None
+
+
+def _unfenced(text: str) -> str:
+    fenced = FENCE.match(text)
+    return fenced[1] if fenced else text
 
 
 def _refused(constant: str) -> Any:
@@ -298,7 +323,8 @@ def _is_stuffed(schema: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _validator(schema: str) -> Any:
+def _require_schema(schema: str) -> None:
+    """Refuse what is no schema, or cannot be checked here; each is looked at once."""
     jsonschema = needs("jsonschema", extra="structured", of="JsonSchema")
     loaded = json.loads(schema)
     kind = jsonschema.validators.validator_for(loaded)
@@ -310,4 +336,3 @@ def _validator(schema: str) -> Any:
             problem=f"is no JSON schema ({error.message:.120}).",
             fix="Mend it; see json-schema.org.",
         ) from error
-    return kind(loaded)

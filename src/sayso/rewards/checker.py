@@ -1,7 +1,8 @@
 """Checks of model text that may hang, in a child process that is killed when the time is up.
 
-Only killing a process is a timeout: a regular expression or a computer algebra system cannot be
-interrupted from within. One child serves all calls of this process, one at a time.
+Only killing a process is a timeout: a regular expression, a computer algebra system or a schema
+with patterns cannot be interrupted from within. One child serves all calls of this process, one at
+a time.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sayso.errors import EnvContractError, ExtraMissingError
+from sayso.errors import EnvContractError, ExtraMissingError, OptionValueError
 
 START_S = 60.0
 """Seconds for a fresh child to import what it needs."""
+MAX_TIMEOUT_S = 600
 MAX_ANSWER_BYTES = 1_000_000
+EXTRAS = {"math": "math", "json_schema": "structured"}
 _CHILD = Path(__file__).with_name("checker_child.py")
 _lock = threading.Lock()
 
@@ -99,7 +102,7 @@ def checked(check: str, call: Mapping[str, Any], *, timeout_s: float) -> Any:
     """Run one check on model text.
 
     Args:
-        check: ``"regex"`` or ``"math"``: a function of ``checker_child``.
+        check: ``"regex"``, ``"math"`` or ``"json_schema"``: a function of ``checker_child``.
         call: Its arguments; JSON values.
         timeout_s: Seconds it may take, imports aside.
 
@@ -127,6 +130,20 @@ def checked(check: str, call: Mapping[str, Any], *, timeout_s: float) -> Any:
     return answer["result"]
 
 
+def require_timeout(seconds: float, scorer: str) -> None:
+    """Refuse a time in which nothing can be checked: every text would earn 0.
+
+    Raises:
+        OptionValueError: If it is not above 0, or longer than anybody waits.
+    """
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise OptionValueError(
+            where=f"reward {scorer}.timeout_s",
+            problem=f"is {seconds!r}.",
+            fix=f"Use seconds above 0, at most {MAX_TIMEOUT_S}.",
+        )
+
+
 def _started(check: str) -> _Child:
     """The child, started and ready for a check."""
     global _child  # noqa: PLW0603  # one child a process, as one interpreter
@@ -151,5 +168,5 @@ def _missing(check: str, told: str) -> ExtraMissingError:
     return ExtraMissingError(
         where=f"reward {check}",
         problem=f"a package is not installed ({told}).",
-        fix=f"Run: pip install 'sayso[{check}]'.",
+        fix=f"Run: pip install 'sayso[{EXTRAS[check]}]'.",
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import json
 import logging
@@ -41,8 +42,28 @@ def math(right: str, text: str) -> bool:
     return bool(said) and bool(library.verify(gold, said, timeout_seconds=None))
 
 
-CHECKS: dict[str, Callable[..., bool]] = {"regex": regex, "math": math}
-IMPORTS = {"regex": "re", "math": "math_verify"}
+def json_schema(schema: str, text: str, required: list[str]) -> dict[str, Any] | None:
+    """Whether JSON fits a schema, and which required properties do not; ``None`` if none can say.
+
+    ``OverflowError`` is a number of the text's that no float holds, beside one of the schema's.
+    """
+    validator, found = _validator(schema), json.loads(text)
+    try:
+        errors = list(validator.iter_errors(found))
+    except OverflowError:
+        return None
+    wrong = {error.absolute_path[0] for error in errors if error.absolute_path}
+    return {"fits": not errors, "wrong": [name for name in required if name in wrong]}
+
+
+@functools.lru_cache(maxsize=256)
+def _validator(schema: str) -> Any:
+    loaded = json.loads(schema)
+    return importlib.import_module("jsonschema").validators.validator_for(loaded)(loaded)
+
+
+CHECKS: dict[str, Callable[..., Any]] = {"regex": regex, "math": math, "json_schema": json_schema}
+IMPORTS = {"regex": "re", "math": "math_verify", "json_schema": "jsonschema"}
 
 
 def answer(call: dict[str, Any]) -> dict[str, Any]:

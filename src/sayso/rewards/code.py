@@ -59,8 +59,7 @@ class Code(Scorer):
 
     Attributes:
         tests_column: Column with a list of tests.
-        timeout_s: Seconds for all calls of a text together, or for each program, by the wall clock:
-            leave room on a busy machine.
+        timeout_s: Seconds for all calls of a text together, or for each program: see ``Limits``.
         memory_mb: Address space in 10^6 bytes.
         credit: ``"share"`` as above, or ``"all"``: 1 if every test passes, else 0.
         isolation: ``"full"``, refused where the system does not allow it; or ``"limits"``: for
@@ -150,9 +149,7 @@ def values_of(output: Output, count: int) -> list[list[Any] | None]:
 def same(value: Any, expected: Any) -> bool:
     """Equal as in Python, but true is not 1, floats count to nine digits, tuples are lists."""
     if type(value) in (int, float) and type(expected) in (int, float):
-        if type(value) is type(expected) is int:
-            return bool(value == expected)
-        return math.isclose(value, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        return _close(value, expected)
     if type(value) is not type(expected):
         return False
     if isinstance(expected, list):
@@ -160,6 +157,15 @@ def same(value: Any, expected: Any) -> bool:
     if isinstance(expected, dict):
         return value.keys() == expected.keys() and all(same(value[k], expected[k]) for k in value)
     return bool(value == expected)
+
+
+def _close(value: float, expected: float) -> bool:
+    if type(value) is type(expected) is int:
+        return bool(value == expected)
+    try:
+        return math.isclose(value, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _prints(output: Output, expected: str) -> bool:

@@ -43,7 +43,9 @@ LIBRARY: Mapping[str, Entry] = {
     "numeric": Entry(home="sayso.rewards.answers:Numeric", cost="10 µs"),
     "math": Entry(home="sayso.rewards.maths:Math", cost="1 ms, in a process", extra="math"),
     "regex": Entry(home="sayso.rewards.answers:Regex", cost="0.2 ms, in a process"),
-    "json_schema": Entry(home="sayso.rewards.answers:JsonSchema", cost="20 µs", extra="structured"),
+    "json_schema": Entry(
+        home="sayso.rewards.answers:JsonSchema", cost="0.4 ms, in a process", extra="structured"
+    ),
     "code": Entry(home="sayso.rewards.code:Code", cost="0.1 s, a process each"),
     "uses": Entry(home="sayso.rewards.answers:Uses", cost="10 µs"),
     "length": Entry(home="sayso.rewards.surface:Length", cost="5 µs"),
@@ -73,8 +75,8 @@ def make(spec: Mapping[str, Any] | str) -> Rule:
     Args:
         spec: ``{"type": name, option: value, ...}``; or the name alone. ``{"type": "sum", "parts":
             {name: spec}, "gates": {name: spec}}`` adds several, where a part's spec may also have
-            ``weight``, ``cap`` and ``scale``. A type ``"module:name"`` is a function of yours, or
-            a class that makes one out of the options.
+            ``weight``, ``cap`` and ``scale``. A type ``"module:name"`` is a function of yours,
+            without options, or a class that makes one out of the options.
 
     Raises:
         UnknownNameError: If the library has no reward of this name.
@@ -148,11 +150,15 @@ def _own(name: str, options: Mapping[str, Any]) -> Rule:
             problem=f"cannot be imported ({error}).",
             fix="Use 'module:function' with a module on the Python path.",
         ) from error
-    return cast("Rule", _made(found, f"reward {name!r}", options) if _is_class(found) else found)
-
-
-def _is_class(found: Any) -> bool:
-    return isinstance(found, type)
+    if isinstance(found, type):
+        return cast("Rule", _made(found, f"reward {name!r}", options))
+    if options:
+        raise OptionValueError(
+            where=f"reward {name!r}",
+            problem=f"is a function and takes no options: {', '.join(options)}.",
+            fix="Make it a class with these fields that can be called.",
+        )
+    return cast("Rule", found)
 
 
 def _sum(given: dict[str, Any]) -> Sum:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sayso.errors import OptionValueError
-from sayso.rewards.checker import checked
+from sayso.rewards.answers import boxes
+from sayso.rewards.checker import checked, require_timeout
 from sayso.rewards.scorer import Scorer, column
 
-BOX = "\\boxed{"
 MAX_CHARS = 20_000
 
 
@@ -32,12 +31,7 @@ class Math(Scorer):
     timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout_s <= 600:
-            raise OptionValueError(
-                where="reward Math.timeout_s",
-                problem=f"is {self.timeout_s!r}.",
-                fix="Use seconds above 0.",
-            )
+        require_timeout(self.timeout_s, "Math")
 
     def __call__(self, prompt: Any, completion: str, **columns: Any) -> float:
         """1 if it is right."""
@@ -50,7 +44,7 @@ class Math(Scorer):
 
 def _hedges(text: str) -> bool:
     """Whether there are boxes with different contents."""
-    return len({piece.strip().split("}")[0] for piece in text.split(BOX)[1:]}) > 1
+    return len({text[place].strip() for place in boxes(text)}) > 1
 
 
 def _as_mathematics(right: str) -> str:

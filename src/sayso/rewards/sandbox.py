@@ -27,18 +27,25 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from sayso.errors import EnvContractError
 
 Isolation = Literal["full", "limits"]
 CHILD = Path(__file__).with_name("sandbox_child.py")
-START_S = 10.0
+START_S = 60.0
 """Seconds for the interpreter to start and to shut itself in, on a busy machine."""
+PATIENCE = 10.0
+"""Most seconds by the clock for one of ``Limits.seconds``, on a machine that is overloaded."""
 STARTED = b"started\n"
+FIX = (
+    'Allow user namespaces; or run all this in a container and pass isolation="limits": the code '
+    "can then reach network, files and processes there."
+)
+FIX_OF_LIMITS = "Run as a user other than root."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +53,12 @@ class Limits:
     """What code may use.
 
     Attributes:
-        seconds: Wall clock, from its first line on.
+        seconds: From its first line on, by the clock, less what it waited for a processor that
+            other processes had (on Linux; of ten seconds at most nine are waiting).
         memory_mb: Address space, in 10^6 bytes.
         output_bytes: Of what it prints, or of its results together.
-        isolation: ``"full"`` as above; ``"limits"`` without namespaces: the network, the files
-            and the processes of the user stay within reach.
+        isolation: ``"full"`` as above; ``"limits"`` without namespaces: the network, and what files
+            and processes the user has, stay within reach. It may start no process either.
     """
 
     seconds: float = 2.0
@@ -117,6 +125,9 @@ class _Watch:
         self.process, self.limits = process, limits
         self.data, self.told = bytearray(), bytearray()
         self.inner: int | None = None
+        self.born = time.monotonic()
+        self.begun: float | None = None
+        self.waited = self.waited_before = 0.0
 
     def until_the_end(self, job: bytes) -> Output:
         """Serve it until it ends or has to."""
@@ -125,29 +136,46 @@ class _Watch:
         finally:
             self._kill()
         if not self.told.endswith(STARTED):
-            raise EnvContractError(
-                where="reward Code",
-                problem=f"cannot shut code in here: {_said(self.told)}.",
-                fix="Allow user namespaces; or run all this in a container and pass "
-                'isolation="limits": the code can then reach network, files and processes there.',
-            )
+            self._raise_unstarted()
         return Output(data=bytes(self.data[: self.limits.output_bytes]), ended=ended)
+
+    def _raise_unstarted(self) -> NoReturn:
+        """Say why nothing was run: refused, by the child's own words; or late; or killed."""
+        lines = bytes(self.told).decode("utf-8", "replace").splitlines()
+        said = [line for line in lines if not line.startswith("inner ")]
+        refused = FIX if self.limits.isolation == "full" else FIX_OF_LIMITS
+        problem, fix = f"did not start within {START_S:g} s", "Is the machine overloaded?"
+        if said:
+            problem, fix = f"cannot be shut in here: {said[-1][:200]}", refused
+        elif self._left() > 0:
+            problem, fix = "ended before the code started", "Is the machine out of memory?"
+        raise EnvContractError(
+            where="reward Code", problem=f"the process for code {problem}.", fix=fix
+        )
+
+    def _left(self) -> float:
+        """Seconds until it is killed."""
+        now, seconds = time.monotonic(), self.limits.seconds
+        if self.begun is None:
+            return self.born + START_S - now
+        waited = _waited_s(self.inner or self.process.pid) - self.waited_before
+        self.waited = max(self.waited, min(waited, (PATIENCE - 1) * seconds))
+        return self.begun + seconds + self.waited - now
 
     def _serve(self, job: bytes) -> bool:
         """True when it ended by itself."""
         pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
         to_child, output, control = (pipe.fileno() for pipe in pipes if pipe is not None)
         os.set_blocking(to_child, False)
-        deadline = time.monotonic() + START_S
         with selectors.DefaultSelector() as ready:
             ready.register(to_child, selectors.EVENT_WRITE)
             ready.register(output, selectors.EVENT_READ)
             ready.register(control, selectors.EVENT_READ)
             while ready.get_map():
-                events = ready.select(max(0.0, deadline - time.monotonic()))
-                if not events:
+                left = self._left()
+                if left <= 0 or len(self.data) > self.limits.output_bytes:
                     return False
-                for key, _ in events:
+                for key, _ in ready.select(left):
                     if key.fd == to_child:
                         job = self._send(job, ready, to_child)
                         continue
@@ -158,12 +186,15 @@ class _Watch:
                         self.data += piece
                     else:
                         self.told += piece
-                        if self.told.endswith(STARTED):
-                            self._note_inner()
-                            deadline = time.monotonic() + self.limits.seconds
-                if len(self.data) > self.limits.output_bytes:
-                    return False
-        return self.process.wait() == 0
+                        self._note_start()
+        return self._waits_for_its_end() and len(self.data) <= self.limits.output_bytes
+
+    def _waits_for_its_end(self) -> bool:
+        """Whether it ends well: its pipes are closed, but it may still wait for something."""
+        while (left := self._left()) > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(left) == 0
+        return False
 
     def _send(self, job: bytes, ready: selectors.BaseSelector, pipe: int) -> bytes:
         with contextlib.suppress(BrokenPipeError):
@@ -175,11 +206,15 @@ class _Watch:
             self.process.stdin.close()
         return b""
 
-    def _note_inner(self) -> None:
-        """The process in which the code runs, as the first one named it before it started."""
+    def _note_start(self) -> None:
+        """When the code starts, and in which process: the first one named it before."""
+        if not self.told.endswith(STARTED):
+            return
         for line in bytes(self.told).splitlines():
             if line.startswith(b"inner "):
                 self.inner = int(line[6:])
+        self.begun = time.monotonic()
+        self.waited_before = _waited_s(self.inner or self.process.pid)
 
     def _kill(self) -> None:
         """End everything: the first process of its namespace takes all others along."""
@@ -205,6 +240,9 @@ def _is_inside(path: str, others: str) -> bool:
     return Path(others) in Path(path).parents and not Path(others).is_symlink()
 
 
-def _said(told: Iterable[int]) -> str:
-    text = bytes(told).decode("utf-8", "replace").strip()
-    return text.splitlines()[-1][:200] if text else f"no answer within {START_S:g} s"
+def _waited_s(process: int) -> float:
+    """Seconds that a process could have run and got no processor; 0 where no system tells."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0

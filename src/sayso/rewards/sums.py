@@ -104,7 +104,8 @@ class Sum:
         gates: By name: scorers or functions with values in [0, 1].
 
     Raises:
-        OptionValueError: If there is no part, one is called ``"gate"``, or a name stands twice.
+        OptionValueError: If there is no part, one is called ``"gate"``, a part and a gate have one
+            name, or one of them is a ``Sum``, whose value is no number.
     """
 
     def __init__(
@@ -119,6 +120,24 @@ class Sum:
                 where="reward Sum",
                 problem=f"has the parts {list(self.parts)}.",
                 fix=f"Name at least one, and none {GATE!r}.",
+            )
+        self._require_sound()
+
+    def _require_sound(self) -> None:
+        twice = [name for name in self.gates if name in self.parts]
+        rules = self.gates | {name: part.rule for name, part in self.parts.items()}
+        sums = [name for name, rule in rules.items() if isinstance(rule, Sum)]
+        if twice:
+            raise OptionValueError(
+                where="reward Sum",
+                problem=f"name both a part and a gate: {', '.join(twice)}.",
+                fix="Give each a name of its own.",
+            )
+        if sums:
+            raise OptionValueError(
+                where="reward Sum",
+                problem=f"{sums[0]!r} is a Sum, which has parts and no value.",
+                fix="Put its parts beside the others.",
             )
 
     @property
@@ -220,12 +239,21 @@ def calibrated(
         limit: See ``Scale``.
 
     Raises:
-        OptionValueError: If a part has fewer than two scores, or always the same.
+        OptionValueError: If there is no such part, or one has fewer than two scores, or always the
+            same.
 
     Source: Ziegler et al., 2019, "Fine-Tuning Language Models from Human Preferences", section
         2.1: a reward model is scaled to mean 0 and variance 1 before training, and then kept.
     """
     chosen = list(reward.parts if names is None else names)
+    unknown = [name for name in chosen if name not in reward.parts]
+    if unknown:
+        raise OptionValueError(
+            where="calibrated",
+            problem=f"names {', '.join(unknown)}; the sum has the parts: "
+            f"{', '.join(reward.parts)}.",
+            fix="Use names of parts.",
+        )
     seen = {name: Running() for name in chosen}
     for sample in samples:
         scores = reward.scores(sample.prompt, sample.completion, **sample.columns)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
@@ -54,7 +55,7 @@ class TrlReward:
         given |= {name: [value] for name, value in columns.items()}
         result = self.function(**_accepted(self.function, given))
         if inspect.isawaitable(result):
-            result = asyncio.run(_awaited(result))
+            result = _finished(result)
         if hasattr(result, "tolist"):
             result = result.tolist()
         if (
@@ -118,7 +119,17 @@ def trl(
     return Sum({rule.__name__: Part(rule=rule, weight=weight) for rule, weight in parts})
 
 
-async def _awaited(result: Any) -> Any:
+def _finished(result: Awaitable[Any]) -> Any:
+    """What it comes to; in a thread of its own where a loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(result))
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        return aside.submit(asyncio.run, _awaited(result)).result()
+
+
+async def _awaited(result: Awaitable[Any]) -> Any:
     return await result
 
 

@@ -262,8 +262,8 @@ def _gather(
 ) -> tuple[list[Episode], int, list[Episode]]:
     """Episodes of one step.
 
-    With dynamic sampling, groups whose returns are all equal are replaced by fresh tasks, for at
-    most ``max_resample_rounds`` further rounds.
+    With dynamic sampling, groups whose returns (those learnt from, see ``part_weights``) are all
+    equal are replaced by fresh tasks, for at most ``max_resample_rounds`` further rounds.
 
     Returns:
         All episodes; task blocks used; the valid episodes to train on.
@@ -287,10 +287,13 @@ def _gather(
             limits=training.limits,
         )
         everything += episodes
+        valid = [e for e in episodes if e.end is not EndReason.FAILED]
+        weighed, _ = rescaled(valid, training.options.part_weights, progress.part_stats)
+        learnt = {id(e): seen.return_ for e, seen in zip(valid, weighed, strict=True)}
         for start in range(0, len(episodes), plan.group_size):
             attempts = episodes[start : start + plan.group_size]
-            group = [e for e in attempts if e.end is not EndReason.FAILED]
-            alive = len({e.return_ for e in group}) > 1
+            group = [e for e in attempts if id(e) in learnt]
+            alive = len({learnt[id(e)] for e in group}) > 1
             if num_groups < order.block_size and (alive or plan.max_resample_rounds == 0):
                 useful += group
                 num_groups += 1

@@ -28,7 +28,7 @@ class TrainOptions:
             level that succeeds half of the time most, where the environment's tasks have levels.
         part_weights: Learn from these parts of the reward, each divided by its own running spread
             and multiplied by its weight, instead of the reward; logs and evaluations keep the
-            reward. Empty: learn from the reward.
+            reward. Empty: learn from the reward. Refused with a memory (``replay.capacity``).
     """
 
     total_episodes: int = 2_000

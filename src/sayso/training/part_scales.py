@@ -16,7 +16,7 @@ from sayso.rewards.sums import GATE
 from sayso.types import Episode, Turn
 
 LIMIT = 10.0
-"""Largest absolute value of a part in units of its spread, before its weight."""
+"""Largest distance of a part from its mean in units of its spread, before its weight."""
 Stats = dict[str, dict[str, float]]
 
 
@@ -27,8 +27,8 @@ def rescaled(
 
     Only divided, not centred: what is subtracted from the reward of every turn would pay for
     longer, or for shorter, episodes. ``std_k`` is that of all turns of the run so far, these
-    included; a part that never varied counts 0. Where a ``Sum`` has gates, they multiply what is
-    above 0, as they do there.
+    included; a part that never varied counts 0, an odd value as ``LIMIT`` spreads from the mean.
+    Where a ``Sum`` has gates, they multiply what is above 0, as they do there.
 
     Args:
         episodes: What a step learns from.
@@ -68,11 +68,11 @@ def _reward(turn: Turn, weights: Mapping[str, float], stats: Mapping[str, Runnin
         return None
     gate, total = _gate(turn.reward_parts), 0.0
     for name, value in parts.items():
-        std = stats[name].std
+        mean, std = stats[name].mean, stats[name].std
         if value is None or std <= 0:
             continue
-        scaled = max(-LIMIT, min(LIMIT, value / std))
-        total += weights[name] * scaled * (gate if value > 0 else 1.0)
+        scaled = max(mean - LIMIT * std, min(mean + LIMIT * std, value)) / std
+        total += weights[name] * scaled * (gate if scaled > 0 else 1.0)
     return total
 
 
