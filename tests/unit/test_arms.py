@@ -169,6 +169,13 @@ def test_adapting_needs_unseen_tasks() -> None:
         plan_of("tinylang:ppo", adapt=(0, 64))
 
 
+def test_adapting_needs_arms_that_play() -> None:
+    """Stored episodes are of the tasks trained on: going on with them is no adaptation."""
+    with pytest.raises(OptionValueError, match=r"arm bc: learns from stored .*--adapt"):
+        plan_of("maze:bc,data.path=x.jsonl", "maze:ppo", budget="episodes=64", adapt=(0, 64))
+    plan_of("maze:bc,data.path=x.jsonl", "maze:ppo", budget="episodes=64")
+
+
 def test_the_command_that_is_told_makes_the_same_numbers() -> None:
     told = command_of(
         ["writing:grpo", "writing:ppo,optim.lr=1e-5,name=slow one"], ["train.split=train"],

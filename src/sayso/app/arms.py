@@ -130,6 +130,20 @@ def refuse_under(arm: Arm, budget: Budget) -> None:
         )
 
 
+def refuse_adapting(arm: Arm) -> None:
+    """Refuse an arm whose training cannot go on with other tasks.
+
+    Raises:
+        OptionValueError: If it learns from stored episodes, which are of the tasks they are of.
+    """
+    if arm.resolved().data.path is not None:
+        raise OptionValueError(
+            where=f"arm {arm.name}",
+            problem="learns from stored episodes, and there are none of unseen tasks to adapt to.",
+            fix="Leave --adapt out, or compare arms that play.",
+        )
+
+
 def differences(arms: Sequence[Arm]) -> list[str]:
     """What arms on the same environment do not have in common, and should: sentences."""
     told: list[str] = []
