@@ -155,7 +155,7 @@ def _change(run: Record) -> float | None:
 
 
 def samples(known: Known) -> list[dict[str, Any]]:
-    """What each arm said to the same, in its first run."""
+    """The last turn of each arm in the same tasks, in its first run; what it answers may differ."""
     found = []
     for env, arms in known.items():
         first = {name: runs[0] for name, runs in arms.items() if runs}
