@@ -227,7 +227,9 @@ def test_each_answer_stands_below_what_it_answers() -> None:
     shown = page.partition("<h2>What they say</h2>")[2].partition("<h2>")[0]
     assert shown.count("You are in another room.") == 1
     asked = "Write one sentence about &lt;the sea&gt; &amp; the sky."
-    assert shown.index(asked) < shown.index("The grpo sea") < shown.index("You are in another room.")
+    assert (
+        shown.index(asked) < shown.index("The grpo sea") < shown.index("You are in another room.")
+    )
     assert shown.index("You are in another room.") < shown.index("The ppo sea")
     assert shown.count(other["answers"][0]["observation"]) == 1, "what is the same is told once"
 

@@ -129,6 +129,10 @@ def _card(v: Report) -> str:
             f"{d['n']} seeds like these would have shown a true difference of "
             f"{v['detectable']:.3g} in four of five studies."
         )
+    if kind == "open" and v["detectable"] is None and d["n"] >= v["least_seeds"]:
+        lines.append(
+            f"All {d['n']} differences are the same, so how much seeds differ is not known."
+        )
     if d["n"] < v["least_seeds"]:
         lines.append(
             f"With {d['n']} seeds no result can be certain: {v['least_seeds']} are the least."
