@@ -194,3 +194,18 @@ def test_runs_without_a_divergence_are_left_out_and_told() -> None:
     assert (kl["grpo"]["seeds"], kl["ppo"]["seeds"]) == (5, 6)
     assert sum("1 of 6 runs are left out" in note and "grpo" in note
                for note in report["notes"]) == 2  # fmt: skip
+
+
+def test_an_arm_that_used_another_budget_than_the_others_is_told() -> None:
+    results = [result(arm, s) for arm in ("grpo", "ppo") for s in range(2)]
+    assert summarise(plan(), results, command="")["notes"] == []
+    for r in results[:2]:
+        r["spent"]["env_tokens"] = 242_700.0
+    for r in results[2:]:
+        r["spent"]["env_tokens"] = 29_500.0
+    results[2]["stopped_by"] = "patience"
+    results[2]["own_evaluations"] = {"episodes": 640, "tokens": 3200.0}
+    more, less, early = summarise(plan(), results, command="")["notes"]
+    assert "grpo: used 242,700 env_tokens a run in the mean, 21% more than" in more
+    assert "ppo: used 29,500 env_tokens a run in the mean, 85% less than" in less
+    assert "ppo: 1 of 2 runs ended early. Its own evaluations, 320 episodes and 1,600" in early

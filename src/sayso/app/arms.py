@@ -130,6 +130,23 @@ def refuse_under(arm: Arm, budget: Budget) -> None:
         )
 
 
+def refuse_selection(arm: Arm, splits: Sequence[str]) -> None:
+    """Refuse an arm that stops early by, and keeps the best of, what all arms are judged on.
+
+    Raises:
+        OptionValueError: If it has patience, and its evaluations are on a split that is measured.
+    """
+    train = arm.resolved().train
+    if train.patience and train.eval_split in splits:
+        raise OptionValueError(
+            where=f"arm {arm.name}, train.patience",
+            problem=f"chooses its best checkpoint by tasks of {train.eval_split!r}, which all arms "
+            "are judged on.",
+            fix="Set train.patience=0 (the budget ends a run), or measure other splits: "
+            "--with splits=... without that one.",
+        )
+
+
 def refuse_adapting(arm: Arm) -> None:
     """Refuse an arm whose training cannot go on with other tasks.
 

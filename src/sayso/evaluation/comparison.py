@@ -93,6 +93,7 @@ def summarise(
     known = {
         env: {n: [by_place[env, n, s] for s in seeds[env]] for n in names[env]} for env in envs
     }
+    told += tracks.budget_notes(known, plan)
     rows += tracks.drift_rows(known, heads, told)
     rows += tracks.adaptation_rows(known, plan, told)
     return {

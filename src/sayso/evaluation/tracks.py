@@ -13,6 +13,8 @@ from sayso.stats.intervals import Interval, bounded_interval, difference_interva
 Record = Mapping[str, Any]
 Known = Mapping[str, Mapping[str, Sequence[Record]]]
 """Environment to arm to the results of its runs, in order of seeds."""
+TOLERANCE = 0.05
+"""Share of the budget from which on a difference from it is told."""
 ON = ("env_tokens", "learner_tokens", "wall_clock", "reward_queries", "episodes")
 
 
@@ -76,6 +78,31 @@ def mean_spent(runs: Sequence[Record]) -> dict[str, float]:
 def endings(runs: Sequence[Record]) -> dict[str, int]:
     """How many runs ended by what."""
     return dict(Counter(run["stopped_by"] for run in runs))
+
+
+def budget_notes(known: Known, plan: Record) -> list[str]:
+    """Sentences on arms that did not use the budget, used more, or something beside it."""
+    axis, amount = plan["budget"]["axis"], plan["budget"]["amount"]
+    told = []
+    for env, arms in known.items():
+        for name, runs in arms.items():
+            used = mean_spent(runs).get(axis, amount)
+            if abs(used / amount - 1) > TOLERANCE:
+                how = "more" if used > amount else "less"
+                told.append(
+                    f"{env}, {name}: used {used:,.0f} {axis} a run in the mean, "
+                    f"{abs(used / amount - 1):.0%} {how} than the budget."
+                )
+            early = endings(runs).get("patience", 0)
+            own = [run.get("own_evaluations", {}) for run in runs]
+            num, tokens = (float(np.mean([o.get(what, 0) for o in own])) if own else 0.0
+                           for what in ("episodes", "tokens"))  # fmt: skip
+            if early or num:
+                told.append(
+                    f"{env}, {name}: {early} of {len(runs)} runs ended early. Its own evaluations, "
+                    f"{num:,.0f} episodes and {tokens:,.0f} sampled tokens a run, are in no budget."
+                )
+    return told
 
 
 def drift_rows(known: Known, heads: Mapping[str, str], told: list[str]) -> list[dict[str, Any]]:

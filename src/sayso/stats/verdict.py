@@ -113,9 +113,8 @@ def verdict_of(
     Tests:
         tests/unit/test_verdict.py
     """
-    if margin is not None:
-        if not margin > 0 or inner is None:
-            raise ValueError(f"margin must be positive and come with an interval, got {margin}")
+    if margin is not None and (not margin > 0 or inner is None):
+        raise ValueError(f"margin must be positive and come with an interval, got {margin}")
     if difference.n < least_seeds(alpha, num_tests):
         return TOO_FEW
     if margin is not None and inner is not None and -margin < inner.low <= inner.high < margin:
