@@ -193,6 +193,20 @@ def test_an_action_that_is_not_finite_is_refused() -> None:
         env.step(np.full(4, np.nan, np.float32))
 
 
+def test_a_first_prompt_without_room_is_refused_as_the_rollout_refuses_it() -> None:
+    prompts = ["ab" * 100 + letter for letter in "abcd"]
+    task = sayso.PromptEnv(prompts=prompts, reward=lambda prompt, completion: 0.0)
+    env = LMControlEnv(letters_lm(), task, "decode", max_new_tokens=4)
+    with pytest.raises(EnvContractError, match=r"202 tokens .* no room in a context of 128"):
+        env.reset(seed=0)
+
+
+def test_a_first_prompt_that_just_fits_is_posed_whole() -> None:
+    task = sayso.PromptEnv(prompts=["a" * 126], reward=lambda prompt, completion: 0.0)
+    asked = controller(letters_lm(), task, "decode", max_new_tokens=4).seat().begin(0)
+    assert (len(asked.context), asked.max_new_tokens) == (127, 1)
+
+
 def test_a_wanted_task_is_posed() -> None:
     env = LMControlEnv(letters_lm(), Chain(), "acts", num_acts=3, max_new_tokens=4)
     _, info = env.reset(seed=0, options={"task": "held_out-2", "split": "held_out"})

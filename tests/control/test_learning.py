@@ -26,7 +26,7 @@ pytest.importorskip("stable_baselines3")
 
 BOXES = ("sac", "td3", "ddpg", "tqc", "ppo", "a2c")
 SLOTS = ("dqn", "qrdqn", "maskable_ppo")
-NUM_STEPS = {"ppo": 2048, "a2c": 3072, "maskable_ppo": 3072, "dqn": 1024, "qrdqn": 1536}
+NUM_STEPS = {"ppo": 2048, "a2c": 3072, "maskable_ppo": 6144, "dqn": 1024, "qrdqn": 1536}
 
 
 def controller_for(name: str) -> Controller:

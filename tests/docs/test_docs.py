@@ -278,3 +278,23 @@ def test_the_algorithm_table_lists_every_algorithm() -> None:
 
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in page for name in ALGORITHMS)
+
+
+PLACEHOLDER = re.compile(
+    r"^\s*[A-Z][A-Z0-9 _-]*[.:]?\s*$|\b(?:TODO|TBD|FIXME|XXX|PLACEHOLDER)\b|lorem ipsum",
+    re.MULTILINE,
+)
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_holds_a_line_that_was_to_be_written(page: Path) -> None:
+    """A line of capitals alone, outside of what a program prints, or a word that says so."""
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert [found.strip() for found in PLACEHOLDER.findall(prose)] == []
+
+
+@pytest.mark.parametrize("line", ["EVIDENCE", "  THE TABLE", "numbers: TBD", "TODO: say how"])
+def test_such_lines_are_found(line: str) -> None:
+    assert PLACEHOLDER.search(f"Text before.\n\n{line}\n\nText.")
+    assert not PLACEHOLDER.search("# Evidence\n\nSAC steers SmolLM2.\n\n| SAC | 84 % |")

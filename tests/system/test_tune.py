@@ -91,6 +91,26 @@ def test_options_that_cannot_train_are_a_result_and_no_end(
         tuned(tmp_path / "other", trials=1)
 
 
+def test_what_is_not_the_options_doing_is_no_result_of_theirs(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """The same command given twice: the second stops, and the trial is tried when it goes on."""
+    import sayso.app.tune as module
+
+    plain = module.run_trial
+
+    def in_use(*_: Any) -> Any:
+        raise RunError(where="seed-1000", problem="is used by process 12.", fix="Wait.")
+
+    monkeypatch.setattr(module, "run_trial", in_use)
+    with pytest.raises(RunError, match="process 12"):
+        tuned(tmp_path / "s", trials=1)
+    monkeypatch.setattr(module, "run_trial", plain)
+    (tried,) = tuned(tmp_path / "s", trials=1).trials
+    assert (tried.number, tried.reason) == (0, "")
+    assert tried.values == {"optim.lr": 3e-3, "algorithm.group_size": 8}
+
+
 def test_without_optuna_the_extra_is_named(tmp_path: Path, monkeypatch: Any) -> None:
     import sys
 

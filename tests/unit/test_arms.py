@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sayso.app.arms import differences, refuse_arms, refuse_under, trial_config
 from sayso.app.comparison import folder_of
 from sayso.app.plan import CompareOptions, Plan, make_plan, read_plan, store_plan
-from sayso.app.trial import run_trial
+from sayso.app.trial import _OneTimeline, run_trial
 from sayso.cli.compare import command_of, compare, measured_with, parse_arm
 from sayso.errors import ConfigError, OptionValueError, RunError, UnknownNameError
+from sayso.runs.jsonl import read
 from sayso.training.budget import Budget
+from sayso.training.progress import Progress
 
 TOKENS = Budget(axis="env_tokens", amount=1000)
 EPISODES = Budget(axis="episodes", amount=640)
@@ -167,6 +170,31 @@ def test_options_out_of_range(name: str, value: object) -> None:
 def test_adapting_needs_unseen_tasks() -> None:
     with pytest.raises(UnknownNameError, match="unseen"):
         plan_of("tinylang:ppo", adapt=(0, 64))
+
+
+def test_an_arm_must_not_choose_by_what_all_are_judged_on() -> None:
+    early = "maze:ppo,train.patience=3,train.eval_every=5"
+    with pytest.raises(
+        OptionValueError, match=r"'held_out', which all arms are judged on.*patience=0"
+    ):
+        plan_of(early, "maze:grpo", budget="episodes=64")
+    plan_of(early, "maze:grpo", budget="episodes=64", splits=("train", "unseen"))
+
+
+def test_what_was_measured_in_a_lost_timeline_is_forgotten(tmp_path: Path) -> None:
+    """Seconds counted, a crash: step 9 was measured, training goes on from 5, 7 is the next."""
+    curve = tmp_path / "curve.jsonl"
+    curve.write_text("".join(f'{{"step":{k}}}\n' for k in (0, 5, 9)))
+    context = SimpleNamespace(run=SimpleNamespace(path=tmp_path), progress=Progress(step=5))
+    _OneTimeline().on_training_start(context)  # type: ignore[arg-type]
+    assert [line["step"] for line in read(curve)] == [0, 5]
+
+
+def test_adapting_needs_arms_that_play() -> None:
+    """Stored episodes are of the tasks trained on: going on with them is no adaptation."""
+    with pytest.raises(OptionValueError, match=r"arm bc: learns from stored .*--adapt"):
+        plan_of("maze:bc,data.path=x.jsonl", "maze:ppo", budget="episodes=64", adapt=(0, 64))
+    plan_of("maze:bc,data.path=x.jsonl", "maze:ppo", budget="episodes=64")
 
 
 def test_the_command_that_is_told_makes_the_same_numbers() -> None:

@@ -197,3 +197,47 @@ def test_the_matrix_of_chances_mirrors_both_ends() -> None:
     page = compare_page(told)
     assert '<td class="n"></td><td class="n">75% [50%, 90%]</td>' in page
     assert '<td class="n">25% [10%, 50%]</td><td class="n"></td>' in page
+
+
+def test_chances_over_environments_stand_by_their_split() -> None:
+    """Held out the one wins, unseen the other: two tables, each with its heading."""
+    envs = ("sayso/Writing-v0", "sayso/Maze-v0")
+    results = [
+        result(n, s, env=env, returns={"train": [0.5], "held_out": [0.5 + 0.1 * k],
+                                       "unseen": [0.6 - 0.1 * k]})
+        for env in envs for k, n in enumerate(("grpo", "ppo")) for s in range(6)
+    ]  # fmt: skip
+    page = compare_page(summarise(plan(envs=envs), results, command="c"))
+    _, _, after = page.partition("<h2>Who wins how often</h2>")
+    table, _, _ = after.partition("<h2>")
+    pooled = {
+        part.split("</h3>")[0]: re.findall(r"(\d+)% \[", part)
+        for part in table.split("<h3>")[1:] if part.startswith("all, each in its own range")
+    }  # fmt: skip
+    told = {heading.split(", ", 2)[2]: cells for heading, cells in pooled.items()}
+    assert told["held-out tasks"] == ["0", "100"]
+    assert told["tasks of kinds never trained on"] == ["100", "0"]
+
+
+def test_each_answer_stands_below_what_it_answers() -> None:
+    told = report()
+    task, other = told["samples"][:2]
+    task["answers"][1]["observation"] = "You are in another room."
+    page = compare_page(told)
+    shown = page.partition("<h2>What they say</h2>")[2].partition("<h2>")[0]
+    assert shown.count("You are in another room.") == 1
+    asked = "Write one sentence about &lt;the sea&gt; &amp; the sky."
+    assert (
+        shown.index(asked) < shown.index("The grpo sea") < shown.index("You are in another room.")
+    )
+    assert shown.index("You are in another room.") < shown.index("The ppo sea")
+    assert shown.count(other["answers"][0]["observation"]) == 1, "what is the same is told once"
+
+
+def test_settings_name_the_environment_where_there_are_several() -> None:
+    envs = ("sayso/Writing-v0", "sayso/Maze-v0")
+    results = [result(n, 0, env=env) for env in envs for n in ("grpo", "ppo")]
+    page = compare_page(summarise(plan(envs=envs), results, command="c"))
+    heads = re.findall(r"<th>(grpo[^<]*|ppo[^<]*)</th>", page.partition("<h2>Settings</h2>")[2])
+    assert len(set(heads)) == 4
+    assert "grpo on sayso/Maze-v0" in heads

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from compare_cases import ENV, SPLITS, plan, result
 
+from sayso.cli.compare import Comparison
 from sayso.evaluation.comparison import ALL, summarise
 from sayso.evaluation.tracks import area
 
@@ -88,13 +90,14 @@ def test_where_nothing_is_shared_nothing_is_said() -> None:
 
 
 def test_the_gap_is_that_of_each_run() -> None:
-    results = []
+    results, noise = [], [0.01, -0.01, 0.02, -0.02, 0.0, 0.0]
     for s in range(6):
-        returns = {"train": [0.9 - 0.1 * s], "held_out": [0.8 - 0.1 * s], "unseen": [0.3]}
+        returns = {"train": [0.9 - 0.1 * s], "held_out": [0.8 - 0.1 * s + noise[s]],
+                   "unseen": [0.3]}  # fmt: skip
         results += [result(arm, s, returns=returns) for arm in ("grpo", "ppo")]
     report = summarise(plan(), results, command="")
     (gap,) = rows_of(report, split="held_out", algorithm="ppo", metric="gap from train, sampled")
-    assert (gap["mean"], gap["low"], gap["high"]) == pytest.approx((0.1, 0.1, 0.1))
+    assert (gap["mean"], gap["high"] - gap["low"]) == pytest.approx((0.1, 2 * 0.0148), abs=1e-3)
     (wide,) = rows_of(report, split="unseen", algorithm="ppo", metric="gap from train, sampled")
     assert wide["high"] - wide["low"] > 0.2
 
@@ -160,7 +163,49 @@ def test_an_arm_that_speaks_no_tokens_has_no_divergence() -> None:
 
 
 def test_a_margin_allows_to_say_that_nothing_matters() -> None:
-    returns = {split: [0.5, 0.6] for split in SPLITS}
-    results = [result(arm, s, returns=returns) for arm in ("grpo", "ppo") for s in range(6)]
+    results = [
+        result(arm, s, returns={split: [0.5 + 0.01 * (s % 3) * k] for split in SPLITS})
+        for k, arm in enumerate(("grpo", "ppo")) for s in range(6)
+    ]  # fmt: skip
     report = summarise(plan(), results, command="", margin=0.05)
     assert {v["verdict"] for v in report["verdicts"]} == {"no difference that matters"}
+
+
+def test_runs_that_are_all_the_same_are_not_taken_for_certain() -> None:
+    """Saturated arms: every number keeps the room that six runs leave, and nothing is claimed."""
+    results = [
+        result(arm, s, returns={x: [1.0] for x in SPLITS}, adapt=[0, 64])
+        for arm in ("grpo", "ppo") for s in range(6)
+    ]  # fmt: skip
+    report = summarise(plan(adapt=[0, 64]), results, command="", margin=0.05)
+    assert {v["verdict"] for v in report["verdicts"]} == {"not enough seeds to tell"}
+    assert {v["detectable"] for v in report["verdicts"]} == {None}
+    assert all(v["difference"]["high"] > 0.4 for v in report["verdicts"])
+    for row in report["rows"]:
+        assert row["metric"].startswith("KL") or row["high"] - row["low"] > 0.01, row
+    assert "all 6 differences are the same" in str(Comparison(report=report, path=Path()))
+
+
+def test_runs_without_a_divergence_are_left_out_and_told() -> None:
+    results = [result(arm, s, adapt=[0, 64]) for arm in ("grpo", "ppo") for s in range(6)]
+    results[2]["kl"] = results[3]["adaptation"]["kl"] = None
+    report = summarise(plan(adapt=[0, 64]), results, command="")
+    kl = {r["algorithm"]: r for r in rows_of(report, metric="KL to the start, nats a token")}
+    assert (kl["grpo"]["seeds"], kl["ppo"]["seeds"]) == (5, 6)
+    assert sum("1 of 6 runs are left out" in note and "grpo" in note
+               for note in report["notes"]) == 2  # fmt: skip
+
+
+def test_an_arm_that_used_another_budget_than_the_others_is_told() -> None:
+    results = [result(arm, s) for arm in ("grpo", "ppo") for s in range(2)]
+    assert summarise(plan(), results, command="")["notes"] == []
+    for r in results[:2]:
+        r["spent"]["env_tokens"] = 242_700.0
+    for r in results[2:]:
+        r["spent"]["env_tokens"] = 29_500.0
+    results[2]["stopped_by"] = "patience"
+    results[2]["own_evaluations"] = {"episodes": 640, "tokens": 3200.0}
+    more, less, early = summarise(plan(), results, command="")["notes"]
+    assert "grpo: used 242,700 env_tokens a run in the mean, 21% more than" in more
+    assert "ppo: used 29,500 env_tokens a run in the mean, 85% less than" in less
+    assert "ppo: 1 of 2 runs ended early. Its own evaluations, 320 episodes and 1,600" in early

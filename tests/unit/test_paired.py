@@ -115,7 +115,8 @@ def test_the_detectable_difference_by_hand_and_at_its_ends() -> None:
     error = float(many.std(ddof=1)) / math.sqrt(30)
     assert detectable_difference(many) == pytest.approx((2.04522964 + 0.85419) * error, rel=1e-4)
     assert detectable_difference([1.0] * 5) == math.inf, "five seeds can show nothing"
-    assert detectable_difference([1.0] * 6) == 0.0
+    assert math.isnan(detectable_difference([1.0] * 6)), "no spread: not known"
+    assert math.isnan(detectable_difference([0.3 - 0.2, 0.2 - 0.1] * 3))
     assert detectable_difference([1.0] * 6, num_tests=3) == math.inf
     with pytest.raises(ValueError, match="power and alpha"):
         detectable_difference([1.0] * 6, power=80)
@@ -148,6 +149,15 @@ def test_a_clean_sweep_leaves_room_for_what_was_not_seen() -> None:
     assert (alone.low, alone.high) == (pytest.approx(0.025), 1.0)
     few = improvement_interval([2.0, 0.5, 3.0, 4.0], [1.0] * 4, seed=0)
     assert (few.mean, few.low, few.high) == (0.75, 0.0, 1.0)
+
+
+def test_ties_leave_room_for_wins_and_losses() -> None:
+    found = improvement_interval([1.0] * 6, [1.0] * 6, seed=0)
+    other = 1 - 0.025 ** (1 / 6)
+    assert found.mean == 0.5
+    assert (found.low, found.high) == pytest.approx((0.5 - other / 2, 0.5 + other / 2))
+    mixed = improvement_interval([[1.0, 0.0]] * 6, [[0.0, 1.0]] * 6, seed=0)
+    assert (mixed.mean, mixed.low, mixed.high) == (0.5, found.low, found.high)
 
 
 def test_the_interval_of_an_improvement_mirrors_and_lies_in_0_to_1() -> None:

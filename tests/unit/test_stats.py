@@ -13,6 +13,7 @@ from sayso.stats.intervals import (
     Interval,
     bootstrap_interval,
     bounded_interval,
+    difference_interval,
     mean_interval,
     paired_difference,
 )
@@ -188,3 +189,19 @@ def test_a_rare_event_is_held_by_the_interval_of_none_seen() -> None:
     n = 10
     edge = bounded_interval([0.0] * n, 0.0, 1.0).high
     assert (1 - edge) ** n == pytest.approx(0.025)
+
+
+def test_differences_that_are_all_the_same_leave_room_for_others() -> None:
+    """Of six, another may come with probability 1 - .025 ** (1 / 6), and be as far as it goes."""
+    other = 1 - 0.025 ** (1 / 6)
+    tied = difference_interval([0.0] * 6, 0.0, 2.0)
+    assert (tied.low, tied.high) == pytest.approx((-2 * other, 2 * other))
+    won = difference_interval([2.0] * 6, 0.0, 2.0)
+    assert (won.low, won.high) == pytest.approx((2 - 4 * other, 2.0))
+    rounded = difference_interval([0.3 - 0.2, 0.2 - 0.1, 0.8 - 0.7], 0.0, 1.0)
+    assert rounded.high - rounded.low > 0.5, "what differs by rounding is the same"
+    for ends in ((None, 1.0), (None, None), (0.0, 0.5)):
+        unknown = difference_interval([1.0] * 6, *ends)
+        assert (unknown.low, unknown.high) == (-math.inf, math.inf)
+    assert difference_interval([0.1, 0.3], None, None) == mean_interval([0.1, 0.3])
+    assert difference_interval([0.0, 1.0], 0.0, 1.0).low == -1.0

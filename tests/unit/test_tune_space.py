@@ -82,6 +82,13 @@ def test_the_recipes_own_values_are_tried_if_they_lie_inside() -> None:
     assert own_values({"algorithm.group_size": (4, 8)}, config()) is None
 
 
+def test_a_list_of_the_recipe_is_found_among_those_searched() -> None:
+    tiny = config().model.tiny
+    assert tiny is not None
+    space: Any = space_of({"model.tiny.tokens": [["a", "b"], list(tiny.tokens)]}, config())
+    assert own_values(space, config()) == {"model.tiny.tokens": tuple(tiny.tokens)}
+
+
 def test_values_are_set_and_checked() -> None:
     found = with_values(config(), {"optim.lr": 0.5, "model.tiny.tokens": ("a", "c")})
     assert (found.optim.lr, found.env) == (0.5, config().env)

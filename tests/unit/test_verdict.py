@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from sayso.stats.intervals import Interval
-from sayso.stats.verdict import judge, verdict_of
+from sayso.stats.verdict import TOO_FEW, judge, verdict_of
+
+EQUAL = "no difference that matters"
 
 
 @pytest.mark.medium
@@ -89,6 +91,70 @@ def test_no_difference_needs_a_margin_and_an_interval_inside_it() -> None:
     assert verdict_of(certain, 0.001) == "better"
     with pytest.raises(ValueError, match="margin must be positive"):
         verdict_of(wide, 0.9, margin=0.1)
+
+
+def test_below_the_least_seeds_nothing_is_said_not_even_with_a_margin() -> None:
+    for num in (2, 5):
+        tied = {"A": [1.0] * num, "B": [1.0] * num}
+        (found,) = judge(tied, seed=0, ends=(0.0, 1.0), margin=0.9)
+        assert found.verdict == "not enough seeds to tell"
+    narrow = Interval(0.0, -0.01, 0.01, 6)
+    assert verdict_of(narrow, 1.0, margin=0.1, inner=narrow) == "no difference that matters"
+    assert verdict_of(narrow, 1.0, margin=0.1, inner=narrow, num_tests=3) == TOO_FEW
+
+
+def test_ties_are_no_proof_of_equality() -> None:
+    """Ten seeds that tie may be of arms one of which fails in a quarter of its runs."""
+    tied = {"A": [1.0] * 10, "B": [1.0] * 10}
+    (found,) = judge(tied, seed=0, ends=(0.0, 1.0), margin=0.25)
+    assert found.verdict == TOO_FEW
+    assert found.to_json()["detectable"] is None
+    assert found.difference.high == pytest.approx(0.3085, abs=1e-4)
+    (wide,) = judge(tied, seed=0, ends=(0.0, 1.0), margin=0.27)
+    assert wide.verdict == "no difference that matters"  # 1 - .05 ** (1 / 10) = .259
+    (unknown,) = judge(tied, seed=0, margin=100.0)
+    assert unknown.verdict == TOO_FEW, "nor is anything known of how far the next may be"
+    rounded = {"A": np.array([0.3, 0.2, 0.8] * 4), "B": np.array([0.2, 0.1, 0.7] * 4)}
+    (found,) = judge(rounded, seed=0, ends=(0.0, 1.0))
+    assert found.to_json()["detectable"] is None
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the bootstrap beside the verdict, which decides nothing of it."""
+    half = Interval(0.5, 0.0, 1.0, 6)
+    monkeypatch.setattr("sayso.stats.verdict.improvement_interval", lambda *_, **__: half)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("num", [6, 10, 13])
+def test_arms_that_fail_now_and_then_are_not_called_equal(num: int) -> None:
+    """One run in five fails whole: 0.2, twice the margin. Ties alone: 26 % of studies of six."""
+    draw, wrong, tied = np.random.default_rng(num), 0, 0
+    for trial in range(300):
+        other = (draw.random(num) < 0.8).astype(float)
+        tied += bool(other.all())
+        wrong += said_equal({"A": np.ones(num), "B": other}, trial)
+    assert wrong <= 15, wrong
+    assert num > 6 or tied > 50
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_many_pairs_at_the_margin_hardly_any_is_called_equal() -> None:
+    draw, wrong, alone = np.random.default_rng(7), 0, 0
+    for trial in range(300):
+        others = draw.normal(0.6, 0.05, size=(4, 10))
+        arms = {"A": draw.normal(0.5, 0.05, size=10), **dict(zip("BCDE", others, strict=True))}
+        found = judge(arms, seed=trial, ends=(0.0, 1.0), margin=0.1)
+        wrong += any(j.verdict == EQUAL for j in found if j.first == "A")
+        alone += said_equal({"A": arms["A"], "B": arms["B"]}, trial)
+    assert wrong <= 15, wrong
+    assert 3 <= alone <= 27, alone
+
+
+def said_equal(scores: dict[str, np.ndarray], seed: int) -> bool:
+    (found,) = judge(scores, seed=seed, ends=(0.0, 1.0), margin=0.1)
+    return found.verdict == EQUAL
 
 
 def test_both_the_test_and_the_interval_must_say_so() -> None:

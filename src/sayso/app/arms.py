@@ -130,6 +130,37 @@ def refuse_under(arm: Arm, budget: Budget) -> None:
         )
 
 
+def refuse_selection(arm: Arm, splits: Sequence[str]) -> None:
+    """Refuse an arm that stops early by, and keeps the best of, what all arms are judged on.
+
+    Raises:
+        OptionValueError: If it has patience, and its evaluations are on a split that is measured.
+    """
+    train = arm.resolved().train
+    if train.patience and train.eval_split in splits:
+        raise OptionValueError(
+            where=f"arm {arm.name}, train.patience",
+            problem=f"chooses its best checkpoint by tasks of {train.eval_split!r}, which all arms "
+            "are judged on.",
+            fix="Set train.patience=0 (the budget ends a run), or measure other splits: "
+            "--with splits=... without that one.",
+        )
+
+
+def refuse_adapting(arm: Arm) -> None:
+    """Refuse an arm whose training cannot go on with other tasks.
+
+    Raises:
+        OptionValueError: If it learns from stored episodes, which are of the tasks they are of.
+    """
+    if arm.resolved().data.path is not None:
+        raise OptionValueError(
+            where=f"arm {arm.name}",
+            problem="learns from stored episodes, and there are none of unseen tasks to adapt to.",
+            fix="Leave --adapt out, or compare arms that play.",
+        )
+
+
 def differences(arms: Sequence[Arm]) -> list[str]:
     """What arms on the same environment do not have in common, and should: sentences."""
     told: list[str] = []

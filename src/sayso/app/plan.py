@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sayso.app.arms import LONG, Arm, refuse_arms, refuse_under
+from sayso.app.arms import LONG, Arm, refuse_adapting, refuse_arms, refuse_selection, refuse_under
 from sayso.app.assemble import build_learner, build_lm, env_source, rollout_limits
 from sayso.app.sweep import Decode
 from sayso.envs.base import SPLITS
@@ -147,17 +147,22 @@ def make_plan(arms: Sequence[Arm], options: CompareOptions) -> Plan:
         options: How.
 
     Raises:
-        OptionValueError: If arms cannot be told apart, or not stopped by the budget.
+        OptionValueError: If arms cannot be told apart, not stopped by the budget, or not adapt.
         EnvContractError: If a split has no tasks.
     """
     refuse_arms(arms)
     budget = Budget.parse(options.budget) if options.budget else worked_out(arms)
     for arm in arms:
         refuse_under(arm, budget)
+        if options.adapt:
+            refuse_adapting(arm)
+    splits = {arm.env: _splits(arm, options) for arm in arms}
+    for arm in arms:
+        refuse_selection(arm, splits[arm.env])
     return Plan(
         arms=tuple(arms),
         budget=budget,
-        splits={arm.env: _splits(arm, options) for arm in arms},
+        splits=splits,
         ranges={arm.env: _range(arm) for arm in arms},
         episodes=options.episodes,
         points=options.points,

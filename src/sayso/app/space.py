@@ -75,7 +75,7 @@ def space_of(table: Mapping[str, Any] | None, config: RunConfig) -> Space:
 def own_values(space: Space, config: RunConfig) -> dict[str, Any] | None:
     """What the recipe itself has for the options that are searched; None if it lies outside."""
     given = flat(to_table(config))
-    found = {path: given.get(path) for path in space}
+    found = {path: _hashable(given.get(path)) for path in space}
     for path, entry in space.items():
         value = found[path]
         if isinstance(entry, Range):
@@ -130,10 +130,15 @@ def _dotted(table: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]
     return found
 
 
+def _hashable(value: Any) -> Any:
+    """Lists as tuples, as ``Space`` has them."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _entry(path: str, entry: Any) -> Range | tuple[Any, ...]:
     where = f"[tune], {path}"
     if isinstance(entry, Sequence) and not isinstance(entry, str) and entry:
-        return tuple(tuple(x) if isinstance(x, list) else x for x in entry)
+        return tuple(_hashable(x) for x in entry)
     known = {"low", "high", "log"}
     if isinstance(entry, Mapping) and {"low", "high"} <= set(entry) <= known:
         low, high = entry["low"], entry["high"]

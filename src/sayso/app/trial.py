@@ -32,10 +32,11 @@ from sayso.evaluation.drift import kl_to
 from sayso.evaluation.evaluate import EvalReport, evaluate
 from sayso.runs.durable import replace_file
 from sayso.runs.interrupt import Interrupted
-from sayso.runs.jsonl import JsonlLog, read
+from sayso.runs.jsonl import JsonlLog, read, to_line
 from sayso.runs.run import Run
 from sayso.seeds import derive
 from sayso.training.budget import Axis, Budget, UnderBudget, spent
+from sayso.training.callbacks import Callback, TrainingContext
 from sayso.training.checkpoint import load_checkpoint
 from sayso.training.loop import TrainResult, train
 
@@ -132,7 +133,7 @@ class _Trial:
             progress, stopped_by = restored.progress, "budget"
         else:
             training = assemble(self.config, run, learner=self.learner, env=self.env,
-                                callbacks=[stop])  # fmt: skip
+                                callbacks=[_OneTimeline(), stop])  # fmt: skip
             result: TrainResult = train(training)
             progress, stopped_by = result.progress, result.stopped_by
         used = spent(progress, run)
@@ -141,6 +142,7 @@ class _Trial:
             "stopped_by": "patience" if stopped_by == "patience" else "budget",
             "spent": used,
             "num_invalid": dict(progress.num_invalid),
+            "own_evaluations": _own_evaluations(run),
             "curve": _points(run),
         }
 
@@ -167,7 +169,7 @@ class _Trial:
 
         at = [float(n) for n in plan.adapt if n > 0]
         train(assemble(self.options("unseen"), run, learner=self.learner, env=self.env,
-                       callbacks=[UnderBudget(budget, measure, at=at)]))  # fmt: skip
+                       callbacks=[_OneTimeline(), UnderBudget(budget, measure, at=at)]))  # fmt: skip
         after = self.report("train", plan.decode[0], plan.episodes)
         return {
             "points": _points(run),
@@ -221,6 +223,29 @@ def _samples(report: EvalReport) -> list[dict[str, Any]]:
         }
         for s in first
     ]
+
+
+class _OneTimeline(Callback):
+    """Forgets what was measured beyond the step that training goes on from.
+
+    Those steps are done again, and where seconds are counted they end at others than before.
+    """
+
+    def on_training_start(self, context: TrainingContext) -> None:
+        """Cut the curve back."""
+        path = context.run.path / "curve.jsonl"
+        kept = [line for line in read(path) if line["step"] <= context.progress.step]
+        if path.exists():
+            replace_file(path, b"".join(to_line(line) for line in kept))
+
+
+def _own_evaluations(run: Run) -> dict[str, float]:
+    """What an arm that stops early has used to find out when: in no budget, but told."""
+    found = [json.loads(path.read_text()) for path in sorted(run.eval.glob("step-*.json"))]
+    return {
+        "episodes": sum(each["num_episodes"] for each in found),
+        "tokens": sum(each["num_episodes"] * each["mean_tokens"] for each in found),
+    }
 
 
 def _append(run: Run, point: dict[str, Any]) -> None:

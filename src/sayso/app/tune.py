@@ -20,7 +20,14 @@ from sayso.app.space import Range, Space, own_values, with_values
 from sayso.app.sweep import Decode
 from sayso.app.trial import run_trial
 from sayso.config.load import to_table
-from sayso.errors import ExtraMissingError, GuardError, OptionValueError, RunError, SaysoError
+from sayso.errors import (
+    ConfigError,
+    ExtraMissingError,
+    GuardError,
+    OptionValueError,
+    RunError,
+    SamplingError,
+)
 from sayso.runs.durable import replace_file
 from sayso.seeds import derive
 from sayso.toml import dump_toml
@@ -28,6 +35,8 @@ from sayso.training.budget import Budget
 
 FIRST_SEED = 1_000
 """Far from those of a comparison: what was chosen on a seed must not be judged on it."""
+BY_OPTIONS = (ConfigError, GuardError, SamplingError)
+"""Errors that options can cause: a result. Any other ends the search, and the trial goes on later."""
 STUDY, JOURNAL, BEST = "tune.json", "study.journal", "best.toml"
 
 
@@ -121,8 +130,9 @@ def tune(
 
     Raises:
         ExtraMissingError: If Optuna is not installed.
-        RunError: If the directory holds another study.
+        RunError: If the directory holds another study, or a run is in use by another process.
         GuardError: If every trial failed.
+        SaysoError: What stopped a run and is not its options' doing.
     """
     optuna = _optuna()
     arm = arm_of(config, recipe=recipe)
@@ -134,7 +144,7 @@ def tune(
     tell(f"{options.trials} trials of {options.seeds} runs, {budget} each, in {folder}")
     study = _study(optuna, folder)
     if not study.trials and (own := own_values(space, config)) is not None:
-        study.enqueue_trial(own)
+        study.enqueue_trial({path: _packed(value) for path, value in own.items()})
     found = [_finished(trial) for trial in study.trials if trial.state.is_finished()]
     while len(found) < options.trials:
         number, values = _next(optuna, study, space)
@@ -240,7 +250,7 @@ def _tried(
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             found = run_trial(place, plan, plan.arms[0], seed)
             means.append(found["evals"][0]["mean"])
-    except SaysoError as error:
+    except BY_OPTIONS as error:
         return Tried(number=number, values=values, mean=math.nan, reason=f"failed: {error}")
     if None in means:
         return Tried(number=number, values=values, mean=math.nan, reason="no episode was graded")

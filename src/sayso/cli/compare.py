@@ -292,6 +292,8 @@ def _verdict(j: Mapping[str, Any]) -> str:
     told = f"{j['first']} and {j['second']} {where}: {j['verdict']}; {numbers}"
     if seeds < least:
         return f"{told}; {least} seeds are the least that can tell"
+    if j["detectable"] is None:
+        return f"{told}; all {seeds} differences are the same: how much seeds differ is not known"
     return f"{told}; {seeds} seeds would have shown {j['detectable']:.3g} in 4 of 5 studies"
 
 

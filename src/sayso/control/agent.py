@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sayso.control.controller import Controller, Scene
 from sayso.control.defaults import controller_of
 from sayso.control.generate import Answer
+from sayso.control.wrapped import chosen_by, drawing, refuse_memory, same, seen_through
 from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
 from sayso.envs.spaces import observation_of
@@ -100,18 +101,24 @@ class ControlEngine:
 
 
 class SB3Agent:
-    """Any agent of Stable-Baselines3 or sb3-contrib, as a policy over a text environment.
+    """An agent of Stable-Baselines3 or sb3-contrib, as a policy over a text environment.
 
     ``sayso.evaluate(SB3Agent(model), split="held_out")`` measures it as it measures every other
-    agent: the same tasks, seeds and intervals, so that two of them can be paired.
+    agent: the same tasks, seeds and intervals, so that two of them can be paired. It sees what it
+    saw while it learned: observations are normalised by the ``VecNormalize`` of its environment.
 
     Args:
         model: The agent; anything with ``predict(observations, deterministic=...)``.
         env: Its control environment or ``Controller``; unset: the one it learned in.
-        deterministic: Act by the mean or the best action, not by a draw.
+        deterministic: Act by the mean or the best action, not by a draw; draws follow the seeds
+            of the evaluation.
 
     Attributes:
         controller: What it sees and does.
+
+    Raises:
+        OptionValueError: If the agent's actions are others than the environment's, a wrapper may
+            change what it sees or does, or it carries a state from turn to turn.
     """
 
     def __init__(self, model: Any, env: Any = None, *, deterministic: bool = True) -> None:
@@ -127,6 +134,8 @@ class SB3Agent:
                 f"{self.controller.action_space}.",
                 fix="Pass the environment that it learned in, with the same options.",
             )
+        refuse_memory(model)
+        self._seen = seen_through(env, model)
         self._choose: Choose | None = self._predicted
 
     @classmethod
@@ -143,7 +152,7 @@ class SB3Agent:
     def _chosen_by(cls, env: Any, choose: Choose | None) -> SB3Agent:
         agent = object.__new__(cls)
         agent.model, agent.controller = None, controller_of(env)
-        agent.deterministic, agent._choose = True, choose
+        agent.deterministic, agent._choose, agent._seen = True, choose, same
         return agent
 
     def policy(self) -> Policy:
@@ -205,12 +214,21 @@ class SB3Agent:
         return policy.chat.answer(completion.ids, ())
 
     def _predicted(self, scenes: Sequence[Scene]) -> NDArray[Any]:
-        seen = np.stack([scene.observation for scene in scenes])
+        if self.deterministic:
+            return self._acted(scenes)
+        # One by one, each under its own seed: the draw is the same whoever is asked beside it.
+        drawn = []
+        for scene in scenes:
+            with drawing(derive(scene.asked.seed, "action"), self.model.action_space):
+                drawn.append(self._acted([scene]))
+        return np.concatenate(drawn)
+
+    def _acted(self, scenes: Sequence[Scene]) -> NDArray[Any]:
         options: dict[str, Any] = {"deterministic": self.deterministic}
         if "action_masks" in inspect.signature(self.model.predict).parameters:
             options["action_masks"] = np.stack([self.controller.mask(one) for one in scenes])
-        actions, _ = self.model.predict(seen, **options)
-        return np.asarray(actions)
+        seen = self._seen(np.stack([scene.observation for scene in scenes]))
+        return chosen_by(self.model, seen, options)
 
 
 def best_constant(

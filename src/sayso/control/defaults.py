@@ -139,13 +139,17 @@ def _off_policy(name: str, moved: Controller, num_envs: int) -> dict[str, Any]:
 
 
 def _on_policy(name: str, num_envs: int, *, is_bandit: bool) -> dict[str, Any]:
-    """Rollouts of 64 steps in all, so that hundreds of steps make several updates."""
-    num_steps = max(2, -(-64 // num_envs))
+    """Rollouts of 64 steps in all, so that hundreds of steps make several updates; 256 for slots.
+
+    What slots hold differs from decision to decision, which takes more of them to tell apart.
+    """
+    rollout, batch = (256, 64) if name == "maskable_ppo" else (64, 32)
+    num_steps = max(2, -(-rollout // num_envs))
     if name == "a2c":
         # Not the five steps of a cheap environment, whose gradients one answer each would decide.
         return {"n_steps": max(2, -(-16 // num_envs)), "learning_rate": 2e-3, "ent_coef": 0.0,
                 "gae_lambda": 1.0 if is_bandit else 0.95}  # fmt: skip
-    return {"n_steps": num_steps, "batch_size": min(32, num_steps * num_envs), "n_epochs": 10,
+    return {"n_steps": num_steps, "batch_size": min(batch, num_steps * num_envs), "n_epochs": 10,
             "learning_rate": 1e-3, "ent_coef": 0.0}  # fmt: skip
 
 

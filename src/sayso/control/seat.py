@@ -90,7 +90,7 @@ class Seat:
 
         Raises:
             UnknownNameError: If there is no such task.
-            EnvContractError: If the environment fails.
+            EnvContractError: If the environment fails, or its prompt leaves no room in the context.
         """
         self.task = self._chosen(seed, dict(wanted or {}))
         self._seed, self._num_turns, self._was_graded = seed, 0, False
@@ -98,7 +98,15 @@ class Seat:
             self._sound(reset_env(env, self.task, derive(seed, "env") & 0x7FFF_FFFF, BOUNDS))
             for env in self.envs
         ]
-        return self._ask((), self.lm.chat.prompt(outcomes[0].observation), outcomes[0])
+        ids, most = self.lm.chat.prompt(outcomes[0].observation), self.lm.max_context - self.reserve
+        if len(ids) + 1 > most:  # as the rollout has it, where such an attempt fails
+            raise EnvContractError(
+                where=f"{self.source.id}, task {self.task.id}",
+                problem=f"the first prompt has {len(ids)} tokens and leaves no room in a context "
+                f"of {most}.",
+                fix="Shorten it, or use a model with a longer context.",
+            )
+        return self._ask((), ids, outcomes[0])
 
     def draws(self, asked: Asked) -> list[Asked]:
         """The decision, once for each answer that is to be drawn."""
@@ -160,6 +168,7 @@ class Seat:
         return following, self.lm.max_context - self.reserve - len(before) - len(new)
 
     def _ask(self, before: tuple[int, ...], new: tuple[int, ...], outcome: Outcome) -> Asked:
+        # Cut only where the episode is cut off: nothing is said to it, its value is read from it.
         whole = fitting(before + new, 1, self.lm.max_context - self.reserve)
         room = self.lm.max_context - self.reserve - len(whole)
         shown = outcome.observation

@@ -129,6 +129,10 @@ def _card(v: Report) -> str:
             f"{d['n']} seeds like these would have shown a true difference of "
             f"{v['detectable']:.3g} in four of five studies."
         )
+    if kind == "open" and v["detectable"] is None and d["n"] >= v["least_seeds"]:
+        lines.append(
+            f"All {d['n']} differences are the same, so how much seeds differ is not known."
+        )
     if d["n"] < v["least_seeds"]:
         lines.append(
             f"With {d['n']} seeds no result can be certain: {v['least_seeds']} are the least."
@@ -234,8 +238,10 @@ def _returns(report: Report, colours: Mapping[str, int]) -> str:
 
 def _matrix(report: Report) -> str:
     chosen = [v for v in report["verdicts"] if _main_place(report, v)]
+    places = dict.fromkeys((str(v["env"]), str(v["split"])) for v in chosen)
     parts = []
-    for env, group in _by_env(chosen):
+    for env, split in places:
+        group = [v for v in chosen if (v["env"], v["split"]) == (env, split)]
         names = list(dict.fromkeys(n for v in group for n in (v["first"], v["second"])))
         chance = {(v["first"], v["second"]): v["improvement"] for v in group}
         head = "".join(f'<th class="n">{escape(name)}</th>' for name in names)
@@ -248,8 +254,8 @@ def _matrix(report: Report) -> str:
                 cells.append(f'<td class="n">{words}</td>')
             lines.append(f"<tr><th>{escape(row)}</th>{''.join(cells)}</tr>")
         parts.append(
-            f'<h3>{escape(env)}</h3><div class="scroll"><table><tr><th></th>{head}</tr>'
-            f"{''.join(lines)}</table></div>"
+            f'<h3>{escape(env)}, {escape(_split(split))}</h3><div class="scroll"><table><tr>'
+            f"<th></th>{head}</tr>{''.join(lines)}</table></div>"
         )
     return section(
         "Who wins how often",
@@ -330,19 +336,27 @@ def _drift(report: Report, colours: Mapping[str, int]) -> str:
 def _texts(report: Report, colours: Mapping[str, int]) -> str:
     parts = []
     for sample in report["samples"]:
-        asked = sample["answers"][0]["observation"] if sample["answers"] else ""
-        answers = "".join(
-            f'<div class="text a{colours[a["algorithm"]] % NUM_COLOURS}"><header><span>'
-            f"{escape(a['algorithm'])}</span><span>{a['return']:.3g}</span></header>"
-            f"<pre>{escape(a['text'])}</pre></div>"
-            for a in sample["answers"]
-        )
+        asked = list(dict.fromkeys(a["observation"] for a in sample["answers"]))
+        is_same = len(asked) == 1
+        above = f'<pre class="soft">{escape(asked[0])}</pre>' if is_same else ""
+        answers = "".join(_answer(a, colours, with_observation=not is_same)
+                          for a in sample["answers"])  # fmt: skip
         parts.append(
             f"<h3>{escape(sample['env'])}, task {escape(sample['task'])}</h3>"
-            f'<pre class="soft">{escape(asked)}</pre><div class="texts">{answers}</div>'
+            f'{above}<div class="texts">{answers}</div>'
         )
     return section(
         "What they say",
-        "The last turn of the same tasks, by the first run of each arm; at the right the return.",
+        "The last turn of the same tasks, by the first run of each arm; at the right the return. "
+        "Where the turns before it led elsewhere, what was answered stands above each answer.",
         "".join(parts),
+    )
+
+
+def _answer(told: Report, colours: Mapping[str, int], *, with_observation: bool) -> str:
+    asked = f'<pre class="soft">{escape(told["observation"])}</pre>' if with_observation else ""
+    return (
+        f'<div class="text a{colours[told["algorithm"]] % NUM_COLOURS}"><header><span>'
+        f"{escape(told['algorithm'])}</span><span>{told['return']:.3g}</span></header>"
+        f"{asked}<pre>{escape(told['text'])}</pre></div>"
     )

@@ -67,7 +67,11 @@ def settings(report: Report) -> str:
     flats = [dict(_flat(arm["config"])) for arm in report["arms"]]
     names = list(dict.fromkeys(name for table in flats for name in table))
     differing = [n for n in names if len({repr(t.get(n, "-")) for t in flats}) > 1]
-    head = "".join(f"<th>{escape(arm['name'])}</th>" for arm in report["arms"])
+    several = len({arm["env"] for arm in report["arms"]}) > 1
+    head = "".join(
+        f"<th>{escape(arm['name'])}{' on ' + escape(arm['env']) if several else ''}</th>"
+        for arm in report["arms"]
+    )
     lines = "".join(
         f"<tr><th><code>{escape(name)}</code></th>"
         + "".join(f"<td><code>{escape(str(t.get(name, '-')))}</code></td>" for t in flats)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sayso.evaluation import tracks
-from sayso.stats.aggregate import MIN_RUNS, Numbers, profile, profile_band, stratified_interval
-from sayso.stats.intervals import Interval, bounded_interval, mean_interval
+from sayso.stats.aggregate import MIN_RUNS, Numbers, iqm_interval, profile, profile_band
+from sayso.stats.intervals import Interval, bounded_interval, difference_interval
 from sayso.stats.verdict import judge
 
 Record = Mapping[str, Any]
@@ -83,18 +83,19 @@ def summarise(
     judged: list[dict[str, Any]] = []
     for cell in cells:
         rows += _return_rows(cell, plan)
-        judged += _judged(cell, margin)
-    rows += _gap_rows(cells)
+        judged += _judged(cell, plan, margin)
+    rows += _gap_rows(cells, plan)
     pooled = _over_environments(cells, plan)
     for cell in pooled:
         rows += _return_rows(cell, plan)
-        judged += _judged(cell, None)
+        judged += _judged(cell, plan, None)
     heads = {env: _head(plan["splits"][env]) for env in envs}
     known = {
         env: {n: [by_place[env, n, s] for s in seeds[env]] for n in names[env]} for env in envs
     }
-    rows += tracks.drift_rows(known, heads)
-    rows += tracks.adaptation_rows(known)
+    told += tracks.budget_notes(known, plan)
+    rows += tracks.drift_rows(known, heads, told)
+    rows += tracks.adaptation_rows(known, plan, told)
     return {
         "command": command,
         "budget": dict(plan["budget"]),
@@ -205,24 +206,34 @@ def row(cell: Cell, algorithm: str, metric: str, interval: Interval) -> dict[str
 
 
 def _return_rows(cell: Cell, plan: Record) -> list[dict[str, Any]]:
-    low, high = (0.0, 1.0) if cell.env == ALL else plan["ranges"][cell.env]
+    low, high = _ends(cell, plan)
     tail = f", {cell.decode}"
     found = []
     for name, scores in cell.scores.items():
         means = scores if scores.ndim == 1 else scores.mean(axis=1)
         found += [
             row(cell, name, f"return{tail}", bounded_interval(means.tolist(), low, high)),
-            row(cell, name, f"IQM{tail}", stratified_interval(scores, seed=SEED).within(low, high)),
-        ]
+            row(
+                cell, name, f"IQM{tail}",
+                iqm_interval(scores, seed=SEED, ends=(low, high)).within(low, high),
+            ),
+        ]  # fmt: skip
     return found
 
 
-def _judged(cell: Cell, margin: float | None) -> list[dict[str, Any]]:
+def _ends(cell: Cell, plan: Record) -> tuple[float | None, float | None]:
+    """Least and greatest return there, where known."""
+    low, high = (0.0, 1.0) if cell.env == ALL else plan["ranges"][cell.env]
+    return low, high
+
+
+def _judged(cell: Cell, plan: Record, margin: float | None) -> list[dict[str, Any]]:
     place = {"env": cell.env, "split": cell.split, "decode": cell.decode}
-    return [{**place, **j.to_json()} for j in judge(cell.scores, seed=SEED, margin=margin)]
+    found = judge(cell.scores, seed=SEED, ends=_ends(cell, plan), margin=margin)
+    return [{**place, **j.to_json()} for j in found]
 
 
-def _gap_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def _gap_rows(cells: Sequence[Cell], plan: Record) -> list[dict[str, Any]]:
     """What is lost from tasks trained on to tasks of other kinds, run by run."""
     by_place = {(c.env, c.decode, c.split): c for c in cells}
     found = []
@@ -232,7 +243,8 @@ def _gap_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
             continue
         for name, scores in cell.scores.items():
             lost = (trained.scores[name] - scores).tolist()
-            found.append(row(cell, name, f"gap from train, {decode}", mean_interval(lost)))
+            interval = difference_interval(lost, *_ends(cell, plan))
+            found.append(row(cell, name, f"gap from train, {decode}", interval))
     return found
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from sayso.stats.intervals import Interval, bounded_interval, mean_interval
+from sayso.stats.intervals import Interval, bounded_interval, difference_interval, mean_interval
 
 Record = Mapping[str, Any]
 Known = Mapping[str, Mapping[str, Sequence[Record]]]
 """Environment to arm to the results of its runs, in order of seeds."""
+TOLERANCE = 0.05
+"""Share of the budget from which on a difference from it is told."""
 ON = ("env_tokens", "learner_tokens", "wall_clock", "reward_queries", "episodes")
 
 
@@ -78,16 +80,60 @@ def endings(runs: Sequence[Record]) -> dict[str, int]:
     return dict(Counter(run["stopped_by"] for run in runs))
 
 
-def drift_rows(known: Known, heads: Mapping[str, str]) -> list[dict[str, Any]]:
-    """KL to the model as it began, for arms whose policy speaks token by token."""
+def budget_notes(known: Known, plan: Record) -> list[str]:
+    """Sentences on arms that did not use the budget, used more, or something beside it."""
+    axis, amount = plan["budget"]["axis"], plan["budget"]["amount"]
+    told = []
+    for env, arms in known.items():
+        for name, runs in arms.items():
+            used = mean_spent(runs).get(axis, amount)
+            if abs(used / amount - 1) > TOLERANCE:
+                how = "more" if used > amount else "less"
+                told.append(
+                    f"{env}, {name}: used {used:,.0f} {axis} a run in the mean, "
+                    f"{abs(used / amount - 1):.0%} {how} than the budget."
+                )
+            early = endings(runs).get("patience", 0)
+            own = [run.get("own_evaluations", {}) for run in runs]
+            num, tokens = (float(np.mean([o.get(what, 0) for o in own])) if own else 0.0
+                           for what in ("episodes", "tokens"))  # fmt: skip
+            if early or num:
+                told.append(
+                    f"{env}, {name}: {early} of {len(runs)} runs ended early. Its own evaluations, "
+                    f"{num:,.0f} episodes and {tokens:,.0f} sampled tokens a run, are in no budget."
+                )
+    return told
+
+
+def drift_rows(known: Known, heads: Mapping[str, str], told: list[str]) -> list[dict[str, Any]]:
+    """KL to the model as it began, for arms whose policy speaks token by token.
+
+    Args:
+        known: Results.
+        heads: Split of each environment that it was measured on.
+        told: Takes a sentence where runs are left out.
+    """
     found = []
     for env, arms in known.items():
         for name, runs in arms.items():
-            values = [run["kl"] for run in runs]
-            if values and None not in values:
-                told = mean_interval(values)
-                found.append(_row(env, heads[env], name, "KL to the start, nats a token", told))
+            what = "KL to the start, nats a token"
+            interval = _drift([run["kl"] for run in runs], f"{env}, {name}: {what}", told)
+            if interval is not None:
+                found.append(_row(env, heads[env], name, what, interval))
     return found
+
+
+def _drift(values: Sequence[float | None], where: str, told: list[str]) -> Interval | None:
+    """Over runs that have one; an arm none of whose runs has one is no policy of tokens."""
+    finite = [value for value in values if value is not None]
+    if not finite:
+        return None
+    if len(finite) < len(values):
+        told.append(
+            f"{where}: {len(values) - len(finite)} of {len(values)} runs are left out: what they "
+            "say was impossible at the start, so it is infinite."
+        )
+    return mean_interval(finite)
 
 
 def adaptation(known: Known, plan: Record) -> list[dict[str, Any]]:
@@ -125,25 +171,28 @@ def area(line: Any) -> float:
     return float(np.trapezoid(returns, episodes) / length)
 
 
-def adaptation_rows(known: Known) -> list[dict[str, Any]]:
-    """Area under the curve of adaptation, and what was forgotten for it."""
+def adaptation_rows(known: Known, plan: Record, told: list[str]) -> list[dict[str, Any]]:
+    """Area under the curve of adaptation, and what was forgotten for it; ``told`` takes notes."""
     found = []
     for env, arms in known.items():
+        low, high = plan["ranges"][env]
         for name, runs in arms.items():
             adapted = [run for run in runs if "adaptation" in run]
             lines = [_line(run["adaptation"]["points"], "episodes") for run in adapted]
             areas = [area(line) for line in lines if len(line)]
             if areas:
                 what = "adaptation, area under the curve"
-                found.append(_row(env, "unseen", name, what, mean_interval(areas)))
+                found.append(_row(env, "unseen", name, what, bounded_interval(areas, low, high)))
             changes = [change for run in adapted if (change := _change(run)) is not None]
             if changes:
                 what = "change on train by adapting"
-                found.append(_row(env, "train", name, what, mean_interval(changes)))
+                found.append(_row(env, "train", name, what,
+                                  difference_interval(changes, low, high)))  # fmt: skip
+            what = "KL to the start after adapting, nats a token"
             drifts = [run["adaptation"]["kl"] for run in adapted]
-            if drifts and None not in drifts:
-                what = "KL to the start after adapting, nats a token"
-                found.append(_row(env, "unseen", name, what, mean_interval(drifts)))
+            interval = _drift(drifts, f"{env}, {name}: {what}", told)
+            if interval is not None:
+                found.append(_row(env, "unseen", name, what, interval))
     return found
 
 
@@ -155,7 +204,7 @@ def _change(run: Record) -> float | None:
 
 
 def samples(known: Known) -> list[dict[str, Any]]:
-    """What each arm said to the same, in its first run."""
+    """The last turn of each arm in the same tasks, in its first run; what it answers may differ."""
     found = []
     for env, arms in known.items():
         first = {name: runs[0] for name, runs in arms.items() if runs}

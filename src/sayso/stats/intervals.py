@@ -15,6 +15,8 @@ from sayso.stats.student import t_quantile
 
 _BLOCK = 1_000_000
 """Numbers resampled at a time, to bound memory."""
+_ROUNDING = 1e-12
+"""Of the size of what was measured: numbers closer than that differ by rounding alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +123,56 @@ def bounded_interval(
         return found
     low = None if low is None or min(values) < low else low
     high = None if high is None or max(values) > high else high
-    if min(values) == max(values):
-        other = 1 - ((1 - confidence) / 2) ** (1 / found.n)
+    if are_equal(values, low, high):
+        other = unseen(found.n, confidence)
         found = replace(
             found,
             low=found.low if low is None else found.mean - other * (found.mean - low),
             high=found.high if high is None else found.mean + other * (high - found.mean),
         )
     return found.within(low, high)
+
+
+def difference_interval(
+    values: Sequence[float],
+    low: float | None,
+    high: float | None,
+    confidence: float = 0.95,
+) -> Interval:
+    """Interval of the mean difference of two quantities that lie in a range.
+
+    Student's within the differences that can be; those that are all equal leave the room that
+    ``bounded_interval`` leaves, and where the range is not known they say nothing of the next one:
+    the interval is infinite.
+
+    Args:
+        values: One difference per run.
+        low: Least value of each quantity, if known.
+        high: Greatest.
+        confidence: As in ``mean_interval``.
+
+    Raises:
+        ValueError: As ``mean_interval``.
+
+    Tests:
+        tests/unit/test_stats.py
+    """
+    width = None if low is None or high is None else high - low
+    is_inside = width is not None and all(-width <= x <= width for x in values)
+    if len(values) > 1 and are_equal(values, low, high) and not is_inside:
+        return replace(mean_interval(values, confidence), low=-math.inf, high=math.inf)
+    return bounded_interval(values, None if width is None else -width, width, confidence)
+
+
+def unseen(num: int, confidence: float = 0.95) -> float:
+    r"""Greatest probability of an event that was seen in none of n trials: 1 - (α / 2)^(1/n)."""
+    return 1 - float(((1 - confidence) / 2) ** (1 / num))
+
+
+def are_equal(values: Sequence[float], low: float | None = None, high: float | None = None) -> bool:
+    """Whether values have no spread but rounding, beside their size and the ends of their range."""
+    size = max(abs(x) for x in (*values, low or 0.0, high or 0.0))
+    return max(values) - min(values) <= _ROUNDING * size
 
 
 def paired_difference(

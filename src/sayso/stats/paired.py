@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from sayso.seeds import generator
 from sayso.stats.aggregate import MIN_RUNS, NUM_RESAMPLES, Numbers, expanded_tail, score_matrix
-from sayso.stats.intervals import Interval
+from sayso.stats.intervals import Interval, are_equal, unseen
 from sayso.stats.student import t_quantile
 
 MAX_ENUMERATED = 20
@@ -133,7 +133,8 @@ def detectable_difference(
         num_tests: Tests that Holm's correction is for; the strictest of them is counted with.
 
     Returns:
-        In units of the differences; infinite where no result could be significant.
+        In units of the differences; infinite where no result could be significant, NaN where
+        differences have no spread: how much seeds differ is then not known.
 
     Raises:
         ValueError: If ``power`` or ``alpha`` is not in (0, 1), or as ``score_matrix``.
@@ -150,6 +151,8 @@ def detectable_difference(
     d = score_matrix(differences, name="differences")[:, 0]
     if len(d) < least_seeds(alpha, num_tests):
         return math.inf
+    if are_equal(d.tolist()):
+        return math.nan
     freedom, error = len(d) - 1, float(d.std(ddof=1)) / math.sqrt(len(d))
     critical = t_quantile(1 - alpha / 2, freedom) * error
     if len(d) > MAX_ENUMERATED:  # as good as Student's by then
@@ -205,8 +208,10 @@ def improvement_interval(
 ) -> Interval:
     r"""``probability_of_improvement`` with its stratified bootstrap interval.
 
-    Where every run of one beats every run of the other, no sample differs; the end is then the
-    exact bound for an event seen in all of n·m independent pairs, :math:`(\alpha/2)^{1/(nm)}`.
+    Where all pairs of runs end alike, no sample differs. Each end then leaves room for pairs that
+    end otherwise: of n·m independent pairs that were all won, :math:`(\alpha/2)^{1/(nm)}` of all
+    are won at least, the exact bound; of all that were tied, as many are tied, and the rest lost
+    (or won). Pairs that end alike in each task, and not the same in all, have the bound of n.
     Otherwise fewer than five runs say nothing: from 0 to 1.
 
     Args:
@@ -227,9 +232,11 @@ def improvement_interval(
     """
     x, y = _same_tasks(first, second)
     found, num = float(_improvements(x[None], y[None])[0]), min(len(x), len(y))
-    bound = ((1 - confidence) / 2) ** (1 / (num * x.shape[1]))
-    if found in (0.0, 1.0):
-        return Interval(found, bound if found else 0.0, 1.0 if found else 1 - bound, num)
+    outcomes = [np.unique(np.sign(np.subtract.outer(x[:, j], y[:, j]))) for j in range(x.shape[1])]
+    if all(len(found_in) == 1 for found_in in outcomes):
+        is_same = len({float(o[0]) for o in outcomes}) == 1
+        other = unseen(num * len(outcomes) if is_same else num, confidence)
+        return Interval(found, (1 - other) * found, found + other * (1 - found), num)
     if num < MIN_RUNS:
         return Interval(found, 0.0, 1.0, num)
     draw, columns = generator(seed, "improvement"), np.arange(x.shape[1])
