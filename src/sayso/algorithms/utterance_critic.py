@@ -94,7 +94,7 @@ class UtteranceCritic:
 
     def __init__(self, core: Core, heads: UtteranceHeads, trunk: Trunk) -> None:
         self._core, self.heads, self.trunk = core, heads, trunk
-        self._known: dict[Said, UtteranceStates] = {}
+        self._known: dict[Said, tuple[UtteranceStates, int]] = {}
 
     def learn(
         self,
@@ -223,12 +223,15 @@ class UtteranceCritic:
     @torch.no_grad()
     def _frozen(self, episode: Episode) -> UtteranceStates:
         """Read alone, so that its bits do not depend on what else is in a batch, and only once."""
-        key = _said_in(episode)
+        key, lm = _said_in(episode), self._core.lm
         if key not in self._known:
-            batch = self._core.pack([episode])
-            with self._core.lm.reference():
-                self._known[key] = utterance_states(self._core, batch.rows[0], batch)
-        known = self._known[key]
+            batch, before = self._core.pack([episode]), lm.num_read_tokens
+            with lm.reference():
+                states = utterance_states(self._core, batch.rows[0], batch)
+            self._known[key] = (states, lm.num_read_tokens - before)
+        else:  # what is spared is counted: a resumed run remembers nothing, and counts alike
+            lm.num_read_tokens += self._known[key][1]
+        known, _ = self._known[key]
         earned = [turn.reward or 0.0 for turn in episode.turns]
         return replace(known, reward=known.reward.new_tensor(earned))
 

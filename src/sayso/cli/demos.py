@@ -30,6 +30,12 @@ def run(
 
     if out.is_dir():
         raise ConfigError(where=f"--out {out}", problem="is a directory.", fix="Name a file.")
+    if out.exists():
+        raise ConfigError(
+            where=f"--out {out}",
+            problem="is there already.",
+            fix="Name another file, or remove it.",
+        )
     env = source(env_id, **arguments(settings)).open()
     chosen = scripted(env, player)
     returns: list[float] = []

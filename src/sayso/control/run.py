@@ -215,6 +215,9 @@ class _Watch:
         for name, value in self._model.logger.name_to_value.items():
             if name.startswith("train/") and isinstance(value, int | float):
                 line[name] = float(value)
+        # The share of no variance is no number, and no fault: all returns of a rollout were equal.
+        if math.isnan(line.get("train/explained_variance", 0.0)):
+            del line["train/explained_variance"]
         broken = [n for n, v in line.items() if n.startswith("train/") and not math.isfinite(v)]
         if broken:
             raise GuardError(

@@ -112,7 +112,7 @@ class SlateReader:
         if trunk is not None:
             self._lm = copy.copy(lm)
             self._lm.network = trunk
-        self._cache: OrderedDict[bytes, tuple[Tensor, Tensor]] = OrderedDict()
+        self._cache: OrderedDict[bytes, tuple[Tensor, Tensor, int]] = OrderedDict()
         self._num_bytes = 0
 
     @property
@@ -135,12 +135,14 @@ class SlateReader:
             key = digest(slate.state, *slate.candidates)
             known = self._cache.get(key)
             if known is None:
+                before = self._lm.num_read_tokens
                 read = self._read([slate], (0,))
-                known = (read.phi, read.psi)
+                known = (read.phi, read.psi, self._lm.num_read_tokens - before)
                 self._keep(key, known)
-            else:
+            else:  # what is spared is counted: a resumed run remembers nothing, and counts alike
                 self._cache.move_to_end(key)
-            found.append(known)
+                self._lm.num_read_tokens += known[2]
+            found.append(known[:2])
         return Read(
             slates=tuple(range(len(slates))),
             phi=torch.cat([phi for phi, _ in found]),
@@ -148,12 +150,12 @@ class SlateReader:
             owner=_owners([len(psi) for _, psi in found], self._lm.device),
         )
 
-    def _keep(self, key: bytes, found: tuple[Tensor, Tensor]) -> None:
+    def _keep(self, key: bytes, found: tuple[Tensor, Tensor, int]) -> None:
         self._cache[key] = found
-        self._num_bytes += sum(tensor.nbytes for tensor in found)
+        self._num_bytes += sum(tensor.nbytes for tensor in found[:2])
         while self._num_bytes > self._cache_bytes:
             oldest = self._cache.popitem(last=False)[1]
-            self._num_bytes -= sum(tensor.nbytes for tensor in oldest)
+            self._num_bytes -= sum(tensor.nbytes for tensor in oldest[:2])
 
     def _read(self, slates: Sequence[Slate], places: tuple[int, ...]) -> Read:
         """One forward: every state once, its candidates as branches of it."""
