@@ -168,8 +168,9 @@ class _Trial:
             _append(run, {"step": step, "spent": used, **_told(report)})
 
         at = [float(n) for n in plan.adapt if n > 0]
+        stop = UnderBudget(budget, measure, at=at)
         train(assemble(self.options("unseen"), run, learner=self.learner, env=self.env,
-                       callbacks=[_OneTimeline(), UnderBudget(budget, measure, at=at)]))  # fmt: skip
+                       callbacks=[_OneTimeline(), stop]))  # fmt: skip
         after = self.report("train", plan.decode[0], plan.episodes)
         return {
             "points": _points(run),

@@ -36,7 +36,7 @@ from sayso.training.budget import Budget
 FIRST_SEED = 1_000
 """Far from those of a comparison: what was chosen on a seed must not be judged on it."""
 BY_OPTIONS = (ConfigError, GuardError, SamplingError)
-"""Errors that options can cause: a result. Any other ends the search, and the trial goes on later."""
+"""Errors that options can cause: a result. Any other ends the search; the trial goes on later."""
 STUDY, JOURNAL, BEST = "tune.json", "study.journal", "best.toml"
 
 
