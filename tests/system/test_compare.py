@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,11 +21,13 @@ from sayso.cli.compare import Comparison
 from sayso.errors import GuardError
 from sayso.runs.digest import digest_run
 from sayso.runs.jsonl import read
+from sayso.training.budget import UnderBudget
+from sayso.training.callbacks import StepReport, TrainingContext
 
 SMALL = ["model.tiny.width=16", "model.tiny.layers=1", "algorithm.group_size=8"]
 MAZE_ARM = "maze:ppo,optim.schedule=constant,optim.total_steps=none,algorithm.tasks_per_step=4"
 OPTIONS: dict[str, Any] = {
-    "seeds": 2, "budget": "env_tokens=300", "episodes": 8, "points": 3, "point_episodes": 8,
+    "seeds": 2, "budget": "env_tokens=300", "episodes": 4, "points": 2, "point_episodes": 4,
 }  # fmt: skip
 
 
@@ -80,15 +83,16 @@ def test_the_report_is_what_the_runs_found(done: Comparison) -> None:
 def test_it_is_the_same_in_processes_and_finished_runs_are_not_run_again(
     done: Comparison, tmp_path: Path
 ) -> None:
-    again = compared(tmp_path / "c", jobs=2)
-    assert without_clocks(again.report) == without_clocks(done.report)
-    for path in sorted(done.path.glob("*/seed-?")):
+    one = compared(tmp_path / "c", jobs=2, seeds=1)
+    assert one.report["seeds"] == {"sayso/TinyLang-v0": [0]}
+    for path in sorted(done.path.glob("*/seed-0")):
         other = tmp_path / "c" / path.relative_to(done.path)
         assert digest_run(path) == digest_run(other)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "c").glob("*/*.json")}
-    more = compared(tmp_path / "c", seeds=3)
+    assert len(before) == 2
+    more = compared(tmp_path / "c")
     assert {p: p.stat().st_mtime_ns for p in before} == before
-    assert more.report["seeds"] == {"sayso/TinyLang-v0": [0, 1, 2]}
+    assert without_clocks(more.report) == without_clocks(done.report)
 
 
 def without_clocks(report: Any) -> Any:
@@ -111,13 +115,14 @@ def test_a_killed_run_goes_on_from_its_directory(done: Comparison, tmp_path: Pat
         "    return plain(self, context, report)\n"
         "budget.UnderBudget.on_step = on_step\n"
         "import sayso\n"
-        f"sayso.compare('tinylang:grpo', 'tinylang:rloo', set={SMALL!r}, out='c', **{OPTIONS!r})\n"
+        f"sayso.compare('tinylang:grpo', 'tinylang:rloo', set={SMALL!r}, out='c', "
+        f"**{OPTIONS | {'seeds': 1}!r})\n"
     )
     first = subprocess.run([sys.executable, "-c", kill], cwd=tmp_path, check=False)
     assert first.returncode == -signal.SIGKILL
     assert not list((tmp_path / "c").glob("*/*.json"))
-    compared(tmp_path / "c")
-    for name in ("tinylang-grpo/seed-0", "tinylang-rloo/seed-1"):
+    compared(tmp_path / "c", seeds=1)
+    for name in ("tinylang-grpo/seed-0", "tinylang-rloo/seed-0"):
         assert digest_run(tmp_path / "c" / name) == digest_run(done.path / name)
         one, other = (
             json.loads((folder / f"{name}.json").read_text())
@@ -126,7 +131,7 @@ def test_a_killed_run_goes_on_from_its_directory(done: Comparison, tmp_path: Pat
         assert without_clocks(one) == without_clocks(other)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "sayso.cli.main", "compare", "tinylang:grpo", "tinylang:rloo",
@@ -157,10 +162,11 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
 @pytest.mark.medium
 def test_a_run_that_fails_is_told_and_the_others_are_not_lost(tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text(ODD)
+    few = {**OPTIONS, "seeds": 3, "budget": "episodes=16", "points": 1, "decode": ["greedy"]}
     script = (
         "import sayso, json\n"
         f"c = sayso.compare('tinylang:grpo,env.id=odd:Odd', 'tinylang:rloo,env.id=odd:Odd', "
-        f"set={SMALL!r}, out='c', **{OPTIONS!r} | {{'seeds': 3}})\n"
+        f"set={SMALL!r}, out='c', **{few!r})\n"
         "print(json.dumps([c.report['seeds'], c.report['notes']]))\n"
     )
     ran = subprocess.run(
@@ -206,18 +212,49 @@ def test_when_every_run_fails_that_is_an_error(tmp_path: Path, monkeypatch: Any)
 
 
 @pytest.mark.medium
-def test_adaptation_trains_on_unseen_tasks_and_tells_what_is_forgotten(tmp_path: Path) -> None:
-    found = compared(
-        tmp_path / "c", MAZE_ARM, budget="episodes=16", seeds=1, adapt=[0, 16, 32], episodes=4,
-        point_episodes=4, points=1, decode=["sampled"],
-    )  # fmt: skip
+def test_adaptation_trains_on_unseen_tasks_tells_what_is_forgotten_and_goes_on_when_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adapted() -> Comparison:
+        return compared(
+            tmp_path / "c", f"{MAZE_ARM},env.max_turns=6,train.checkpoint_every=1",
+            budget="episodes=16", seeds=1, adapt=[0, 32, 64], episodes=4, point_episodes=4,
+            points=1, decode=["sampled"],
+        )  # fmt: skip
+
+    found = adapted()
     (result,) = results(found.path, read_plan(found.path), [0])
-    assert [p["spent"]["episodes"] for p in result["adaptation"]["points"]] == [0, 32]
+    assert [p["spent"]["episodes"] for p in result["adaptation"]["points"]] == [0, 32, 64]
     unseen = next(e for e in result["evals"] if e["split"] == "unseen")
     assert result["adaptation"]["points"][0]["mean"] == unseen["mean"]
     metrics = {(r["split"], r["metric"]) for r in found.rows}
     assert ("unseen", "adaptation, area under the curve") in metrics
     assert ("train", "change on train by adapting") in metrics
+    run = found.path / "maze-ppo/seed-0"
+    for folder, split in ((run, "train"), (run.with_name("seed-0-adapt"), "unseen")):
+        played = list(read(folder / "episodes/episodes.jsonl"))
+        assert {line["episode"]["task"]["split"] for line in played} == {split}
+
+    run.with_suffix(".json").unlink()
+    shutil.rmtree(run.with_name("seed-0-adapt"))
+    plain = UnderBudget.on_step
+
+    def killed(self: UnderBudget, context: TrainingContext, report: StepReport) -> bool | None:
+        if report.step == 2:
+            raise Killed
+        return plain(self, context, report)
+
+    monkeypatch.setattr(UnderBudget, "on_step", killed)
+    with pytest.raises(Killed):
+        adapted()
+    monkeypatch.setattr(UnderBudget, "on_step", plain)
+    adapted()
+    (again,) = results(found.path, read_plan(found.path), [0])
+    assert without_clocks(again) == without_clocks(result)
+
+
+class Killed(BaseException):
+    """Nothing catches it, so nothing is saved: as SIGKILL, in this process."""
 
 
 @pytest.mark.medium

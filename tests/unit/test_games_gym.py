@@ -225,7 +225,7 @@ def test_every_toy_of_ours_names_each_action_once() -> None:
         assert GymTextEnv(game=game).actions == toy.actions
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ["FrozenLake-v1", "Taxi", "CliffWalking-v1", "Blackjack-v1"])
 def test_the_toys_keep_the_contract_with_two_hundred_seeds(game: str) -> None:
     if game == "Taxi":

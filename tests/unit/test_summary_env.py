@@ -99,7 +99,7 @@ def test_the_players_stand_in_order() -> None:
     assert means[3] > 0.95
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_both_checkers_accept_it_on_200_seeds_and_find_no_exploit() -> None:
     check_env(SummaryEnv(), skip_render_check=True)
     assert not check_text_env("sayso/Summary-v0", num_seeds=200, exploits=False).problems

@@ -168,9 +168,9 @@ class _Trial:
             _append(run, {"step": step, "spent": used, **_told(report)})
 
         at = [float(n) for n in plan.adapt if n > 0]
-        callbacks = [_OneTimeline(), UnderBudget(budget, measure, at=at)]
-        options = self.options("unseen")
-        train(assemble(options, run, learner=self.learner, env=self.env, callbacks=callbacks))
+        stop = UnderBudget(budget, measure, at=at)
+        train(assemble(self.options("unseen"), run, learner=self.learner, env=self.env,
+                       callbacks=[_OneTimeline(), stop]))  # fmt: skip
         after = self.report("train", plan.decode[0], plan.episodes)
         return {
             "points": _points(run),
