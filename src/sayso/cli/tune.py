@@ -36,7 +36,7 @@ def run(
         }
         print(json.dumps(told))
         return
-    print(f"Best: trial {found.best.number} of {len(found.trials)}, mean {found.best.mean:.4f}")
+    print(f"Best: trial {found.best.number + 1} of {len(found.trials)}, mean {found.best.mean:.4f}")
     for path, value in found.best.values.items():
         print(f"  {path} = {value}")
     print(f"Recipe: {found.recipe}")

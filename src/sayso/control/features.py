@@ -64,8 +64,8 @@ def principal(vectors: Float32[np.ndarray, "n d"], count: int, *, what: str) -> 
     if rank < count:
         raise OptionValueError(
             where=f"control, {what}",
-            problem=f"{len(vectors)} probes vary in {rank} dimensions only, {count} are asked for.",
-            fix="Raise control.num_probes, or ask for fewer dimensions.",
+            problem=f"{len(vectors)} states vary in {rank} dimensions only, {count} are asked for.",
+            fix="Ask for fewer dimensions: a task with few prompts has no more.",
         )
     # The sign of an axis is arbitrary: its largest entry is made positive, on every machine.
     axes = axes[:count]

@@ -113,7 +113,7 @@ class Form(Scorer):
 
 @dataclass(frozen=True, kw_only=True)
 class Length(Scorer):
-    """Number of words within a range; 1 inside, falling to 0 at none and at 2.5 times ``high``.
+    """Number of words within a range; 1 inside, falling to 0 at none and at 2.5 times the most.
 
     Any words will do, so it says nothing of what they are.
 
