@@ -217,8 +217,8 @@ class Encoder:
         if self.num_shortened:
             found.append(
                 f"{self.num_shortened} stored episodes do not fit a context of {self.max_context} "
-                "tokens and were cut off at the last whole turn. Raise the model's context, or read "
-                'each observation by itself: env.context = "turn".'
+                "tokens and were cut off at the last whole turn. Raise the model's context, or let "
+                'it see the latest observation alone: env.context = "turn".'
             )
         if self.num_cut_actions:
             found.append(
