@@ -106,7 +106,7 @@ def test_acts_of_a_maze_are_chosen_under_masks(
     (tmp_path / "maze.toml").write_text(
         'model = { name = "tiny" }\nenv = { id = "sayso/Maze-v0" }\n'
         'control = { mode = "acts", context = "turn", max_turns = 6, max_new_tokens = 24 }\n'
-        'learner = { type = "maskable_ppo", num_envs = 4 }\n'
+        'learner = { type = "maskable_ppo", num_envs = 4, settings = { n_steps = 16 } }\n'
         "train = { total_steps = 64, eval_episodes = 4 }\n"
     )
     assert say("train", "maze.toml") == 0

@@ -58,7 +58,7 @@ def test_archer_waits_for_what_pays_later() -> None:
     assert archer_on_two_turns(0) >= 0.95
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_without_a_future_archer_takes_what_pays_at_once() -> None:
     """The same game with a discount of 0: the critic's look ahead is what the first answer needs.
 

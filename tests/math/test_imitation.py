@@ -201,8 +201,17 @@ FIXED_POINTS: dict[str, tuple[str, dict[str, Any], Table, float]] = {
 }  # fmt: skip
 
 
-@pytest.mark.medium
-@pytest.mark.parametrize("case", FIXED_POINTS)
+LATER = ("filtered_bc, 10.2 % of all", "awr, beta 100")
+"""Run by `make test-slow`: other numbers of what runs by `make test`."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow if case in LATER else pytest.mark.medium)
+        for case in FIXED_POINTS
+    ],
+)
 def test_where_nothing_moves_any_more_the_policy_is_the_one_that_theory_says(case: str) -> None:
     """Started there, the gradient vanishes; started at the reference, training ends there."""
     torch.set_num_threads(1)

@@ -93,8 +93,11 @@ def test_the_same_seed_writes_the_same_games_and_another_one_others(workplace: P
     first = (workplace / "words.jsonl").read_bytes()
     for seed, is_same in ((0, True), (1, False)):
         demos.run("sayso/TinyLang-v0", player="reference", num=60, split="train", seed=seed,
-                  out=workplace / "more.jsonl", settings=[], as_json=True)  # fmt: skip
-        assert ((workplace / "more.jsonl").read_bytes() == first) is is_same
+                  out=workplace / f"{seed}.jsonl", settings=[], as_json=True)  # fmt: skip
+        assert ((workplace / f"{seed}.jsonl").read_bytes() == first) is is_same
+    with pytest.raises(ConfigError, match="there already"):  # and nothing is overwritten
+        demos.run("sayso/TinyLang-v0", player="reference", num=1, split="train", seed=0,
+                  out=workplace / "0.jsonl", settings=[], as_json=True)  # fmt: skip
 
 
 def test_demos_refuses_what_it_cannot_play(workplace: Path) -> None:
