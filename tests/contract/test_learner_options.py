@@ -274,6 +274,7 @@ ALGORITHM_CASES = [
 ]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("record", "name", "more", "values"), ALGORITHM_CASES)
 def test_row_36_every_option_of_every_algorithm_is_felt(
     record: type[Any], name: str, more: dict[str, Any], values: list[Any]

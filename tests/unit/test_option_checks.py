@@ -228,6 +228,7 @@ class WithTimeout(TinyLangEnv):
     timeout_s = 30.0
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("env", [TinyLangEnv, WithTimeout])
 def test_workers_are_refused_where_the_environment_runs_in_this_process(env: type[TextEnv]) -> None:
     options = {"id": "x", "num_workers": 2}
