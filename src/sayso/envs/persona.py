@@ -10,13 +10,14 @@ from typing import Any, cast
 import numpy as np
 
 from sayso.envs.base import TextEnv
+from sayso.envs.one_turn import Graded, OneTurnEnv
 from sayso.envs.persona_score import score
 from sayso.envs.persona_tasks import ENV_ID, render, tasks
 from sayso.envs.persona_taste import KINDS, Preference, inferred, pools
 from sayso.envs.persona_writer import pick, write
 from sayso.envs.rows import read_rows, tasks_of_rows
 from sayso.envs.scripted import Scripted
-from sayso.errors import EnvContractError, OptionValueError
+from sayso.errors import OptionValueError
 from sayso.types import Task
 
 NUM_DRAFTS = 6
@@ -69,7 +70,7 @@ def _random(env: TextEnv, draws: np.random.Generator) -> str:
     return write(draws, {}, topic) or f"They rested by the {topic}."
 
 
-class PersonaEnv(TextEnv):
+class PersonaEnv(OneTurnEnv):
     """Write a text for a reader whose taste shows only in past likes; one turn, reward in [0, 1].
 
     The prompt shows texts that the reader liked and disliked, in turn, and a topic. Hidden are two
@@ -85,7 +86,7 @@ class PersonaEnv(TextEnv):
 
     reward_low, reward_high = 0.0, 1.0
     part_low, part_high = 0.0, 1.0
-    max_turns = 1
+    env_id = ENV_ID
     scripted: Mapping[str, Scripted] = MappingProxyType(
         {
             "random": Scripted(act=_random, about="any style, any topic"),
@@ -105,41 +106,14 @@ class PersonaEnv(TextEnv):
             )
         self.num_pairs = num_pairs
         self._own = None if data is None else own_tasks(data)
-        self._task: Task | None = None
-
-    @property
-    def task(self) -> Task:
-        """What is posed, the hidden preferences included; for oracles.
-
-        Raises:
-            EnvContractError: Before ``reset``, and after the answer.
-        """
-        if self._task is None:
-            raise EnvContractError(
-                where=f"{ENV_ID}, step",
-                problem="no task is posed.",
-                fix="Call reset before each step: an episode is one turn.",
-            )
-        return self._task
 
     def tasks(self, split: str) -> Sequence[Task]:
         """Readers with a topic; those of ``unseen`` have a taste of a kind never trained on."""
         return tasks(split, self.num_pairs) if self._own is None else self._own.get(split, ())
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
-        """Show what the reader liked, and the topic."""
-        super().reset(seed=seed)
-        self._task = self.choose(seed, options)
-        prompt: str = self._task.payload["prompt"]
-        return prompt, {"task": self._task.id, "split": self._task.split}
-
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """The reader judges; the episode ends."""
-        reward, parts = score(action, self.task.payload)
-        self._task = None
-        return "", reward, True, False, {"reward_parts": parts}
+    def grade(self, action: str, payload: Mapping[str, Any]) -> Graded:
+        """See ``persona_score``."""
+        return score(action, payload)
 
 
 def own_tasks(path: str | Path) -> dict[str, tuple[Task, ...]]:

@@ -11,12 +11,12 @@ from typing import Any, cast
 import numpy as np
 
 from sayso.envs.base import TextEnv
+from sayso.envs.one_turn import Graded, OneTurnEnv
 from sayso.envs.scripted import Scripted
 from sayso.envs.summary_data import aclsum_tasks, own_tasks
 from sayso.envs.summary_facts import coverage
 from sayso.envs.summary_score import score
 from sayso.envs.summary_tasks import ENV_ID, tasks
-from sayso.errors import EnvContractError
 from sayso.rewards.overlap import rouge_l
 from sayso.rewards.text import sentences, words
 from sayso.types import Task
@@ -71,7 +71,7 @@ def _writer(env: TextEnv, draws: np.random.Generator) -> str:
     return summary or _extract(env, draws)
 
 
-class SummaryEnv(TextEnv):
+class SummaryEnv(OneTurnEnv):
     """Summarise a document within a budget of words; one turn, reward in [0, 1].
 
     The reports of sayso hide four to six key facts (who, what, when, how much) among filler. The
@@ -88,7 +88,7 @@ class SummaryEnv(TextEnv):
 
     reward_low, reward_high = 0.0, 1.0
     part_low, part_high = 0.0, 1.0
-    max_turns = 1
+    env_id = ENV_ID
     scripted: Mapping[str, Scripted] = MappingProxyType(
         {
             "random": Scripted(act=_random, about="random sentences within the budget"),
@@ -106,38 +106,11 @@ class SummaryEnv(TextEnv):
         self._own: Mapping[str, Sequence[Task]] | None = None
         if data is not None:
             self._own = aclsum_tasks() if data == "aclsum" else own_tasks(data)
-        self._task: Task | None = None
-
-    @property
-    def task(self) -> Task:
-        """What is posed, key facts and reference included; for oracles.
-
-        Raises:
-            EnvContractError: Before ``reset``, and after the answer.
-        """
-        if self._task is None:
-            raise EnvContractError(
-                where=f"{ENV_ID}, step",
-                problem="no task is posed.",
-                fix="Call reset before each step: an episode is one turn.",
-            )
-        return self._task
 
     def tasks(self, split: str) -> Sequence[Task]:
         """Documents; those of ``unseen`` are of kinds, or ask for an aspect, never trained on."""
         return tasks(split) if self._own is None else self._own.get(split, ())
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
-        """Show the document and what is asked."""
-        super().reset(seed=seed)
-        self._task = self.choose(seed, options)
-        prompt: str = self._task.payload["prompt"]
-        return prompt, {"task": self._task.id, "split": self._task.split}
-
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Grade the summary; the episode ends."""
-        reward, parts = score(action, self.task.payload)
-        self._task = None
-        return "", reward, True, False, {"reward_parts": parts}
+    def grade(self, action: str, payload: Mapping[str, Any]) -> Graded:
+        """See ``summary_score``."""
+        return score(action, payload)

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sayso.envs.base import TextEnv, Utterance
+from sayso.envs.one_turn import Graded, OneTurnEnv
+from sayso.envs.spaces import Utterance
 from sayso.envs.writing_score import WEIGHTS, score
-from sayso.envs.writing_tasks import tasks
-from sayso.errors import EnvContractError, OptionValueError
+from sayso.envs.writing_tasks import ENV_ID, tasks
+from sayso.errors import OptionValueError
 from sayso.types import Task
 
 
-class WritingEnv(TextEnv):
+class WritingEnv(OneTurnEnv):
     """Write under verifiable constraints; one turn, reward in [0, 1].
 
     Args:
@@ -28,7 +29,7 @@ class WritingEnv(TextEnv):
     reward_high = 1.0
     part_low = 0.0
     part_high = 1.0
-    max_turns = 1
+    env_id = ENV_ID
 
     def __init__(
         self, weights: Mapping[str, float] | None = None, *, max_length: int = 100_000
@@ -44,7 +45,6 @@ class WritingEnv(TextEnv):
         self.weights = {**WEIGHTS, **chosen}
         self.action_space = Utterance(max_length=max_length)
         self.observation_space = Utterance()
-        self._task: Task | None = None
 
     def tasks(self, split: str) -> Sequence[Task]:
         """Tasks of ``train``, ``held_out`` or ``unseen``; empty for any other name."""
@@ -54,23 +54,6 @@ class WritingEnv(TextEnv):
         """Constraints beyond length and form: 2 or 3 as a rule."""
         return len(task.payload["constraints"]) - 2
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
-        """Pose a task: the observation is its prompt."""
-        super().reset(seed=seed)
-        self._task = self.choose(seed, options)
-        prompt: str = self._task.payload["prompt"]
-        return prompt, {"task": self._task.id, "split": self._task.split}
-
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Grade the answer; the episode ends."""
-        if self._task is None:
-            raise EnvContractError(
-                where="WritingEnv.step",
-                problem="no task is posed.",
-                fix="Call reset before each step: an episode is one turn.",
-            )
-        reward, parts = score(action, self._task.payload, self.weights)
-        self._task = None
-        return "", reward, True, False, {"reward_parts": parts}
+    def grade(self, action: str, payload: Mapping[str, Any]) -> Graded:
+        """See ``writing_score``."""
+        return score(action, payload, self.weights)
