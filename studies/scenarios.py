@@ -162,9 +162,9 @@ def write_page(name: str) -> None:
         f"`python studies/scenarios.py {name}`",
         "",
     ]
+    measured = rows[0]["episodes"]
     lines += [
-        f"Mean return over {rows[0]['episodes']} episodes of each split; gained: the paired "
-        + "difference to the policy that training began with, 95 %.", "",
+        f"Mean return over {measured} episodes of each split; gained: paired, since the start.", "",
         f"| seed | split | {' | '.join(LABELS[p] for p in rows[0]['returns'])} | gained |",
         f"|---|---|{'---|' * len(rows[0]['returns'])}---|",
     ]  # fmt: skip
