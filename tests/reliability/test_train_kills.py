@@ -39,7 +39,7 @@ POINTS = [
 when a run is interrupted, which ``test_store_kills`` covers."""
 
 
-LATER = ("filtered_bc", "token_dqn")
+LATER = ("filtered_bc", "token_dqn", "warm")
 """Killed at random by `make test`, and at every failpoint by `make test-slow`: their parts are also
 those of other scenarios."""
 

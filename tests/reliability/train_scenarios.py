@@ -10,6 +10,7 @@ import torch
 
 from sayso.app.assemble import assemble, build_learner, build_lm, config_of, create_run
 from sayso.app.config import load_config
+from sayso.app.warm import FOLDER, warm_up
 from sayso.runs.run import Run
 from sayso.training.callbacks import Callback
 from sayso.training.loop import TrainResult, train
@@ -95,6 +96,13 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         },
         "optim": {},
     },
+    "warm": {
+        **TINYLANG,
+        "algorithm": {"type": "rloo", "tasks_per_step": 1, "group_size": 8},
+        "kl": {"coef": 0.1},
+        "train": {**TINYLANG["train"], "total_episodes": 24},
+        "warm_start": {"player": "reference", "games": 24, "batch_episodes": 8, "lr": 1e-2},
+    },
     "awr_stored": {
         **TINYLANG,
         "algorithm": {"type": "awr", "beta": 0.5},
@@ -119,5 +127,7 @@ def run_training(
             shutil.rmtree(path)
         run = create_run(config, path)
     with run.lock():
-        learner = build_learner(config, build_lm(config))
+        lm = build_lm(config)
+        warm_up(config, lm, path / FOLDER)
+        learner = build_learner(config, lm)
         return train(assemble(config, run, learner=learner, callbacks=callbacks))

@@ -17,7 +17,7 @@ from sayso.errors import OptionValueError
 from sayso.training.budget import Budget
 from sayso.training.options import TrainOptions
 
-SHARED = ("model", "env", "sampling", "data")
+SHARED = ("model", "env", "sampling", "data", "warm_start")
 """Sections that arms are meant to have in common; what differs there is told."""
 LONG = 10**9
 """Episodes of a run that something else stops."""

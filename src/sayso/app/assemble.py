@@ -25,6 +25,7 @@ from sayso.config.load import flat, load_toml, to_table
 from sayso.data.datasets import DataSet
 from sayso.envs.nothing import NO_ENV, NoEnv
 from sayso.envs.registry import EnvSource, source
+from sayso.envs.scripted import scripted
 from sayso.errors import ConfigError, RunError
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
@@ -105,6 +106,8 @@ def require_playable(config: RunConfig, env: EnvSource, *, is_new: bool = True) 
             raise
         _log.warning("%s The run goes on as it was started.", error)
     require_data(config)
+    if config.warm_start.player is not None:
+        scripted(env.open(), config.warm_start.player)
     splits = [config.train.split] if config.data.path is None else []
     if config.train.eval_every:
         splits.append(config.train.eval_split)

@@ -28,7 +28,7 @@ from sayso.algorithms.soft_q import SoftQOptions
 from sayso.algorithms.token_dqn import TokenDQNOptions
 from sayso.config.load import build_into, override
 from sayso.config.problems import Problems
-from sayso.data.options import DataOptions
+from sayso.data.options import DataOptions, WarmStartOptions
 from sayso.envs.nothing import NO_ENV
 from sayso.errors import ConfigError
 from sayso.models.options import ModelOptions
@@ -122,6 +122,7 @@ class RunConfig:
         kl: Distance to the reference model.
         train: The loop.
         data: A stored data set to learn from, instead of playing.
+        warm_start: A scripted player to imitate before training.
     """
 
     name: str = "run"
@@ -134,6 +135,7 @@ class RunConfig:
     kl: KLOptions = field(default_factory=KLOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     data: DataOptions = field(default_factory=DataOptions)
+    warm_start: WarmStartOptions = field(default_factory=WarmStartOptions)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:  # what a TOML file can hold and every generator takes
@@ -155,7 +157,7 @@ def keeps_critic(config: RunConfig) -> bool:
     return getattr(config.algorithm, "trunk", "frozen") == "frozen"
 
 
-SECTIONS = ("model", "env", "sampling", "algorithm", "optim", "kl", "train", "data")
+SECTIONS = ("model", "env", "sampling", "algorithm", "optim", "kl", "train", "data", "warm_start")
 
 
 def load_config(

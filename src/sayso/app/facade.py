@@ -43,6 +43,7 @@ from sayso.app.sweep import Decode, policy_as
 from sayso.config.load import to_table
 from sayso.control.agent import SB3Agent
 from sayso.data.datasets import DataSet
+from sayso.data.options import WarmStartOptions
 from sayso.envs.base import Observation
 from sayso.envs.nothing import NO_ENV
 from sayso.envs.registry import EnvSource, source
@@ -98,6 +99,13 @@ class Agent:
         for key, value in (given | options).items():
             place(table, key, value, algorithm=self.algorithm)
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
+        if self.config.warm_start.player is not None:
+            raise OptionValueError(
+                where="warm_start",
+                problem="is for run files: a run of the command line warms its model up.",
+                fix="In Python imitate first: BC(model, env, data=...).learn(...).save(directory); "
+                "then begin with the directory as the model.",
+            )
         # Options of training may count by what ``learn`` is given.
         refuse_unused(dataclasses.replace(self.config, train=TrainOptions()))
         self.lm = build_lm(self.config, pair)
@@ -280,6 +288,7 @@ class Agent:
             agent.source = env if isinstance(env, EnvSource) else source(env)
             config, origin = with_env(config, origin, agent.source, env)
         agent.config, agent.origin, agent.lm = saved_lm(config, origin, target)
+        agent.config = dataclasses.replace(agent.config, warm_start=WarmStartOptions())  # is done
         agent.data = None
         if data is not None:
             given, in_python = data_given(data)

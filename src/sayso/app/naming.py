@@ -34,7 +34,7 @@ def place(table: dict[str, Any], key: str, value: Any, *, algorithm: str) -> Non
             table[key] = value
         return
     names = _names(algorithm)
-    homes = [section for section in SECTIONS if key in names[section]]
+    homes = [section for section, there in names.items() if key in there]
     if not homes:
         raise _unknown(key, algorithm, (name for each in names.values() for name in each))
     if len(homes) > 1:
@@ -56,7 +56,7 @@ def refuse_unknown(options: Iterable[str], *, algorithm: str) -> None:
     for key in options:
         if key in names["train"]:
             continue
-        if any(key in names[section] for section in SECTIONS):
+        if any(key in there for there in names.values()):
             raise UnknownOptionError(
                 where=f"learn({key}=...)",
                 problem="is no option of learn.",
@@ -69,10 +69,8 @@ def _unknown(
     key: str, algorithm: str, names: Iterable[str], *, call: str = ""
 ) -> UnknownOptionError:
     known = sorted(set(names))
-    records = _records(algorithm)
-    paths = {
-        row.name for section in SECTIONS for row in options_table(records[section], prefix=section)
-    }
+    records = _records(algorithm).items()
+    paths = {row.name for name, record in records for row in options_table(record, prefix=name)}
     found = known_elsewhere(key, {*paths, "model.lora"})
     near = difflib.get_close_matches(key, known, n=1)
     fix = f"Did you mean `{near[0]}`?" if near else f"Options: {', '.join(known)}."
@@ -101,7 +99,7 @@ def _names(algorithm: str) -> dict[str, list[str]]:
 
 
 def _records(algorithm: str) -> dict[str, Any]:
-    """The record of each section, for one algorithm."""
+    """The record of each section whose options have bare names, for one algorithm."""
     return {
         "model": ModelOptions,
         "sampling": SamplingOptions,

@@ -18,6 +18,7 @@ import torch
 
 from sayso.app.assemble import build_lm, env_source
 from sayso.app.config import RunConfig, load_config, needs_base
+from sayso.app.warm import FOLDER, take_up
 from sayso.config.load import to_table
 from sayso.envs.registry import EnvSource
 from sayso.errors import ModelError, ModelMissingError, RunError, UnknownNameError
@@ -187,13 +188,16 @@ def require_named(run: Run, *parts: str) -> None:
 
 
 def lm_of(run: Run, config: RunConfig) -> LanguageModel:
-    """The model that a run's checkpoints belong to, as it was before all training.
+    """The model that a run's checkpoints belong to, as it was before training: warmed up, if so.
 
     Raises:
+        CheckpointError: If its warm start did not come to its end.
         RunError: If only Python code can make it.
     """
     require_named(run, "model")
-    return _base(config, origin_or_plain(run, config))
+    lm = _base(config, origin_or_plain(run, config))
+    take_up(config, lm, run.path / FOLDER)
+    return lm
 
 
 def saved_lm(
@@ -210,6 +214,8 @@ def saved_lm(
     plain = dataclasses.replace(config.model, lora=None, tiny=None, name=str(directory))
     if "model" in origin.unnamed:
         why = "it was a (model, tokenizer) pair"
+    elif config.warm_start.player is not None and needs_base(config):
+        why = "it was warmed up, in the run"
     elif config.model.lora is None and not needs_base(config):
         return config, origin, load(directory, plain)
     else:

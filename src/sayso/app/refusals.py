@@ -37,6 +37,11 @@ def refuse_unused(config: RunConfig) -> None:
     _refuse_part_weights(config)
     refuse_unused_by_values(config)
     _refuse_training_of_frozen(config)
+    if config.warm_start.player is None:
+        refuse_changed(
+            config.warm_start, "warm_start", ("games", "epochs", "batch_episodes", "lr"),
+            reason="while warm_start.player is unset", fix="Set warm_start.player",
+        )  # fmt: skip
     if not config.train.eval_every:
         refuse_changed(
             config.train, "train", ("eval_episodes", "eval_split"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,13 @@ from sayso.app.assemble import (
 from sayso.app.config import RunConfig
 from sayso.app.plan import Plan, read_plan
 from sayso.app.sweep import Decode, policy_as
+from sayso.app.warm import FOLDER as WARMED
+from sayso.app.warm import warm_up
 from sayso.envs.registry import EnvSource
 from sayso.errors import SaysoError
 from sayso.evaluation.drift import kl_to
 from sayso.evaluation.evaluate import EvalReport, evaluate
+from sayso.models.lm import LanguageModel
 from sayso.runs.durable import replace_file
 from sayso.runs.interrupt import Interrupted
 from sayso.runs.jsonl import JsonlLog, read, to_line
@@ -68,7 +70,7 @@ def run_trial(folder: Path, plan: Plan, arm: Arm, seed: int) -> dict[str, Any]:
     path = result_path(folder, arm, seed)
     if path.is_file():
         return dict(json.loads(path.read_text()))
-    trial = _Trial(plan, arm, seed)
+    trial = _Trial(plan, arm, seed, folder)
     run = trial.open(path.with_suffix(""))
     with run.lock():
         found = {"arm": arm.name, "env": arm.env, "seed": seed, **trial.trained(run)}
@@ -84,15 +86,22 @@ def run_trial(folder: Path, plan: Plan, arm: Arm, seed: int) -> dict[str, Any]:
 class _Trial:
     """Model, learner and environment of one run."""
 
-    def __init__(self, plan: Plan, arm: Arm, seed: int) -> None:
+    def __init__(self, plan: Plan, arm: Arm, seed: int, folder: Path) -> None:
         self.plan, self.arm, self.seed = plan, arm, seed
+        self.warmed = result_path(folder, arm, seed).with_name(f"seed-{seed}-{WARMED}")
         self.config: RunConfig = trial_config(arm, plan.budget, seed)
         self.env: EnvSource = env_source(self.config.env)
-        self.learner: Learner = build_learner(self.config, build_lm(self.config))
+        self.learner: Learner = build_learner(self.config, self._first_lm())
         if self.config.train.total_episodes == LONG:
             # Whole steps of it, so that nobody is told of the episodes beyond.
             train = dataclasses.replace(self.config.train, total_episodes=self._whole(LONG))
             self.config = dataclasses.replace(self.config, train=train)
+
+    def _first_lm(self) -> LanguageModel:
+        """The model that training begins with; its warm start, if any, is in no budget."""
+        lm = build_lm(self.config)
+        warm_up(self.config, lm, self.warmed)
+        return lm
 
     def _whole(self, total: int) -> int:
         """So many episodes or a few more: what whole steps take."""
@@ -114,8 +123,7 @@ class _Trial:
 
     def open(self, path: Path, *, split: str | None = None) -> Run:
         """The run there, fresh or to go on with; one whose making was cut short is made again."""
-        if path.is_dir() and not (path / "meta.json").is_file():
-            shutil.rmtree(path)
+        Run.clear_half_made(path)
         return open_or_create_run(self.options(split), path, command=sys.argv)
 
     def trained(self, run: Run) -> dict[str, Any]:
@@ -191,7 +199,7 @@ class _Trial:
         if not speaks_tokens(self.config):
             return None
         found = kl_to(
-            build_lm(self.config), policy_as(self.learner, self.config, decode="sampled"), self.env,
+            self._first_lm(), policy_as(self.learner, self.config, decode="sampled"), self.env,
             split=split, num_episodes=self.plan.point_episodes, seed=derive(self.seed, "compare"),
             limits=rollout_limits(self.config.env),
             distribution=self.config.sampling.distribution(),

@@ -141,6 +141,7 @@ def execute(
     from sayso.app.origin import lm_of
     from sayso.app.schedule import refuse_standstill
     from sayso.app.stored import build_data
+    from sayso.app.warm import FOLDER, warm_up
     from sayso.training.callbacks import Callback, TensorBoard
     from sayso.training.loop import train
     from sayso.training.view import TerminalView
@@ -158,11 +159,14 @@ def execute(
         opened = create_run(config, path, command=sys.argv)
     with opened.lock():
         remember(opened, config)
-        learner = learner or build_learner(config, lm_of(opened, config))
-        training = assemble(
-            config, opened, learner=learner, env=env, callbacks=callbacks, data=data
-        )
         try:
+            if config.warm_start.player is not None:
+                warm_up(config, build_lm(config), opened.path / FOLDER, callbacks=callbacks)
+                learner = None  # the model it holds is not warmed up
+            learner = learner or build_learner(config, lm_of(opened, config))
+            training = assemble(
+                config, opened, learner=learner, env=env, callbacks=callbacks, data=data
+            )
             result = train(training)
         except Interrupted as stopped:
             stopped.add_note(f"Go on: sayso train --resume {opened.path}")

@@ -35,3 +35,30 @@ class DataOptions:
             raise ValueError(f"batch_episodes must be positive, got {self.batch_episodes}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be positive, got {self.limit}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmStartOptions:
+    """Imitate a scripted player before training; written in a run file under ``[warm_start]``.
+
+    Attributes:
+        player: One of the environment's scripted players (``sayso demos ENV --player``); unset:
+            training starts from the model as it is.
+        games: Games it plays, on the tasks of ``train.split``.
+        epochs: How often each game is imitated, by ``bc``.
+        batch_episodes: Games per step of imitation.
+        lr: Learning rate of the imitation; it falls to 0 in a line.
+    """
+
+    player: str | None = None
+    games: int = 256
+    epochs: int = 1
+    batch_episodes: int = 16
+    lr: float = 5e-4
+
+    def __post_init__(self) -> None:
+        for name in ("games", "epochs", "batch_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise ValueError(f"lr must be positive, got {self.lr}")

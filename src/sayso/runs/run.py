@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -112,6 +113,13 @@ class Run:
         if path.is_dir():
             return not any(path.iterdir())
         return not (path.exists() or path.is_symlink())
+
+    @staticmethod
+    def clear_half_made(path: Path | str) -> None:
+        """Remove what is left of a run whose making was cut short: nothing of it is lost."""
+        path = Path(path)
+        if path.is_dir() and not (path / "meta.json").is_file():
+            shutil.rmtree(path)
 
     @classmethod
     def create_next(
