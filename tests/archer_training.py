@@ -16,18 +16,20 @@ from learner_cases import END, plain_logprobs
 from tinylang_training import Trained, described, fresh_lm, policy_table, reference_lm
 
 import sayso
-from sayso.algorithms.archer import ArCHer, ArCHerOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.offline_archer import OfflineArCHer, OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
-from sayso.data.replay import ReplayOptions
+from sayso.algorithms.archer import ArCHer
+from sayso.algorithms.offline_archer import OfflineArCHer
+from sayso.algorithms.options.archer import ArCHerOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.data.options import ReplayOptions
 from sayso.envs.registry import source
 from sayso.envs.tinylang_math import expected_return, probability, reference, sequences
 from sayso.models.lm import LanguageModel
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 from sayso.types import Episode, Task
 

@@ -26,18 +26,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import sayso
-from sayso.algorithms.archer import ArCHerOptions
 from sayso.algorithms.base import HasValues, Learner, LearnerState
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.offline_archer import OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.archer import ArCHerOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.registry import ALGORITHMS
-from sayso.data.replay import ReplayOptions
+from sayso.data.options import ReplayOptions
 from sayso.errors import ModelError
 from sayso.models.lm import LanguageModel
 from sayso.models.options import LoraOptions
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason
 
 pytestmark = pytest.mark.medium

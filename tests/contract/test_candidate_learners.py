@@ -13,14 +13,14 @@ from engine_cases import drain
 from learner_cases import END, flat, gradient_of, mixed_batch, same_bits, tiny_lm, weights, written
 
 from sayso.algorithms.base import Learner, LearnerState
-from sayso.algorithms.candidate_dqn import CandidateDQNOptions
-from sayso.algorithms.candidate_sac import CandidateSACOptions
 from sayso.algorithms.candidate_turns import Transition
-from sayso.algorithms.optim import OptimOptions
-from sayso.data.replay import ReplayOptions
+from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.options.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.data.options import ReplayOptions
 from sayso.errors import SamplingError
-from sayso.sampling.base import Request, SamplingOptions
-from sayso.sampling.candidates import CandidateOptions
+from sayso.sampling.base import Request
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 from sayso.types import EndReason, Episode, Turn
 
 pytestmark = pytest.mark.medium

@@ -23,7 +23,7 @@ from engine_cases import (
 )
 
 from sayso.errors import SamplingError
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.sampling.base import Engine
 from sayso.seeds import uniforms
 from sayso.types import FinishReason

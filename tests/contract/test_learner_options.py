@@ -14,29 +14,30 @@ import torch
 from engine_cases import drain
 from learner_cases import END, mixed_batch, perturb, randomise_critic, tiny_lm, weights
 
-from sayso.algorithms.a2c import A2COptions
-from sayso.algorithms.archer import ArCHerOptions
-from sayso.algorithms.awr import AWROptions
-from sayso.algorithms.bc import BCOptions
-from sayso.algorithms.candidate_dqn import CandidateDQNOptions
-from sayso.algorithms.candidate_sac import CandidateSACOptions
-from sayso.algorithms.filtered_bc import FilteredBCOptions
-from sayso.algorithms.grpo import GRPOOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.offline_archer import OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.ppo import PPOOptions
-from sayso.algorithms.q_sharp import QSharpOptions
-from sayso.algorithms.registry import ALGORITHMS, WITHOUT_KL
-from sayso.algorithms.reinforce import ReinforceOptions
-from sayso.algorithms.reinforce_pp import ReinforcePPOptions
-from sayso.algorithms.rloo import RLOOOptions
-from sayso.algorithms.soft_q import SoftQOptions
+from sayso.algorithms.kinds import WITHOUT_KL
+from sayso.algorithms.options.a2c import A2COptions
+from sayso.algorithms.options.archer import ArCHerOptions
+from sayso.algorithms.options.awr import AWROptions
+from sayso.algorithms.options.bc import BCOptions
+from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.options.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.filtered_bc import FilteredBCOptions
+from sayso.algorithms.options.grpo import GRPOOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.algorithms.options.ppo import PPOOptions
+from sayso.algorithms.options.q_sharp import QSharpOptions
+from sayso.algorithms.options.reinforce import ReinforceOptions
+from sayso.algorithms.options.reinforce_pp import ReinforcePPOptions
+from sayso.algorithms.options.rloo import RLOOOptions
+from sayso.algorithms.options.soft_q import SoftQOptions
+from sayso.algorithms.registry import ALGORITHMS
 from sayso.app.config import RunConfig
-from sayso.data.replay import ReplayOptions
-from sayso.sampling.base import Request, SamplingOptions
-from sayso.sampling.candidates import CandidateOptions
+from sayso.data.options import ReplayOptions
+from sayso.sampling.base import Request
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 
 Case = tuple[dict[str, Any], list[Any]]
 """Options that make the field matter, and values that must differ from it and from each other."""

@@ -22,12 +22,13 @@ from learner_cases import (
 )
 from value_cases import NO_MEMORY, RECORDS, VALUE_LEARNERS, value_learner
 
-from sayso.algorithms.acting import Actable, ActingOptions
+from sayso.algorithms.acting import Actable
 from sayso.algorithms.base import Learner, LearnerState
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.acting import ActingOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.app import assemble
 from sayso.app.config import load_config
-from sayso.data.replay import ReplayOptions
+from sayso.data.options import ReplayOptions
 from sayso.envs.registry import source
 from sayso.metrics import Mean
 from sayso.models.options import LoraOptions

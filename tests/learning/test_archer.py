@@ -20,8 +20,9 @@ from sayso.envs.registry import source
 from sayso.envs.tinylang_math import probability, reference, sequences
 from sayso.evaluation.evaluate import evaluate
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import Policy, SamplingOptions
+from sayso.sampling.base import Policy
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 
 LOG = {y: probability(reference(), y) for y in sequences()}
 

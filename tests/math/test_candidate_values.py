@@ -16,11 +16,11 @@ from torch import Tensor
 from sayso.credit.candidates import boltzmann, double_max, mixed, policy_value, soft_max
 from sayso.envs.tinylang_math import probability, reference, sequences, soft_optimum
 from sayso.losses.candidates import candidate_actor
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.slates import Read, Slate, SlateReader
-from sayso.sampling.base import SamplingOptions
-from sayso.sampling.candidates import Asked, CandidateMaker, CandidateOptions
+from sayso.sampling.candidates import Asked, CandidateMaker
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 
 INF = float("inf")
 SENTENCES = tuple(sequences())

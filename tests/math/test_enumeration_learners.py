@@ -27,7 +27,7 @@ from learner_cases import (
 )
 from torch import Tensor
 
-from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.options.kl import KLOptions
 from sayso.envs.tinylang_math import sequences
 from sayso.models.lm import LanguageModel
 from sayso.types import Episode

@@ -21,13 +21,14 @@ from learner_cases import (
 )
 from torch import Tensor
 
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.offline_archer import OfflineArCHer, OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.offline_archer import OfflineArCHer
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.errors import OptionValueError
 from sayso.models.lm import LanguageModel
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason
 
 

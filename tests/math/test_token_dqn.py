@@ -21,7 +21,7 @@ from value_cases import (
     value_learner,
 )
 
-from sayso.algorithms.acting import ActingOptions
+from sayso.algorithms.options.acting import ActingOptions
 from sayso.credit.returns import n_step
 from sayso.envs.registry import source
 from sayso.models.seeding import seeded

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from sayso.app.assemble import assemble, build_learner, build_lm, config_of, create_run
+from sayso.app.assemble import assemble, build_learner, build_lm
 from sayso.app.config import load_config
+from sayso.app.opening import config_of, create_run
 from sayso.runs.run import Run
 from sayso.training.callbacks import Callback
 from sayso.training.loop import TrainResult, train

@@ -18,7 +18,7 @@ def _no_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.chdir(tmp_path)
-    for module in ("origin", "assemble"):  # what imports first, and would keep the false one
+    for module in ("weights", "assemble"):  # what imports first, and would keep the false one
         monkeypatch.setattr(f"sayso.app.{module}.build_lm", loaded)
 
 

@@ -11,8 +11,8 @@ import torch
 import typer
 
 import sayso
-from sayso.app.assemble import require_playable
 from sayso.app.config import load_config
+from sayso.app.opening import require_playable
 from sayso.app.refusals import refuse_unused
 from sayso.app.schedule import num_optimiser_steps
 from sayso.cli import demos, doctor, listing, train

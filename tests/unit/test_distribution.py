@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sayso.models.distribution import Distribution, inverse_cdf, token_logprobs
+from sayso.models.distribution import inverse_cdf, token_logprobs
+from sayso.models.filters import Distribution
 
 
 def plain(logits: list[float], how: Distribution) -> list[float]:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sayso.models import head, scoring
-from sayso.models.distribution import Distribution, token_logprobs
+from sayso.models.distribution import token_logprobs
+from sayso.models.filters import Distribution
 from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load

@@ -9,11 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from sayso.algorithms.base import LearnerState, Update
-from sayso.algorithms.checks import check_plan, check_positive
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Graded
 from sayso.algorithms.step import StepOutcome, as_update, until_refused
-from sayso.data.replay import Drawn, Replay, ReplayOptions
+from sayso.data.options import ReplayOptions
+from sayso.data.replay import Drawn, Replay
 from sayso.metrics import Mean
 from sayso.seeds import derive
 from sayso.types import Episode
@@ -133,25 +133,3 @@ class Memory:
             num_seen = int(values["replay_num_seen"])
             self.replay.load_tensors(dict(state.tensors), num_seen=num_seen)
         return values
-
-
-def check_memory(
-    *,
-    tasks_per_step: int,
-    group_size: int,
-    updates_per_step: int,
-    replay: ReplayOptions,
-    draws: int | None = None,
-) -> None:
-    """Refuse steps of nothing, and a size of draws that are not made.
-
-    Raises:
-        ValueError: Naming the option.
-    """
-    check_plan(tasks_per_step, group_size)
-    check_positive(updates_per_step=updates_per_step, draws=draws)
-    if draws is not None and not replay.capacity:
-        raise ValueError(
-            f"draws has no effect with replay.capacity = 0, got {draws}: every "
-            "step is on all new episodes"
-        )

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Discrete
 
+from sayso.calls import named
 from sayso.envs.base import TextEnv
 from sayso.envs.cut import cut_tasks
 from sayso.envs.games_plan import best_actions
@@ -303,15 +304,7 @@ def _tasks(game: str, split: str, kwargs: str, env: GymTextEnv) -> Sequence[Task
 
 
 def _function(name: str) -> Describe:
-    module, _, attribute = name.partition(":")
-    try:
-        found: Describe = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OptionValueError(
-            where=f"{ENV_ID}, describe",
-            problem=f"{name!r} cannot be imported ({error}).",
-            fix="Use 'module:function' with a module on the Python path.",
-        ) from error
+    found: Describe = named(name, where=f"{ENV_ID}, describe")
     return found
 
 
