@@ -168,7 +168,7 @@ def offline_on_tinylang(
     torch.set_num_threads(1)
     episodes = logged(num_logged, seed=seed)
     lm, sampling = reference_lm(), SamplingOptions(max_new_tokens=3)
-    options = OfflineArCHerOptions(advantage_scale=scale, trunk="copy", critic_lr=5e-3,
+    options = OfflineArCHerOptions(advantage_weight=scale, trunk="copy", critic_lr=5e-3,
                                    critic_updates=3, warmup_updates=30)  # fmt: skip
     made = OfflineArCHer(lm, make_engine(lm, sampling), options, sampling=sampling,
                          optim=OptimOptions(lr=1.5e-3), kl=KLOptions(), seed=seed)  # fmt: skip

@@ -251,7 +251,7 @@ def test_trunks_that_do_not_fit_the_model_are_refused(name: str) -> None:
         ("archer", {"replay": ReplayOptions(sampling="prioritised")}, "prioritised"),
         ("archer", {"replay": ReplayOptions(capacity=0), "draws": 3}, "draws"),
         ("offline_archer", {"tau": 1.0}, "tau"),
-        ("offline_archer", {"advantage_scale": -1.0}, "advantage_scale"),
+        ("offline_archer", {"advantage_weight": -1.0}, "advantage_weight"),
         ("offline_archer", {"max_weight": 0.0}, "max_weight"),
         ("offline_archer", {"actor_updates": 0}, "actor_updates"),
     ],

@@ -169,8 +169,8 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
     },
     OfflineArCHerOptions: UTTERANCES | {
         "tau": ({}, [0.5, 0.9]),
-        "advantage_scale": ({}, [0.0, 1.0, 2.0]),
-        "max_weight": ({"advantage_scale": 5.0}, [20.0, 0.5]),
+        "advantage_weight": ({}, [0.0, 1.0, 2.0]),
+        "max_weight": ({"advantage_weight": 5.0}, [20.0, 0.5]),
     },
     CandidateDQNOptions: CANDIDATE_LEARNERS | {
         "explore": (TUNED, ["boltzmann", "epsilon"]),

@@ -271,7 +271,7 @@ TABLES: dict[str, dict[str, tuple[dict[str, Any], list[Any]]]] = {
         "backup": ({}, ["expectile", "sarsa"]),
         "tau": ({}, [0.5, 0.9]),
         "num_heads": ({}, [1, 2]),
-        "awac_lambda": ({}, [0.0, 1.0]),
+        "advantage_weight": ({}, [0.0, 1.0]),
     },
     "token_dqn": PLAN | TARGETS | {
         "token_set": ({}, [None, 1, 2]),
@@ -279,8 +279,8 @@ TABLES: dict[str, dict[str, tuple[dict[str, Any], list[Any]]]] = {
         "dueling": ({}, [True, False]),
         "n_step": ({}, [1, 2, 9]),
         "epsilon_start": ({}, [0.3, 0.9]),
-        "epsilon_end": ({"epsilon_steps": 2}, [0.05, 0.4]),
-        "epsilon_steps": ({}, [3, 100]),
+        "epsilon_end": ({"epsilon_decisions": 2}, [0.05, 0.4]),
+        "epsilon_decisions": ({}, [3, 100]),
         "explore_temperature": ({}, [1.5, 3.0]),
     },
 }  # fmt: skip
@@ -333,7 +333,7 @@ def test_row_36_a_new_option_needs_an_entry_here(name: str) -> None:
         ("ilql", {"target_rate": 0.0}, "target_rate"),
         ("ilql", {"num_heads": 0}, "num_heads"),
         ("ilql", {"train_lm": False, "bc_coef": 0.5}, "bc_coef"),
-        ("ilql", {"train_lm": False, "awac_lambda": 0.5}, "awac_lambda"),
+        ("ilql", {"train_lm": False, "advantage_weight": 0.5}, "advantage_weight"),
         ("ilql", {"alpha_cql": 0.0, "cql_tokens": 3}, "cql_tokens"),
         ("mc_returns", {"train_lm": False, "bc_coef": 0.5}, "bc_coef"),
         ("token_dqn", {"epsilon_start": 1.5}, "epsilon_start"),

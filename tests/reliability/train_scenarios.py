@@ -81,7 +81,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "token_dqn": {
         **TINYLANG,
         "algorithm": {
-            "type": "token_dqn", "tasks_per_step": 1, "group_size": 8, "epsilon_steps": 9,
+            "type": "token_dqn", "tasks_per_step": 1, "group_size": 8, "epsilon_decisions": 36,
             "updates_per_step": 2, "target_every": 3, "target_rate": 0.5,
             "replay": {"capacity": 20, "sampling": "prioritised"},
         },

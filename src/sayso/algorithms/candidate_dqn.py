@@ -14,6 +14,7 @@ from sayso.algorithms.candidate_turns import Minibatch
 from sayso.algorithms.candidates import CandidateCore, is_sound, trimmed
 from sayso.algorithms.grading import Numbers
 from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.options.exploring import epsilon_at
 from sayso.algorithms.options.kl import KLOptions
 from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.step import StepOutcome
@@ -103,7 +104,7 @@ class CandidateDQN:
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember, draw, bootstrap, step."""
         options = self.options
-        epsilon = Mean(options.epsilon(self.parts.num_decisions), 1)
+        epsilon = Mean(epsilon_at(options, self.parts.memory.num_decisions), 1)
         update = self.parts.learn(episodes, self._step, seed=seed, n_step=options.n_step)
         if options.explore == "boltzmann":
             return update
@@ -167,7 +168,7 @@ class CandidateDQN:
         options = self.options
         if options.explore == "boltzmann":
             return self._sampled(slates)
-        epsilon = options.epsilon(self.parts.num_decisions)
+        epsilon = epsilon_at(options, self.parts.memory.num_decisions)
         return [
             mixed(p, np.array(slate.logprior), epsilon=epsilon)
             for p, slate in zip(self._greedy(slates), slates, strict=True)

@@ -54,7 +54,6 @@ class CandidateCore:
         memory: What is remembered, and steps on it.
         decisions: Reads decisions from episodes.
         readers: Hidden states of slates.
-        num_decisions: Decisions ever given to ``learn``.
     """
 
     def __init__(
@@ -88,7 +87,6 @@ class CandidateCore:
             kl=kl, q_heads=heads,
         )  # fmt: skip
         self.options, self.memory = options, Memory(self.core, options.replay)
-        self.num_decisions = 0
         self.readers = self._readers(heads)
         self.decisions = DecisionReader(
             self._maker(engine), gamma_turn=options.gamma_turn,
@@ -210,14 +208,14 @@ class CandidateCore:
             n_step: Turns before bootstrapping.
         """
         options, kept = self.options, graded(episodes)
-        self.num_decisions += sum(len(e.turns) for e in kept.episodes)
 
         def on_drawn(drawn: Drawn, number: int) -> tuple[StepOutcome, list[float]]:
             key = derive(seed, "minibatch", number)
             outcome, errors = step(self.decisions_of(drawn, seed=key, n_step=n_step))
             return outcome, errors.tolist()
 
-        is_early = self.num_decisions < options.learning_starts
+        seen = self.memory.num_decisions + sum(len(e.turns) for e in kept.episodes)
+        is_early = seen < options.learning_starts
         update = self.memory.learn(
             kept, on_drawn, num=0 if is_early else options.updates_per_step,
             draws=options.draws, seed=seed, purpose="minibatch",
@@ -228,11 +226,11 @@ class CandidateCore:
 
     def state(self, **values: Any) -> LearnerState:
         """Weights, targets, moments, memory, counters."""
-        return self.memory.state(num_decisions=self.num_decisions, **values)
+        return self.memory.state(**values)
 
     def load_state(self, state: LearnerState) -> None:
         """Undo ``state``."""
-        self.num_decisions = int(self.memory.load_state(state)["num_decisions"])
+        self.memory.load_state(state)
         for engine in self._engines:
             engine.sync()
 

@@ -130,7 +130,7 @@ class ILQL:
             )  # fmt: skip
             losses.append(weighed(options.alpha_cql, pushed))
         if options.train_lm and options.bc_coef:
-            imitated = weight * bounded_exp(options.awac_lambda * (least - value.detach()))
+            imitated = weight * bounded_exp(options.advantage_weight * (least - value.detach()))
             cloned = clone(self.core, states.hidden, row, count=count, weight=imitated)
             losses.append(weighed(options.bc_coef, cloned))
         losses.append(_gaps(taken.detach(), least, row))

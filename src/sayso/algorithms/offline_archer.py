@@ -75,7 +75,7 @@ class OfflineArCHer:
         kl: KLOptions,
         seed: int,
     ) -> None:
-        refuse_kl(kl, instead="a smaller algorithm.advantage_scale stays nearer to the data")
+        refuse_kl(kl, instead="a smaller algorithm.advantage_weight stays nearer to the data")
         self.lm, self.options, self.num_updates = lm, options, 0
         prepare_trunk(lm, options.trunk, seed=seed)
         heads = UtteranceHeads(lm, seed=seed, num_values=1)
@@ -127,7 +127,7 @@ class OfflineArCHer:
         """
         options = self.options
         opinions = self.critic.opinions(episodes)
-        raw = [np.exp(options.advantage_scale * np.clip(o.q - o.v, -50, 50)) for o in opinions]
+        raw = [np.exp(options.advantage_weight * np.clip(o.q - o.v, -50, 50)) for o in opinions]
         weights = [np.minimum(numbers, options.max_weight) for numbers in raw]
         credit = [per_token(e, numbers) for e, numbers in zip(episodes, weights, strict=True)]
         num_shares = min(options.actor_updates, len(episodes))

@@ -29,10 +29,12 @@ class Memory:
         core: Whose steps.
         replay: What is remembered; with capacity 0 nothing is, and every step of an update sees all
             episodes that the update was given.
+        num_decisions: Turns ever taken in.
     """
 
     def __init__(self, core: Core, options: ReplayOptions) -> None:
         self.core, self.replay = core, Replay(options)
+        self.num_decisions = 0
         self._given: list[Episode] = []
         self._version = 0
 
@@ -43,6 +45,7 @@ class Memory:
     def take_in(self, episodes: Sequence[Episode]) -> None:
         """Remember the episodes of an update. Ages count up to here, whatever steps follow."""
         self._given, self._version = list(episodes), self.core.version
+        self.num_decisions += sum(len(episode.turns) for episode in episodes)
         if self.replay.options.capacity:
             self.replay.push(episodes)
 
@@ -124,11 +127,12 @@ class Memory:
         if self.replay.options.capacity:
             more |= self.replay.state_tensors()
             values |= self.replay.state_values()
-        return self.core.state(more, **values)
+        return self.core.state(more, num_decisions=self.num_decisions, **values)
 
     def load_state(self, state: LearnerState) -> Mapping[str, Any]:
         """Undo ``state``; the values are returned for what the algorithm added."""
         values = self.core.load_state(state)
+        self.num_decisions = int(values["num_decisions"])
         if self.replay.options.capacity:
             num_seen = int(values["replay_num_seen"])
             self.replay.load_tensors(dict(state.tensors), num_seen=num_seen)

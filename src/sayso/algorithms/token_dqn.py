@@ -15,6 +15,7 @@ from sayso.algorithms.base import ActionValues, LearnerState, Update
 from sayso.algorithms.critic import said_values
 from sayso.algorithms.grading import token_rewards, turn_ends
 from sayso.algorithms.options.acting import ActingOptions
+from sayso.algorithms.options.exploring import epsilon_at
 from sayso.algorithms.options.kl import KLOptions
 from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.options.token_dqn import TokenDQNOptions
@@ -92,9 +93,7 @@ class TokenDQN:
     @property
     def epsilon(self) -> float:
         """Share of tokens that are explored now."""
-        options = self.options
-        share = min(1.0, self.core.version / options.epsilon_steps)
-        return options.epsilon_start + share * (options.epsilon_end - options.epsilon_start)
+        return epsilon_at(self.options, self.memory.num_decisions)
 
     def sampler(self) -> Policy:
         """The steered policy, but for a share ε of tokens that are explored."""

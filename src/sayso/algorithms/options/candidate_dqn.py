@@ -7,11 +7,10 @@ from typing import Literal
 
 from sayso.algorithms.checks import check_positive, check_weights, is_changed
 from sayso.algorithms.options.candidates import Features, check_candidate_options
+from sayso.algorithms.options.exploring import SCHEDULE, check_exploring
 from sayso.data.options import ReplayOptions
 from sayso.models.options import Twins
 from sayso.sampling.options import CandidateOptions
-
-_SCHEDULE = ("epsilon_start", "epsilon_end", "epsilon_decisions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,21 +78,12 @@ class CandidateDQNOptions:
         check_weights(alpha_cql=self.alpha_cql)
         if self.n_step < 1:
             raise ValueError(f"n_step must be positive, got {self.n_step}")
-        for name in ("epsilon_start", "epsilon_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if self.epsilon_decisions < 1:
-            raise ValueError(f"epsilon_decisions must be positive, got {self.epsilon_decisions}")
-        if self.explore == "boltzmann" and any(is_changed(self, name) for name in _SCHEDULE):
-            raise ValueError(f"{', '.join(_SCHEDULE)} have no effect with explore = 'boltzmann'")
+        check_exploring(self)
+        if self.explore == "boltzmann" and any(is_changed(self, name) for name in SCHEDULE):
+            raise ValueError(f"{', '.join(SCHEDULE)} have no effect with explore = 'boltzmann'")
         uses = (self.explore, self.evaluate, self.backup)
         if uses == ("epsilon", "greedy", "double") and is_changed(self, "alpha"):
             raise ValueError(
                 "alpha has no effect with explore = 'epsilon', evaluate = 'greedy' and "
                 "backup = 'double'"
             )
-
-    def epsilon(self, num_decisions: int) -> float:
-        """ε after so many decisions."""
-        done = min(1.0, num_decisions / self.epsilon_decisions)
-        return self.epsilon_start + done * (self.epsilon_end - self.epsilon_start)

@@ -46,7 +46,7 @@ class ILQLOptions:
         train_lm: Train the language model itself; else only heads on its frozen trunk.
         bc_coef: Weight of imitating the data, by which the model becomes the policy that is
             steered.
-        awac_lambda: Imitate each token times exp(λ A), in nats per unit of reward; 0: alike.
+        advantage_weight: Imitate each token times exp(λ A), in nats per unit of reward; 0: alike.
         acting: How values steer decoding.
         replay: What is remembered.
     """
@@ -70,7 +70,7 @@ class ILQLOptions:
     head_rank: int | None = None
     train_lm: bool = True
     bc_coef: float = 1.0
-    awac_lambda: float = 0.0
+    advantage_weight: float = 0.0
     acting: ActingOptions = field(default_factory=ActingOptions)
     replay: ReplayOptions = field(default_factory=ReplayOptions)
 
@@ -88,9 +88,9 @@ class ILQLOptions:
         )
         check_weights(
             alpha_cql=self.alpha_cql, cql_tokens=self.cql_tokens, bc_coef=self.bc_coef,
-            awac_lambda=self.awac_lambda, head_rank=self.head_rank or 0,
+            advantage_weight=self.advantage_weight, head_rank=self.head_rank or 0,
         )  # fmt: skip
-        check_used(self, ("bc_coef", "awac_lambda"), needs="train_lm")
+        check_used(self, ("bc_coef", "advantage_weight"), needs="train_lm")
         check_used(self, ("cql_tokens",), needs="alpha_cql")
         if not 0 < self.tau < 1:
             raise ValueError(f"tau must be in (0, 1), got {self.tau}")

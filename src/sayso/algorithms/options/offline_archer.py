@@ -25,7 +25,7 @@ class OfflineArCHerOptions:
         trunk: What the critic reads: ``"frozen"``, ``"adapter"`` or ``"copy"``; as in ``ArCHer``.
         actor_updates: Optimiser steps of the actor per update, each on its share of the episodes.
         warmup_updates: Updates in which only the critic learns.
-        advantage_scale: λ, in 1 / reward units: 0 imitates the data, more follows the critic.
+        advantage_weight: λ, in 1 / reward units: 0 imitates the data, more follows the critic.
         max_weight: Largest weight of an utterance.
     """
 
@@ -38,7 +38,7 @@ class OfflineArCHerOptions:
     trunk: Trunk = "frozen"
     actor_updates: int = 1
     warmup_updates: int = 10
-    advantage_scale: float = 1.0
+    advantage_weight: float = 1.0
     max_weight: float = MAX_WEIGHT
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class OfflineArCHerOptions:
         for name in ("critic_updates", "actor_updates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup_updates", "advantage_scale"):
+        for name in ("warmup_updates", "advantage_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.gamma_turn <= 1:

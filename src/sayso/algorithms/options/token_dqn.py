@@ -13,6 +13,7 @@ from sayso.algorithms.checks import (
     check_weights,
 )
 from sayso.algorithms.options.acting import ActingOptions
+from sayso.algorithms.options.exploring import check_exploring
 from sayso.data.options import ReplayOptions
 from sayso.losses.kinds import CriticLoss
 
@@ -49,7 +50,7 @@ class TokenDQNOptions:
             with, and chosen from, where it was.
         epsilon_start: Share of tokens that are explored at first.
         epsilon_end: Share in the end.
-        epsilon_steps: Optimiser steps from the one to the other.
+        epsilon_decisions: Decisions over which ε goes from one to the other, in a straight line.
         explore_temperature: What explored tokens are drawn at from the model, within ``token_set``.
         acting: How values steer decoding; the rest of the exploration.
         replay: What is remembered.
@@ -76,7 +77,7 @@ class TokenDQNOptions:
     train_lm: bool = False
     epsilon_start: float = 0.3
     epsilon_end: float = 0.05
-    epsilon_steps: int = 1000
+    epsilon_decisions: int = 16_000
     explore_temperature: float = 1.5
     acting: ActingOptions = field(default_factory=ActingOptions)
     replay: ReplayOptions = field(default_factory=ReplayOptions)
@@ -92,7 +93,7 @@ class TokenDQNOptions:
         check_discounts(self.gamma_token, self.gamma_turn, 1.0)
         check_positive(
             critic_lr=self.critic_lr, n_step=self.n_step, target_every=self.target_every,
-            epsilon_steps=self.epsilon_steps, explore_temperature=self.explore_temperature,
+            explore_temperature=self.explore_temperature,
         )  # fmt: skip
         check_weights(
             alpha_cql=self.alpha_cql, cql_tokens=self.cql_tokens, head_rank=self.head_rank or 0,
@@ -100,7 +101,5 @@ class TokenDQNOptions:
         )  # fmt: skip
         if not 0 < self.target_rate <= 1:
             raise ValueError(f"target_rate must be in (0, 1], got {self.target_rate}")
-        for name in ("epsilon_start", "epsilon_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        check_exploring(self)
         check_used(self, ("cql_tokens",), needs="alpha_cql")
