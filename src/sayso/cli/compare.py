@@ -301,4 +301,4 @@ def _verdict(j: Mapping[str, Any]) -> str:
 def _interval(told: Mapping[str, Any]) -> str:
     mean = "-" if told["mean"] is None else f"{told['mean']:.3f}"
     ends = told["low"] is not None and told["high"] is not None
-    return f"{mean} [{told['low']:.3f}, {told['high']:.3f}]" if ends else mean
+    return f"{mean} [{told['low']:.3f}, {told['high']:.3f}]" if ends else f"{mean} [-]"
