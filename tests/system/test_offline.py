@@ -323,7 +323,7 @@ def test_filtered_bc_learns_from_the_best_of_the_whole_set(
     made.learn(12, run=workplace / "run", progress_bar=False)
     returns = sorted((g.return_ for g in words(60)), reverse=True)
     kept = [r for r in returns if r >= returns[5]]
-    assert f"Of 60 stored episodes, {len(kept)} are learnt from." in caplog.text
+    assert f"Of 60 stored episodes, {len(kept)} are learnt from;" in caplog.text
     steps = list(jsonl.read(Run.open(workplace / "run").metrics))
     assert all(step["data/return_mean"] >= returns[5] for step in steps)
     assert made.learner.options.replay.capacity == 0

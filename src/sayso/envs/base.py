@@ -64,6 +64,12 @@ class TextEnv(gymnasium.Env[Observation, str]):
     part_high: float | None = None
     parts_are_summed: bool = False
     scripted: Mapping[str, Scripted] = MappingProxyType({})
+    opened_as: str = ""
+
+    @property
+    def called(self) -> str:
+        """What errors call it: the id that it was opened by, else its class."""
+        return self.opened_as or type(self).__name__
 
     @property
     def process_spec(self) -> dict[str, Any] | None:
@@ -94,7 +100,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
 
         Args:
             split: Its name.
-            where: What to call the environment in the error; unset: its class.
+            where: What to call the environment in the error; unset: ``called``.
 
         Raises:
             UnknownNameError: If it has none; lists the splits that have, with their sizes.
@@ -113,7 +119,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
         near = difflib.get_close_matches(split, [n for n in sizes if sizes[n] and n != split], n=1)
         guess = f"Did you mean {near[0]!r}? " if near else ""
         raise UnknownNameError(
-            where=f"{where or type(self).__name__}, split {split!r}",
+            where=f"{where or self.called}, split {split!r}",
             problem=f"has no tasks{told}.",
             fix=f"{guess}Splits with tasks: {known}. {self.why_empty(split)}".rstrip(),
         )
@@ -151,7 +157,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
         some = [task.id for task in itertools.islice(self.tasks(split), NUM_NEAR)]
         near = difflib.get_close_matches(task_id, some, n=1)
         raise UnknownNameError(
-            where=f"{type(self).__name__}, task {task_id!r}",
+            where=f"{self.called}, task {task_id!r}",
             problem="does not exist.",
             fix=f"Did you mean {near[0]!r}?"
             if near
@@ -169,7 +175,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
             problem = f"split {split!r} and task {wanted!r}, which are not both names"
         if problem:
             raise EnvContractError(
-                where=f"{type(self).__name__}.reset",
+                where=f"{self.called}, reset",
                 problem=f"got {problem}.",
                 fix='Use options={"task": id, "split": name}.',
             )

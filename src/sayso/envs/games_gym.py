@@ -200,7 +200,8 @@ class GymTextEnv(TextEnv):
         parts = {"game": earned, "unreadable": 0.0 if is_read else self.unreadable}
         truncated = bool(truncated) or (not terminated and self._num_turns >= self._limit)
         self._is_over = bool(terminated) or truncated
-        told = self._seen() if is_read else f"There is no such action. {self._seen()}"
+        seen = self._ended() if terminated else self._seen()
+        told = seen if is_read else f"There is no such action. {seen}"
         info = {"reward_parts": parts, "choices": self.choices}
         return told, sum(parts.values()), bool(terminated), truncated and not terminated, info
 
@@ -212,6 +213,10 @@ class GymTextEnv(TextEnv):
     def _seen(self) -> str:
         seen = self._describe(self._env.unwrapped, self._observation)
         return f"{seen} Say one of: {', '.join(self.choices)}."
+
+    def _ended(self) -> str:
+        """What is seen once nothing can be done any more."""
+        return (self._toy.ending or self._describe)(self._env.unwrapped, self._observation)
 
     def _game_with(self, use: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
         """A game with these arguments; the one of before if it had them, for some are dear."""

@@ -201,7 +201,7 @@ def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any], name: str) -> Te
     if maker is not gymnasium.make:
         refuse_arguments(maker, kwargs, where=f"environment {name!r}")
     try:
-        return adapted(maker(**kwargs), name)
+        env = adapted(maker(**kwargs), name)
     except SaysoError:
         raise
     except Exception as error:
@@ -210,6 +210,8 @@ def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any], name: str) -> Te
             problem=f"cannot be made: {in_a_line(error)}.",
             fix="Check the arguments it is given, or mend its constructor.",
         ) from error
+    env.opened_as = name
+    return env
 
 
 def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
