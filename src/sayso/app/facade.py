@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 from sayso.app.assemble import assemble, build_learner, build_lm
 from sayso.app.cards import card, reward_in_words
+from sayso.app.choices import require_choices_fit
 from sayso.app.config import RunConfig, keeps_critic, load_config
 from sayso.app.extend import remember
 from sayso.app.given import callbacks_given, data_given, source_given
@@ -137,6 +138,7 @@ class Agent:
         config = self._train_config({"total_episodes": total_episodes, **train_options})
         callbacks = callbacks_given(callback)
         require_playable(config, self.source)
+        require_choices_fit(config, self.lm, self.source)
         self.data = self.data or build_data(config, self.lm)
         config, opened = self._open_run(config, None if run is None else Path(run))
         if progress_bar:

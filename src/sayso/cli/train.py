@@ -139,6 +139,7 @@ def execute(
         refuse_standstill(config, env)
     # These load torch: what needs none of it has been told by now.
     from sayso.app.assemble import assemble, build_learner, build_lm
+    from sayso.app.choices import require_choices_fit
     from sayso.app.extend import remember
     from sayso.app.stored import build_data
     from sayso.app.weights import lm_of
@@ -150,6 +151,7 @@ def execute(
     learner = data = None
     if opened is None:  # what cannot be built leaves no directory behind
         learner = build_learner(config, build_lm(config))
+        require_choices_fit(config, learner.lm, env)
         data = build_data(config, learner.lm)
         opened = create_run(config, path, command=sys.argv)
     with opened.lock():

@@ -51,6 +51,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
         part_low, part_high: Range of each part of the reward, over an episode, if known.
         parts_are_summed: The reward is the sum of its parts; ``check_text_env`` then adds up.
         scripted: Players that follow a rule, by name: bounds, and the authors of data sets.
+        opened_as: The id or name that it was opened by; empty for an object of the user's own.
     """
 
     observation_space: gymnasium.Space[Any] = Utterance()
