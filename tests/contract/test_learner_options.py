@@ -6,6 +6,7 @@ who adds an option says here what it changes.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import fields
 from typing import Any
 
@@ -220,6 +221,7 @@ KL_TABLE: dict[str, Case] = {
 }
 
 
+@functools.cache  # records of the same values are felt alike, and defaults come up in each table
 def felt(options: Any, *, optim: OptimOptions, kl: KLOptions) -> tuple[Any, ...]:
     """All that three updates leave behind, what is said then, what the learner wants played."""
     torch.set_num_threads(1)

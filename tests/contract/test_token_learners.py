@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import fields
 from typing import Any
@@ -286,10 +287,12 @@ TABLES: dict[str, dict[str, tuple[dict[str, Any], list[Any]]]] = {
 }  # fmt: skip
 
 
-def felt(name: str, options: dict[str, Any]) -> tuple[Any, ...]:
+@functools.cache  # defaults come up for every option
+def felt(options: Any) -> tuple[Any, ...]:
     """What an update leaves behind, what is asked of the environment, and what is said then."""
     lm = tiny_lm()
-    made = value_learner(name, lm, **options)
+    given = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "type"}
+    made = value_learner(options.type, lm, **given)
     perturb(lm, scale=0.05, seed=1)
     episodes = mixed_batch(lm)
     randomise_heads(made)
@@ -313,7 +316,7 @@ def felt(name: str, options: dict[str, Any]) -> tuple[Any, ...]:
 )
 def test_row_36_every_option_is_felt(name: str, option: str) -> None:
     more, values = TABLES[name][option]
-    found = [felt(name, {**more, option: value}) for value in values]
+    found = [felt(RECORDS[name](**{**more, option: value})) for value in values]
     assert all(one != other for i, one in enumerate(found) for other in found[:i])
 
 

@@ -77,6 +77,7 @@ def audited(critic: Any, **more: Any) -> AuditReport:
                  **options)  # fmt: skip
 
 
+@pytest.mark.medium
 def test_an_exact_critic_of_whole_utterances_is_right_about_all_of_them() -> None:
     """Nothing is left to chance once everything is said."""
     found = audited(Critic("utterance"), num_continuations=2)

@@ -53,6 +53,7 @@ def test_the_double_estimate_is_the_judges_number_for_the_choosers_best() -> Non
     assert double_max(chooser, judge).tolist() == [20.0, 0.5]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("alpha", [2.0, 10.0])
 def test_t_24_over_enumerated_candidates_the_soft_value_with_the_models_prior_is_exact(
     alpha: float,

@@ -73,7 +73,14 @@ def kill_at_random(path: Path, scenario: str, rng: random.Random, seconds: float
     return child.wait().is_killed
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+QUICK = ("reinforce", "candidate_dqn")
+"""What remembers nothing, and what remembers most; the others are in `make test`."""
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param(s, marks=() if s in QUICK else pytest.mark.medium) for s in SCENARIOS],
+)
 def test_two_unbroken_runs_have_the_same_digest(scenario: str, base: Path, tmp_path: Path) -> None:
     expected, _, _ = unbroken(scenario, base)
     assert finish(tmp_path / "again", scenario) == expected

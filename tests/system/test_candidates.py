@@ -13,8 +13,8 @@ from sayso.app.config import load_config
 from sayso.app.opening import env_source
 from sayso.app.refusals import refuse_unused
 from sayso.cli import recipes
-from sayso.rollout.preflight import listed_actions
 from sayso.errors import OptionValueError, UnusedOptionError
+from sayso.rollout.preflight import listed_actions
 
 pytestmark = pytest.mark.medium
 

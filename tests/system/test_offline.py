@@ -109,7 +109,7 @@ def test_demos_refuses_what_it_cannot_play(workplace: Path) -> None:
         ({"player": "nobody"}, "There are: reference"),
         ({"split": "unseen"}, "has no tasks"),
         ({"settings": ["size"]}, "not of the form"),
-        ({"settings": ["size=3"]}, "cannot be made"),
+        ({"settings": ["size=3"]}, "no such argument"),
         ({"out": workplace}, "is a directory"),
     ):
         with pytest.raises(Exception, match=says):

@@ -7,7 +7,7 @@ import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymnasium
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "held_out", "unseen")
 Observation = str | tuple[Message, ...]
+Game = TypeVar("Game")
 NUM_NEAR = 5_000
 """Most ids that are compared to find the nearest one."""
 
@@ -191,6 +192,19 @@ class TextEnv(gymnasium.Env[Observation, str]):
         if split not in cache:
             cache[split] = {task.id: i for i, task in enumerate(tasks)}
         return cache[split].get(task_id)
+
+
+def in_play(game: Game | None, *, is_over: bool, where: str) -> Game:
+    """A game that goes on.
+
+    Raises:
+        EnvContractError: If none has begun, or it has ended.
+    """
+    if game is None or is_over:
+        raise EnvContractError(
+            where=f"{where}, step", problem="no game is on.", fix="Call reset first."
+        )
+    return game
 
 
 __all__ = ["SPLITS", "Chat", "Message", "Observation", "TextEnv", "Utterance"]

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from sayso.calls import named
-from sayso.envs.base import TextEnv
+from sayso.envs.base import TextEnv, in_play
 from sayso.envs.cut import cut_tasks
 from sayso.envs.games_plan import best_actions
 from sayso.envs.games_toy import Describe, Toy, plain, toy_of
@@ -184,17 +184,14 @@ class GymTextEnv(TextEnv):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play an action by its name."""
-        if self._is_over:
-            raise EnvContractError(
-                where=f"{ENV_ID}, step", problem="no game is on.", fix="Call reset first."
-            )
+        game = in_play(self._env, is_over=self._is_over, where=ENV_ID)
         self._num_turns += 1
         name = action_named(action, self._numbers)
         is_read = name is not None
         earned, terminated, truncated = 0.0, False, False
         if name is not None:
             number = self._numbers[name]
-            self._observation, reward, terminated, truncated, self._info = self._env.step(number)
+            self._observation, reward, terminated, truncated, self._info = game.step(number)
             earned = float(reward)
             self._check_reward(earned)
         parts = {"game": earned, "unreadable": 0.0 if is_read else self.unreadable}
