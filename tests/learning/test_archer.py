@@ -68,7 +68,7 @@ def test_without_a_future_archer_takes_what_pays_at_once() -> None:
     assert archer_on_two_turns(0, gamma_turn=0.0) < 0.6
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_offline_archer_reaches_what_weighing_the_data_gives() -> None:
     found, expected, behaviour = offline_on_tinylang(0, scale=4.0)
     assert expected > behaviour + 0.1

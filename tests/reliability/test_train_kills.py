@@ -93,11 +93,17 @@ def test_another_seed_has_another_digest(base: Path, tmp_path: Path) -> None:
     assert digest_run(tmp_path / "run")["weights"] != expected["weights"]
 
 
-@pytest.mark.medium
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_row_31_random_kills_change_no_bit(scenario: str, base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("scenario", "num_kills"),
+    [pytest.param(s, 20, marks=pytest.mark.medium) for s in QUICK]
+    + [pytest.param(s, 5, marks=pytest.mark.medium) for s in SCENARIOS if s not in QUICK]
+    + [pytest.param(s, 20, marks=pytest.mark.slow) for s in SCENARIOS if s not in QUICK],
+)
+def test_row_31_random_kills_change_no_bit(
+    scenario: str, num_kills: int, base: Path, tmp_path: Path
+) -> None:
     """Twenty kills per algorithm."""
-    kill_at_random_times(20, scenario, base, tmp_path)
+    kill_at_random_times(num_kills, scenario, base, tmp_path)
 
 
 @pytest.mark.slow
