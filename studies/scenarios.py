@@ -67,7 +67,8 @@ def returns_of(
     """Return of every episode by split and task, and a few texts; ``None`` without a warm start."""
     import dataclasses
 
-    from sayso.app.assemble import build_learner, build_lm, env_source, rollout_limits
+    from sayso.app.assemble import build_learner, build_lm
+    from sayso.app.opening import env_source, rollout_limits
     from sayso.cli.restore import restore
     from sayso.data.options import WarmStartOptions
     from sayso.evaluation.evaluate import evaluate

@@ -16,18 +16,20 @@ from learner_cases import END, plain_logprobs
 from tinylang_training import Trained, described, fresh_lm, policy_table, reference_lm
 
 import sayso
-from sayso.algorithms.archer import ArCHer, ArCHerOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.offline_archer import OfflineArCHer, OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
-from sayso.data.replay import ReplayOptions
+from sayso.algorithms.archer import ArCHer
+from sayso.algorithms.offline_archer import OfflineArCHer
+from sayso.algorithms.options.archer import ArCHerOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.data.options import ReplayOptions
 from sayso.envs.registry import source
 from sayso.envs.tinylang_math import expected_return, probability, reference, sequences
 from sayso.models.lm import LanguageModel
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 from sayso.types import Episode, Task
 
@@ -166,7 +168,7 @@ def offline_on_tinylang(
     torch.set_num_threads(1)
     episodes = logged(num_logged, seed=seed)
     lm, sampling = reference_lm(), SamplingOptions(max_new_tokens=3)
-    options = OfflineArCHerOptions(advantage_scale=scale, trunk="copy", critic_lr=5e-3,
+    options = OfflineArCHerOptions(advantage_weight=scale, trunk="copy", critic_lr=5e-3,
                                    critic_updates=3, warmup_updates=30)  # fmt: skip
     made = OfflineArCHer(lm, make_engine(lm, sampling), options, sampling=sampling,
                          optim=OptimOptions(lr=1.5e-3), kl=KLOptions(), seed=seed)  # fmt: skip

@@ -11,18 +11,18 @@ import torch
 from learner_cases import tiny_lm
 from torch import nn
 
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.envs.maze import MOVES, Cell, MazeEnv
 from sayso.envs.tinylang_math import probability, reference, sequences
-from sayso.models.candidate_heads import CandidateCritic, Twins
+from sayso.models.candidate_heads import CandidateCritic
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
-from sayso.models.options import ModelOptions, TinyOptions
+from sayso.models.options import ModelOptions, TinyOptions, Twins
 from sayso.models.seeding import seeded
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 
 
 def candidate_learner(

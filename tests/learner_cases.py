@@ -9,28 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sayso.algorithms.a2c import A2COptions
-from sayso.algorithms.awr import AWROptions
 from sayso.algorithms.base import Skipped, Update
-from sayso.algorithms.bc import BCOptions
-from sayso.algorithms.filtered_bc import FilteredBCOptions
-from sayso.algorithms.grpo import GRPOOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.ppo import PPOOptions
-from sayso.algorithms.q_sharp import QSharpOptions
+from sayso.algorithms.options.a2c import A2COptions
+from sayso.algorithms.options.awr import AWROptions
+from sayso.algorithms.options.bc import BCOptions
+from sayso.algorithms.options.filtered_bc import FilteredBCOptions
+from sayso.algorithms.options.grpo import GRPOOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.algorithms.options.ppo import PPOOptions
+from sayso.algorithms.options.q_sharp import QSharpOptions
+from sayso.algorithms.options.reinforce import ReinforceOptions
+from sayso.algorithms.options.reinforce_pp import ReinforcePPOptions
+from sayso.algorithms.options.rloo import RLOOOptions
+from sayso.algorithms.options.soft_q import SoftQOptions
 from sayso.algorithms.registry import ALGORITHMS
-from sayso.algorithms.reinforce import ReinforceOptions
-from sayso.algorithms.reinforce_pp import ReinforcePPOptions
-from sayso.algorithms.rloo import RLOOOptions
-from sayso.algorithms.soft_q import SoftQOptions
-from sayso.data.replay import ReplayOptions
+from sayso.data.options import ReplayOptions
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions, TinyOptions
 from sayso.models.seeding import seeded
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason, Episode, FinishReason, Task, Turn
 
 END = 2

@@ -14,14 +14,16 @@ from learner_cases import END, NO_MEMORY, SOFT_MODES, learner
 from tinylang_training import BATCH, described, policy_table, reference_lm
 
 import sayso.envs
-from sayso.algorithms.optim import OptimOptions
-from sayso.data.replay import Replay, ReplayOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.data.options import ReplayOptions
+from sayso.data.replay import Replay
 from sayso.envs.registry import source
 from sayso.envs.tinylang_math import prefixes, reference, sequences
-from sayso.models.distribution import Distribution, token_logprobs
+from sayso.models.distribution import token_logprobs
+from sayso.models.filters import Distribution
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 from sayso.types import Episode
 

@@ -18,8 +18,8 @@ from learner_cases import END, VARIANTS, learner, tiny_lm
 from torch import Tensor
 
 import sayso.envs
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.envs.registry import source
 from sayso.envs.tinylang_math import (
     expected_return,
@@ -32,7 +32,7 @@ from sayso.envs.tinylang_math import (
 from sayso.models.lm import LanguageModel
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 from sayso.stats.intervals import mean_interval
 

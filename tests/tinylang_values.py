@@ -10,8 +10,9 @@ from learner_cases import END
 from tinylang_training import Trained, described, reference_lm
 from value_cases import NO_MEMORY, settle, settling, spoken, value_learner
 
-from sayso.algorithms.acting import ActingOptions, steering
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.acting import steering
+from sayso.algorithms.options.acting import ActingOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.credit.backups import Action
 from sayso.data.replay import Drawn
 from sayso.envs.registry import source
@@ -20,7 +21,7 @@ from sayso.models.distribution import token_logprobs
 from sayso.models.lm import LanguageModel
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive, generator
 
 NUM_LOGGED = 4000

@@ -8,17 +8,18 @@ import numpy as np
 import torch
 from learner_cases import END, tiny_lm, written
 
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.algorithms.token_states import token_states
 from sayso.algorithms.value_steps import _step
 from sayso.app.config import AlgorithmOptions
 from sayso.credit.backups import Action, Values, value_iteration
-from sayso.data.replay import Drawn, ReplayOptions
+from sayso.data.options import ReplayOptions
+from sayso.data.replay import Drawn
 from sayso.envs.tinylang_math import LETTERS, prefixes, probability, reference, sequences
 from sayso.models.lm import LanguageModel
-from sayso.sampling.base import SamplingOptions
+from sayso.sampling.options import SamplingOptions
 from sayso.types import Episode
 
 RECORDS: dict[str, Any] = {

@@ -22,7 +22,7 @@ from transformers import (
     SmolLM3ForCausalLM,
 )
 
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.tiny import tiny_tokenizer

@@ -26,18 +26,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import sayso
-from sayso.algorithms.archer import ArCHerOptions
 from sayso.algorithms.base import HasValues, Learner, LearnerState
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.offline_archer import OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.archer import ArCHerOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.registry import ALGORITHMS
-from sayso.data.replay import ReplayOptions
+from sayso.data.options import ReplayOptions
 from sayso.errors import ModelError
 from sayso.models.lm import LanguageModel
 from sayso.models.options import LoraOptions
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason
 
 pytestmark = pytest.mark.medium
@@ -251,7 +251,7 @@ def test_trunks_that_do_not_fit_the_model_are_refused(name: str) -> None:
         ("archer", {"replay": ReplayOptions(sampling="prioritised")}, "prioritised"),
         ("archer", {"replay": ReplayOptions(capacity=0), "draws": 3}, "draws"),
         ("offline_archer", {"tau": 1.0}, "tau"),
-        ("offline_archer", {"advantage_scale": -1.0}, "advantage_scale"),
+        ("offline_archer", {"advantage_weight": -1.0}, "advantage_weight"),
         ("offline_archer", {"max_weight": 0.0}, "max_weight"),
         ("offline_archer", {"actor_updates": 0}, "actor_updates"),
     ],

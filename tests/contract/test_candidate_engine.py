@@ -18,15 +18,10 @@ from sayso.errors import SamplingError
 from sayso.models.slates import Slate
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import Engine, Policy, Request, SamplingOptions
-from sayso.sampling.candidates import (
-    Asked,
-    CandidateEngine,
-    CandidateMaker,
-    CandidateOptions,
-    drawn_place,
-)
+from sayso.sampling.base import Engine, Policy, Request
+from sayso.sampling.candidates import Asked, CandidateEngine, CandidateMaker, drawn_place
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 from sayso.types import FinishReason
 
 SAMPLING = SamplingOptions(max_new_tokens=3, engine="torch")

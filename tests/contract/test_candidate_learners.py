@@ -13,14 +13,15 @@ from engine_cases import drain
 from learner_cases import END, flat, gradient_of, mixed_batch, same_bits, tiny_lm, weights, written
 
 from sayso.algorithms.base import Learner, LearnerState
-from sayso.algorithms.candidate_dqn import CandidateDQNOptions
-from sayso.algorithms.candidate_sac import CandidateSACOptions
 from sayso.algorithms.candidate_turns import Transition
-from sayso.algorithms.optim import OptimOptions
-from sayso.data.replay import ReplayOptions
+from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.options.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.exploring import epsilon_at
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.data.options import ReplayOptions
 from sayso.errors import SamplingError
-from sayso.sampling.base import Request, SamplingOptions
-from sayso.sampling.candidates import CandidateOptions
+from sayso.sampling.base import Request
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 from sayso.types import EndReason, Episode, Turn
 
 pytestmark = pytest.mark.medium
@@ -321,9 +322,9 @@ def test_row_31_a_fresh_learner_with_the_state_of_another_goes_on_bit_for_bit(
     assert len(two.parts.memory) == 9
     assert not same_bits(dict(one.state().tensors), dict(saved.tensors))
     if name == "dqn":  # that of the episodes given
-        before = two.options.epsilon(one.parts.num_decisions)
+        before = epsilon_at(two.options, one.parts.memory.num_decisions)
         told = two.update(episodes, seed=3).metrics["explore/epsilon"]
-        assert told.value == before > two.options.epsilon(two.parts.num_decisions)
+        assert told.value == before > epsilon_at(two.options, two.parts.memory.num_decisions)
 
 
 @both
@@ -387,16 +388,18 @@ def test_nothing_is_learnt_before_enough_was_seen_nor_from_what_was_not_graded(n
     made = candidate_learner(options(name, learning_starts=20))
     episodes = listed(mixed_batch(made.lm))
     assert made.update(episodes, seed=0).num_optimiser_steps == 0
-    assert made.parts.num_decisions == sum(len(e.turns) for e in episodes) == 10
+    assert made.parts.memory.num_decisions == sum(len(e.turns) for e in episodes) == 10
     assert made.update(episodes, seed=1).num_optimiser_steps == 2
     ungraded = [written(made.lm, [([END], [0, END], None)])]
     assert made.update(ungraded, seed=2).num_optimiser_steps == 0
-    assert made.parts.num_decisions == 20
+    assert made.parts.memory.num_decisions == 20
 
 
 def test_the_chance_of_exploring_falls_in_a_straight_line() -> None:
     made = CandidateDQNOptions(explore="epsilon", epsilon_decisions=100)
-    assert [made.epsilon(n) for n in (0, 50, 100, 999)] == pytest.approx([0.3, 0.175, 0.05, 0.05])
+    assert [epsilon_at(made, n) for n in (0, 50, 100, 999)] == pytest.approx(
+        [0.3, 0.175, 0.05, 0.05]
+    )
 
 
 def test_a_temperature_is_tuned_towards_its_entropy_from_both_sides() -> None:

@@ -9,23 +9,23 @@ import pytest
 import torch
 from learner_cases import mixed_batch, same_bits, tiny_lm, weights
 
-from sayso.algorithms.archer import ArCHerOptions
 from sayso.algorithms.base import Skipped
-from sayso.algorithms.candidate_dqn import CandidateDQNOptions
-from sayso.algorithms.candidate_sac import CandidateSACOptions
-from sayso.algorithms.filtered_bc import FilteredBCOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.offline_archer import OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.ppo import PPOOptions
-from sayso.algorithms.q_sharp import QSharpOptions
+from sayso.algorithms.options.archer import ArCHerOptions
+from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.options.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.filtered_bc import FilteredBCOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.algorithms.options.ppo import PPOOptions
+from sayso.algorithms.options.q_sharp import QSharpOptions
+from sayso.algorithms.options.token_dqn import TokenDQNOptions
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.algorithms.step import StepOutcome, until_refused
-from sayso.algorithms.token_dqn import TokenDQNOptions
 from sayso.runs import failpoints
 from sayso.runs.failpoints import Failpoint, FailpointError
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 
 MADE: dict[str, Any] = {
     "archer": ArCHerOptions(critic_updates=2),

@@ -9,7 +9,8 @@ import torch
 from learner_cases import learner, mixed_batch, perturb, same_bits, tiny_lm
 from torch import nn
 
-from sayso.algorithms.optim import Optimiser, OptimOptions
+from sayso.algorithms.optim import Optimiser
+from sayso.algorithms.options.optim import OptimOptions
 
 STEPS = 40
 LR = 1e-5

@@ -28,15 +28,16 @@ from learner_cases import (
 from value_cases import NO_MEMORY, RECORDS
 
 from sayso.algorithms.base import Learner, LearnerState
-from sayso.algorithms.filtered_bc import FilteredBC, FilteredBCOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.filtered_bc import FilteredBC
+from sayso.algorithms.options.filtered_bc import FilteredBCOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.data.encode import STORED, UNKNOWN
-from sayso.data.replay import ReplayOptions
+from sayso.data.options import ReplayOptions
 from sayso.metrics import Mean
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason, Episode
 
 OFFLINE = [name for name in IMITATORS if name != "filtered_bc_online"]

@@ -23,8 +23,9 @@ from learner_cases import (
 )
 from torch import Tensor
 
-from sayso.algorithms.kl import KLController, KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.kl import KLController
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.metrics import Mean
 from sayso.models.options import LoraOptions
 from sayso.models.scoring import score

@@ -6,6 +6,7 @@ who adds an option says here what it changes.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import fields
 from typing import Any
 
@@ -14,29 +15,30 @@ import torch
 from engine_cases import drain
 from learner_cases import END, mixed_batch, perturb, randomise_critic, tiny_lm, weights
 
-from sayso.algorithms.a2c import A2COptions
-from sayso.algorithms.archer import ArCHerOptions
-from sayso.algorithms.awr import AWROptions
-from sayso.algorithms.bc import BCOptions
-from sayso.algorithms.candidate_dqn import CandidateDQNOptions
-from sayso.algorithms.candidate_sac import CandidateSACOptions
-from sayso.algorithms.filtered_bc import FilteredBCOptions
-from sayso.algorithms.grpo import GRPOOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.offline_archer import OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.ppo import PPOOptions
-from sayso.algorithms.q_sharp import QSharpOptions
-from sayso.algorithms.registry import ALGORITHMS, WITHOUT_KL
-from sayso.algorithms.reinforce import ReinforceOptions
-from sayso.algorithms.reinforce_pp import ReinforcePPOptions
-from sayso.algorithms.rloo import RLOOOptions
-from sayso.algorithms.soft_q import SoftQOptions
+from sayso.algorithms.kinds import WITHOUT_KL
+from sayso.algorithms.options.a2c import A2COptions
+from sayso.algorithms.options.archer import ArCHerOptions
+from sayso.algorithms.options.awr import AWROptions
+from sayso.algorithms.options.bc import BCOptions
+from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.options.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.filtered_bc import FilteredBCOptions
+from sayso.algorithms.options.grpo import GRPOOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.algorithms.options.ppo import PPOOptions
+from sayso.algorithms.options.q_sharp import QSharpOptions
+from sayso.algorithms.options.reinforce import ReinforceOptions
+from sayso.algorithms.options.reinforce_pp import ReinforcePPOptions
+from sayso.algorithms.options.rloo import RLOOOptions
+from sayso.algorithms.options.soft_q import SoftQOptions
+from sayso.algorithms.registry import ALGORITHMS
 from sayso.app.config import RunConfig
-from sayso.data.replay import ReplayOptions
-from sayso.sampling.base import Request, SamplingOptions
-from sayso.sampling.candidates import CandidateOptions
+from sayso.data.options import ReplayOptions
+from sayso.sampling.base import Request
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 
 Case = tuple[dict[str, Any], list[Any]]
 """Options that make the field matter, and values that must differ from it and from each other."""
@@ -168,8 +170,8 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
     },
     OfflineArCHerOptions: UTTERANCES | {
         "tau": ({}, [0.5, 0.9]),
-        "advantage_scale": ({}, [0.0, 1.0, 2.0]),
-        "max_weight": ({"advantage_scale": 5.0}, [20.0, 0.5]),
+        "advantage_weight": ({}, [0.0, 1.0, 2.0]),
+        "max_weight": ({"advantage_weight": 5.0}, [20.0, 0.5]),
     },
     CandidateDQNOptions: CANDIDATE_LEARNERS | {
         "explore": (TUNED, ["boltzmann", "epsilon"]),
@@ -219,6 +221,7 @@ KL_TABLE: dict[str, Case] = {
 }
 
 
+@functools.cache  # records of the same values are felt alike, and defaults come up in each table
 def felt(options: Any, *, optim: OptimOptions, kl: KLOptions) -> tuple[Any, ...]:
     """All that three updates leave behind, what is said then, what the learner wants played."""
     torch.set_num_threads(1)

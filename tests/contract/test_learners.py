@@ -31,8 +31,9 @@ from sayso.algorithms import epochs
 from sayso.algorithms.base import Learner, LearnerState
 from sayso.algorithms.critic import Judgement, judge
 from sayso.algorithms.epochs import experience
-from sayso.algorithms.kl import KLOptions, reference_logprobs
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.kl import reference_logprobs
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.envs.registry import source
 from sayso.errors import ModelError
 from sayso.metrics import Mean
@@ -40,7 +41,7 @@ from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions, TinyOptions
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason, Episode
 
 pytestmark = pytest.mark.medium

@@ -21,13 +21,13 @@ from engine_cases import (
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from sayso.kernels import library as lib
-from sayso.models.distribution import Distribution
 from sayso.models.families import why_no_family
-from sayso.sampling.base import SamplingOptions
+from sayso.models.filters import Distribution
 from sayso.sampling.make import make_engine
 from sayso.sampling.native.backend import NativeBackend
 from sayso.sampling.native.cache import NativeCache
 from sayso.sampling.native.probe import why_not_native
+from sayso.sampling.options import SamplingOptions
 from sayso.sampling.torch_engine import TorchEngine
 
 PLAIN = Distribution()

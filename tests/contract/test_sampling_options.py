@@ -16,7 +16,8 @@ from sayso.kernels.library import library
 from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions, TinyOptions
 from sayso.models.seeding import seeded
-from sayso.sampling.base import Request, SamplingOptions
+from sayso.sampling.base import Request
+from sayso.sampling.options import SamplingOptions
 
 Case = tuple[dict[str, Any], list[Any]]
 """Options that make the field matter, and values that must differ from it and from each other."""

@@ -31,18 +31,21 @@ from learner_cases import (
 from torch import Tensor
 
 from sayso.algorithms.base import Learner, LearnerState
-from sayso.algorithms.kl import KLOptions, reference_logprobs
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.kl import reference_logprobs
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.credit.soft import soft_to_go
-from sayso.data.replay import ReplayOptions
+from sayso.data.options import ReplayOptions
 from sayso.errors import OptionValueError
 from sayso.metrics import Mean
-from sayso.models.distribution import Distribution, token_logprobs
+from sayso.models.distribution import token_logprobs
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.models.options import LoraOptions
 from sayso.models.return_head import return_head
 from sayso.models.seeding import seeded
-from sayso.sampling.base import Request, SamplingOptions
+from sayso.sampling.base import Request
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason, Episode
 
 pytestmark = pytest.mark.medium

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import fields
 from typing import Any
@@ -22,12 +23,13 @@ from learner_cases import (
 )
 from value_cases import NO_MEMORY, RECORDS, VALUE_LEARNERS, value_learner
 
-from sayso.algorithms.acting import Actable, ActingOptions
+from sayso.algorithms.acting import Actable
 from sayso.algorithms.base import Learner, LearnerState
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.acting import ActingOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.app import assemble
 from sayso.app.config import load_config
-from sayso.data.replay import ReplayOptions
+from sayso.data.options import ReplayOptions
 from sayso.envs.registry import source
 from sayso.metrics import Mean
 from sayso.models.options import LoraOptions
@@ -270,7 +272,7 @@ TABLES: dict[str, dict[str, tuple[dict[str, Any], list[Any]]]] = {
         "backup": ({}, ["expectile", "sarsa"]),
         "tau": ({}, [0.5, 0.9]),
         "num_heads": ({}, [1, 2]),
-        "awac_lambda": ({}, [0.0, 1.0]),
+        "advantage_weight": ({}, [0.0, 1.0]),
     },
     "token_dqn": PLAN | TARGETS | {
         "token_set": ({}, [None, 1, 2]),
@@ -278,17 +280,19 @@ TABLES: dict[str, dict[str, tuple[dict[str, Any], list[Any]]]] = {
         "dueling": ({}, [True, False]),
         "n_step": ({}, [1, 2, 9]),
         "epsilon_start": ({}, [0.3, 0.9]),
-        "epsilon_end": ({"epsilon_steps": 2}, [0.05, 0.4]),
-        "epsilon_steps": ({}, [3, 100]),
+        "epsilon_end": ({"epsilon_decisions": 2}, [0.05, 0.4]),
+        "epsilon_decisions": ({}, [3, 100]),
         "explore_temperature": ({}, [1.5, 3.0]),
     },
 }  # fmt: skip
 
 
-def felt(name: str, options: dict[str, Any]) -> tuple[Any, ...]:
+@functools.cache  # defaults come up for every option
+def felt(options: Any) -> tuple[Any, ...]:
     """What an update leaves behind, what is asked of the environment, and what is said then."""
     lm = tiny_lm()
-    made = value_learner(name, lm, **options)
+    given = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "type"}
+    made = value_learner(options.type, lm, **given)
     perturb(lm, scale=0.05, seed=1)
     episodes = mixed_batch(lm)
     randomise_heads(made)
@@ -312,7 +316,7 @@ def felt(name: str, options: dict[str, Any]) -> tuple[Any, ...]:
 )
 def test_row_36_every_option_is_felt(name: str, option: str) -> None:
     more, values = TABLES[name][option]
-    found = [felt(name, {**more, option: value}) for value in values]
+    found = [felt(RECORDS[name](**{**more, option: value})) for value in values]
     assert all(one != other for i, one in enumerate(found) for other in found[:i])
 
 
@@ -332,7 +336,7 @@ def test_row_36_a_new_option_needs_an_entry_here(name: str) -> None:
         ("ilql", {"target_rate": 0.0}, "target_rate"),
         ("ilql", {"num_heads": 0}, "num_heads"),
         ("ilql", {"train_lm": False, "bc_coef": 0.5}, "bc_coef"),
-        ("ilql", {"train_lm": False, "awac_lambda": 0.5}, "awac_lambda"),
+        ("ilql", {"train_lm": False, "advantage_weight": 0.5}, "advantage_weight"),
         ("ilql", {"alpha_cql": 0.0, "cql_tokens": 3}, "cql_tokens"),
         ("mc_returns", {"train_lm": False, "bc_coef": 0.5}, "bc_coef"),
         ("token_dqn", {"epsilon_start": 1.5}, "epsilon_start"),

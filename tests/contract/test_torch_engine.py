@@ -23,11 +23,11 @@ from engine_cases import (
 )
 from transformers import BloomConfig, BloomForCausalLM, MistralConfig, MistralForCausalLM
 
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.sampling import torch_engine
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.hf_engine import HFEngine
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.sampling.torch_engine import TorchEngine
 
 PLAIN = Distribution()

@@ -25,19 +25,18 @@ from learner_cases import (
 )
 from value_cases import NO_MEMORY, VALUE_LEARNERS, value_learner
 
-from sayso.algorithms.archer import ArCHerOptions
-from sayso.algorithms.candidate_dqn import CandidateDQNOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.offline_archer import OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.archer import ArCHerOptions
+from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.envs.registry import source
 from sayso.models.seeding import seeded
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
-from sayso.sampling.candidates import CandidateOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 from sayso.types import Episode
 
 pytestmark = pytest.mark.medium

@@ -12,7 +12,7 @@ from tiny_models import ARCHITECTURES
 
 from sayso.control.decoding import Knobs
 from sayso.control.generate import Answer, Control, decoder_layers, generate
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Request
 from sayso.sampling.candidates import Asked

@@ -46,14 +46,18 @@ def test_there_is_a_table_for_each_environment() -> None:
     assert {env for env, *_ in TABLES} == {"sayso/Gym-v0", *NEEDS}
 
 
-@pytest.mark.medium
-@pytest.mark.parametrize("table", TABLES, ids=[f"{env} {kwargs}" for env, kwargs, *_ in TABLES])
+def cost(env_id: str) -> pytest.MarkDecorator:
+    """TextWorld takes a minute to make its houses: too long for `make test`."""
+    return pytest.mark.slow if env_id == "sayso/TextWorld-v0" else pytest.mark.medium
+
+
+@pytest.mark.parametrize(
+    "table", [pytest.param(t, id=" ".join(t[:2]), marks=cost(t[0])) for t in TABLES]
+)
 def test_the_tables_of_bounds_are_true(table: tuple[str, ...]) -> None:
     env_id, kwargs, num_games, splits, rows = table
     if env_id in NEEDS:
         pytest.importorskip(NEEDS[env_id])
-    if env_id == "sayso/TextWorld-v0":
-        pytest.skip("a minute of making houses")
     named = dict(re.findall(r'(\w+)="(.*?)"', kwargs))
     env = source(env_id, **named).open()
     told = {

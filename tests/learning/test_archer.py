@@ -20,8 +20,9 @@ from sayso.envs.registry import source
 from sayso.envs.tinylang_math import probability, reference, sequences
 from sayso.evaluation.evaluate import evaluate
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import Policy, SamplingOptions
+from sayso.sampling.base import Policy
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 
 LOG = {y: probability(reference(), y) for y in sequences()}
 
@@ -67,7 +68,7 @@ def test_without_a_future_archer_takes_what_pays_at_once() -> None:
     assert archer_on_two_turns(0, gamma_turn=0.0) < 0.6
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_offline_archer_reaches_what_weighing_the_data_gives() -> None:
     found, expected, behaviour = offline_on_tinylang(0, scale=4.0)
     assert expected > behaviour + 0.1

@@ -26,8 +26,8 @@ from value_cases import (
 )
 
 import sayso
-from sayso.algorithms.acting import ActingOptions
 from sayso.algorithms.base import ActionValues, HasValues
+from sayso.algorithms.options.acting import ActingOptions
 from sayso.algorithms.registry import ALGORITHMS
 from sayso.cli.main import app
 from sayso.envs.registry import source
@@ -36,8 +36,8 @@ from sayso.errors import EnvContractError, OptionValueError
 from sayso.evaluation.audit import AuditReport, _return, audit
 from sayso.models.seeding import seeded
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import Policy, SamplingOptions
-from sayso.sampling.candidates import CandidateOptions
+from sayso.sampling.base import Policy
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 from sayso.types import Episode
 
 
@@ -77,6 +77,7 @@ def audited(critic: Any, **more: Any) -> AuditReport:
                  **options)  # fmt: skip
 
 
+@pytest.mark.medium
 def test_an_exact_critic_of_whole_utterances_is_right_about_all_of_them() -> None:
     """Nothing is left to chance once everything is said."""
     found = audited(Critic("utterance"), num_continuations=2)

@@ -16,15 +16,14 @@ from candidate_cases import (
 from learner_cases import END
 from tinylang_training import reference_lm
 
-from sayso.algorithms.candidate_dqn import CandidateDQNOptions
-from sayso.algorithms.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.options.candidate_sac import CandidateSACOptions
 from sayso.envs.registry import source
 from sayso.envs.tinylang_math import sequences
 from sayso.models.slates import Slate
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
-from sayso.sampling.candidates import CandidateOptions
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 from sayso.seeds import derive
 
 PROPOSALS = 16

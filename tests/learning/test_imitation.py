@@ -12,8 +12,9 @@ from tinylang_training import policy_table, reference_lm
 
 import sayso
 from sayso.algorithms.registry import ALGORITHMS
-from sayso.app.assemble import assemble, create_run
+from sayso.app.assemble import assemble
 from sayso.app.config import load_config
+from sayso.app.opening import create_run
 from sayso.app.stored import build_data, without_memory
 from sayso.envs.registry import source
 from sayso.envs.scripted import play_many, scripted

@@ -8,14 +8,14 @@ import pytest
 import torch
 from learner_cases import learner
 
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.envs.maze import MazeEnv
 from sayso.envs.registry import source
 from sayso.models.load import load
 from sayso.models.options import ModelOptions, TinyOptions
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 from sayso.types import Context
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from value_cases import NO_MEMORY, value_learner
 
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.credit.backups import Action, Values, value_iteration
 from sayso.data.encode import Encoder
 from sayso.envs.base import TextEnv
 from sayso.envs.scripted import Game, Move
 from sayso.models.load import load
 from sayso.models.options import ModelOptions, TinyOptions
-from sayso.sampling.base import SamplingOptions
+from sayso.sampling.options import SamplingOptions
 from sayso.types import Episode, Task
 
 GAMMA = 0.9

@@ -10,16 +10,18 @@ import torch
 from learner_cases import END, tiny_lm
 from value_cases import exact, table_of, value_learner
 
-from sayso.algorithms.acting import Actable, ActingOptions, steered
-from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.acting import Actable, steered
+from sayso.algorithms.options.acting import ActingOptions
+from sayso.algorithms.options.kl import KLOptions
 from sayso.envs.registry import source
 from sayso.envs.tinylang_math import prefixes, reference, soft_optimum
 from sayso.errors import OptionValueError
 from sayso.models.seeding import seeded
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import Policy, Request, SamplingOptions
+from sayso.sampling.base import Policy, Request
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 
 LEARNERS = ("mc_returns", "ilql")
 """Whose advantage is ``min_i Q_i - V``; TokenDQN centres its own: ``test_token_dqn``."""

@@ -17,17 +17,18 @@ from archer_cases import GAME, IDS, REWARDS, all_sentences, sentence, solve, two
 from learner_cases import END, flat, gradient_of, perturb, plain_logprobs, tiny_lm, written
 from torch import Tensor
 
-from sayso.algorithms.archer import ArCHer, ArCHerOptions
+from sayso.algorithms.archer import ArCHer
 from sayso.algorithms.grading import graded
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.archer import ArCHerOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.utterance_critic import UtteranceCritic
 from sayso.algorithms.utterances import redraw
-from sayso.data.replay import ReplayOptions
+from sayso.data.options import ReplayOptions
 from sayso.models.lm import LanguageModel
 from sayso.models.options import LoraOptions
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason, Episode
 
 NO_MEMORY = ReplayOptions(capacity=0)

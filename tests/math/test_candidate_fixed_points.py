@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from candidate_cases import MAZE, candidate_learner, cell_of, maze_lm, solve
 
-from sayso.algorithms.candidate_dqn import CandidateDQNOptions
-from sayso.algorithms.candidate_sac import CandidateSACOptions
-from sayso.algorithms.optim import OptimOptions
-from sayso.data.replay import ReplayOptions
+from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.options.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.data.options import ReplayOptions
 from sayso.envs.maze import MOVES, Cell
 from sayso.envs.registry import source
 from sayso.models.slates import Slate
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
-from sayso.sampling.candidates import CandidateOptions
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 from sayso.seeds import derive
 from sayso.types import Episode
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from sayso.credit.candidates import boltzmann, double_max, mixed, policy_value, soft_max
 from sayso.envs.tinylang_math import probability, reference, sequences, soft_optimum
 from sayso.losses.candidates import candidate_actor
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.slates import Read, Slate, SlateReader
-from sayso.sampling.base import SamplingOptions
-from sayso.sampling.candidates import Asked, CandidateMaker, CandidateOptions
+from sayso.sampling.candidates import Asked, CandidateMaker
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import CandidateOptions, SamplingOptions
 
 INF = float("inf")
 SENTENCES = tuple(sequences())
@@ -53,6 +53,7 @@ def test_the_double_estimate_is_the_judges_number_for_the_choosers_best() -> Non
     assert double_max(chooser, judge).tolist() == [20.0, 0.5]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("alpha", [2.0, 10.0])
 def test_t_24_over_enumerated_candidates_the_soft_value_with_the_models_prior_is_exact(
     alpha: float,

@@ -22,7 +22,7 @@ from tinylang_training import policy_table, reference_lm
 from torch import Tensor
 
 from sayso.algorithms.grading import token_rewards
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.credit.best import is_best
 from sayso.data.encode import STORED, UNKNOWN
 from sayso.envs.tinylang_math import (

@@ -15,7 +15,7 @@ from learner_cases import (
     written,
 )
 
-from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.options.kl import KLOptions
 
 SAID = [[0], [0, 1], [1, 1, 0]]
 PER_EPISODE = {"rloo", "reinforce_none", "reinforce_batch", "a2c", "dr_grpo"}

@@ -145,7 +145,7 @@ def gradient(value: Tensor, row: Row, name: str) -> Tensor:
 
 
 @every_loss
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=2, max_size=6),
     seed=st.integers(0, 2**31),

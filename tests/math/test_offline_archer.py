@@ -21,13 +21,14 @@ from learner_cases import (
 )
 from torch import Tensor
 
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.offline_archer import OfflineArCHer, OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.offline_archer import OfflineArCHer
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.errors import OptionValueError
 from sayso.models.lm import LanguageModel
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason
 
 
@@ -98,7 +99,7 @@ def test_the_actor_follows_the_weighted_likelihood_of_the_data(scale: float, mos
     lm = tiny_lm()
     data = {y: float(plain_logprobs(lm, ids).sum().exp().item()) for y, ids in IDS.items()}
     episodes = all_sentences(lm)
-    made = offline(lm, advantage_scale=scale, max_weight=most)
+    made = offline(lm, advantage_weight=scale, max_weight=most)
     perturb(lm, scale=0.1)
     ((online, _),) = made.critic._parts(list(episodes.values()), ())
     for head in made.critic.heads.q:
@@ -134,5 +135,5 @@ def test_recorded_probabilities_are_not_used() -> None:
 
 
 def test_a_reference_is_refused() -> None:
-    with pytest.raises(OptionValueError, match=r"kl\.coef.*advantage_scale"):
+    with pytest.raises(OptionValueError, match=r"kl\.coef.*advantage_weight"):
         offline(kl=KLOptions(coef=0.1))

@@ -13,8 +13,8 @@ import torch
 from learner_cases import CRITICS, VARIANTS, gradient_of, learner, mixed_batch, perturb, tiny_lm
 from torch import Tensor
 
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.models import scoring
 from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel

@@ -11,11 +11,12 @@ import torch
 from learner_cases import VARIANTS, learner, mixed_batch, shifted, tiny_lm
 
 from sayso.algorithms.anchor import MAX_SAMPLING_WEIGHT, sampling_weight
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.parity import ParityMeter
 from sayso.kernels.library import library
 from sayso.losses.policy_gradient import reinforce
-from sayso.sampling.base import Request, SamplingOptions
+from sayso.sampling.base import Request
+from sayso.sampling.options import SamplingOptions
 from sayso.types import Episode
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from learner_cases import learner, mixed_batch
 
-from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.options.kl import KLOptions
 from sayso.types import Episode
 
 

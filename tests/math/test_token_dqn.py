@@ -21,7 +21,7 @@ from value_cases import (
     value_learner,
 )
 
-from sayso.algorithms.acting import ActingOptions
+from sayso.algorithms.options.acting import ActingOptions
 from sayso.credit.returns import n_step
 from sayso.envs.registry import source
 from sayso.models.seeding import seeded
@@ -228,10 +228,10 @@ def test_exploration_is_a_share_of_the_softened_model_within_the_likely_tokens(
 
 
 def test_epsilon_falls_in_a_line_and_stays() -> None:
-    made = value_learner("token_dqn", epsilon_start=0.5, epsilon_end=0.1, epsilon_steps=4)
+    made = value_learner("token_dqn", epsilon_start=0.5, epsilon_end=0.1, epsilon_decisions=4)
     found = []
-    for steps in (0, 1, 2, 4, 9):
-        made.core.optimiser.num_steps = steps
+    for decisions in (0, 1, 2, 4, 9):
+        made.memory.num_decisions = decisions
         found.append(made.epsilon)
     assert found == pytest.approx([0.5, 0.4, 0.3, 0.1, 0.1])
 

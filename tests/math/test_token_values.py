@@ -376,7 +376,7 @@ def test_awac_weighs_imitation_by_what_the_values_say() -> None:
     """Only the weights of the imitation change, by ``exp(λ (q̂ − V))``."""
     episode = [([END], [0, 1], 1.0)]
     for scale, at_most in ((0.0, 1.0), (2.0, None)):
-        made = value_learner("ilql", awac_lambda=scale, alpha_cql=0.0)
+        made = value_learner("ilql", advantage_weight=scale, alpha_cql=0.0)
         made.heads.taken_by_target = lambda hidden, ids: torch.tensor([0.5, -0.5]).double()
         batch = made.core.pack([written(made.lm, episode)])
         (row,) = batch.rows

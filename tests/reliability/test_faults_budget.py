@@ -10,8 +10,9 @@ import badenv
 import pytest
 import torch
 
-from sayso.app.assemble import assemble, build_learner, build_lm, create_run
+from sayso.app.assemble import assemble, build_learner, build_lm
 from sayso.app.config import RunConfig, load_config
+from sayso.app.opening import create_run
 from sayso.envs.registry import source
 from sayso.errors import ConfigError, EnvContractError, GuardError
 from sayso.rollout.pool import shutdown_pools

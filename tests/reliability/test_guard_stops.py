@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from train_scenarios import SCENARIOS, run_training
 
-from sayso.app.assemble import assemble, build_learner, build_lm, create_run
+from sayso.app.assemble import assemble, build_learner, build_lm
 from sayso.app.config import load_config
+from sayso.app.opening import create_run
 from sayso.envs.registry import source
 from sayso.envs.tinylang import TinyLangEnv
 from sayso.errors import CheckpointError, GuardError

@@ -105,6 +105,7 @@ def test_fault_23_a_stale_lock_is_recovered_and_its_owner_reported(tmp_path: Pat
         assert stale is None
 
 
+@pytest.mark.medium
 def test_a_worker_that_outlives_a_killed_trainer_does_not_keep_the_run_locked(
     tmp_path: Path,
 ) -> None:

@@ -73,7 +73,14 @@ def kill_at_random(path: Path, scenario: str, rng: random.Random, seconds: float
     return child.wait().is_killed
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+QUICK = ("reinforce", "candidate_dqn")
+"""What remembers nothing, and what remembers most; the others are in `make test`."""
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param(s, marks=() if s in QUICK else pytest.mark.medium) for s in SCENARIOS],
+)
 def test_two_unbroken_runs_have_the_same_digest(scenario: str, base: Path, tmp_path: Path) -> None:
     expected, _, _ = unbroken(scenario, base)
     assert finish(tmp_path / "again", scenario) == expected
@@ -86,11 +93,17 @@ def test_another_seed_has_another_digest(base: Path, tmp_path: Path) -> None:
     assert digest_run(tmp_path / "run")["weights"] != expected["weights"]
 
 
-@pytest.mark.medium
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_row_31_random_kills_change_no_bit(scenario: str, base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("scenario", "num_kills"),
+    [pytest.param(s, 20, marks=pytest.mark.medium) for s in QUICK]
+    + [pytest.param(s, 5, marks=pytest.mark.medium) for s in SCENARIOS if s not in QUICK]
+    + [pytest.param(s, 20, marks=pytest.mark.slow) for s in SCENARIOS if s not in QUICK],
+)
+def test_row_31_random_kills_change_no_bit(
+    scenario: str, num_kills: int, base: Path, tmp_path: Path
+) -> None:
     """Twenty kills per algorithm."""
-    kill_at_random_times(20, scenario, base, tmp_path)
+    kill_at_random_times(num_kills, scenario, base, tmp_path)
 
 
 @pytest.mark.slow

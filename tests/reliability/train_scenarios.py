@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from sayso.app.assemble import assemble, build_learner, build_lm, config_of, create_run
+from sayso.app.assemble import assemble, build_learner, build_lm
 from sayso.app.config import load_config
+from sayso.app.opening import config_of, create_run
 from sayso.app.warm import FOLDER, warm_up
 from sayso.runs.run import Run
 from sayso.training.callbacks import Callback
@@ -81,7 +82,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "token_dqn": {
         **TINYLANG,
         "algorithm": {
-            "type": "token_dqn", "tasks_per_step": 1, "group_size": 8, "epsilon_steps": 9,
+            "type": "token_dqn", "tasks_per_step": 1, "group_size": 8, "epsilon_decisions": 36,
             "updates_per_step": 2, "target_every": 3, "target_rate": 0.5,
             "replay": {"capacity": 20, "sampling": "prioritised"},
         },

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,7 @@ def _no_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.chdir(tmp_path)
-    for module in ("origin", "assemble"):  # what imports first, and would keep the false one
+    for module in ("weights", "assemble"):  # what imports first, and would keep the false one
         monkeypatch.setattr(f"sayso.app.{module}.build_lm", loaded)
 
 
@@ -74,3 +77,40 @@ class FakeLearner:
 
 class FakeReport:
     mean = "0.05"
+
+
+ERRORS = [
+    ("train maze_ilql", "[DAT-001]"),
+    ("train maze_ilql --set algorithm.tau=1.5", "tau must be in (0, 1)"),
+    ("train maze --set env.kwargs.layot=3", "Did you mean `layout`"),
+    ("train maze --set algorithm.group_siz=3", "Did you mean `group_size`"),
+    ("train control-sac --set control.num_prob=3", "no such option"),
+    ("eval runs/nothing", "no such run directory"),
+    ("compare tinylang:grpo tinylang:grpo", "are called 'grpo'"),
+    ("tune tinylang --split nowhere", "has no tasks"),
+]
+
+
+def test_what_needs_no_computing_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    """In one fresh process, one command after the other: here torch is loaded already."""
+    code = (
+        "import io, json, sys\n"
+        "from contextlib import redirect_stderr\n"
+        "from functools import partial\n"
+        "from sayso.cli.main import app, call\n"
+        "for line in json.loads(sys.argv[1]):\n"
+        "    said = io.StringIO()\n"
+        "    with redirect_stderr(said):\n"
+        "        code = call(partial(app, line.split()))\n"
+        "    heavy = {'torch', 'transformers', 'stable_baselines3', 'optuna'} & set(sys.modules)\n"
+        "    print(json.dumps([code, sorted(heavy), said.getvalue()]))\n"
+    )
+    asked = json.dumps([line for line, _ in ERRORS])
+    done = subprocess.run(
+        [sys.executable, "-c", code, asked], check=True, cwd=tmp_path, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    for (line, says), told in zip(ERRORS, done.stdout.splitlines(), strict=True):
+        code, heavy, said = json.loads(told)
+        assert (code, heavy) == (2, []), line
+        assert says in said, line

@@ -10,9 +10,11 @@ import torch
 
 import sayso
 from sayso.app.config import load_config
+from sayso.app.opening import env_source
 from sayso.app.refusals import refuse_unused
 from sayso.cli import recipes
-from sayso.errors import UnusedOptionError
+from sayso.errors import OptionValueError, UnusedOptionError
+from sayso.rollout.preflight import listed_actions
 
 pytestmark = pytest.mark.medium
 
@@ -41,6 +43,23 @@ def test_a_critic_learns_is_saved_and_acts_alike_when_it_is_loaded(
     assert greedy[0] == greedy[1] == greedy[2]
     reports = [agent.evaluate(num_episodes=4).mean.mean for agent in (made, loaded)]
     assert reports[0] == reports[1]
+
+
+def test_listed_actions_that_the_budget_would_cut_are_told_before_a_run(tmp_path: Path) -> None:
+    made = sayso.CandidateDQN("tiny", "sayso/Desk-v0", tiny={"width": 16, "layers": 1, "heads": 2})
+    with pytest.raises(OptionValueError, match=r"is 64, and of \d+ actions .* longest has \d+ t"):
+        made.learn(4, run=tmp_path / "run", progress_bar=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_recipes_of_dialogue_acts_hold_every_listed_line() -> None:
+    for name in ("desk_acts", "tutor_acts"):
+        config = recipes.config(name, ())
+        assert config.algorithm.type == "candidate_dqn"
+        texts = listed_actions(env_source(config.env), seed=0)
+        assert len(texts) > 20
+        # A token of SmolLM2 is hardly ever shorter than two characters of a sentence.
+        assert max(map(len, texts)) / 2 < config.sampling.max_new_tokens
 
 
 @pytest.mark.parametrize(

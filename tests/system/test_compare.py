@@ -21,8 +21,8 @@ from sayso.cli.compare import Comparison
 from sayso.errors import GuardError
 from sayso.runs.digest import digest_run
 from sayso.runs.jsonl import read
-from sayso.training.budget import UnderBudget
 from sayso.training.callbacks import StepReport, TrainingContext
+from sayso.training.spending import UnderBudget
 
 SMALL = ["model.tiny.width=16", "model.tiny.layers=1", "algorithm.group_size=8"]
 MAZE_ARM = "maze:ppo,optim.schedule=constant,optim.total_steps=none,algorithm.tasks_per_step=4"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from sayso.app.assemble import assemble, build_learner, build_lm, create_run, require_playable
+from sayso.app.assemble import assemble, build_learner, build_lm
 from sayso.app.config import load_config
+from sayso.app.opening import create_run, require_playable
 from sayso.envs.registry import source
 from sayso.errors import OptionValueError, UnusedOptionError
 from sayso.runs.digest import digest_run

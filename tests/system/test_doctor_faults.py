@@ -68,7 +68,7 @@ def test_whatever_a_check_raises_is_a_finding(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("not again")
 
-    monkeypatch.setattr("sayso.app.assemble.require_playable", broken)
+    monkeypatch.setattr("sayso.app.opening.require_playable", broken)
     found = told(capsys, f"{module}:Sound")
     assert list(found) == ["environment check"]
     assert found["environment check"].startswith("ZeroDivisionError: not again (test_doctor_faults")

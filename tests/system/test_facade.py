@@ -10,9 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import sayso
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.app import sweep
-from sayso.app.assemble import require_playable
+from sayso.app.opening import require_playable
 from sayso.config.load import load_toml
 from sayso.envs.tinylang import TinyLangEnv
 from sayso.errors import (

@@ -11,8 +11,8 @@ import torch
 import typer
 
 import sayso
-from sayso.app.assemble import require_playable
 from sayso.app.config import load_config
+from sayso.app.opening import require_playable
 from sayso.app.refusals import refuse_unused
 from sayso.app.schedule import num_optimiser_steps
 from sayso.cli import demos, doctor, listing, train
@@ -109,7 +109,7 @@ def test_demos_refuses_what_it_cannot_play(workplace: Path) -> None:
         ({"player": "nobody"}, "There are: reference"),
         ({"split": "unseen"}, "has no tasks"),
         ({"settings": ["size"]}, "not of the form"),
-        ({"settings": ["size=3"]}, "cannot be made"),
+        ({"settings": ["size=3"]}, "no such argument"),
         ({"out": workplace}, "is a directory"),
     ):
         with pytest.raises(Exception, match=says):
@@ -323,7 +323,7 @@ def test_filtered_bc_learns_from_the_best_of_the_whole_set(
     made.learn(12, run=workplace / "run", progress_bar=False)
     returns = sorted((g.return_ for g in words(60)), reverse=True)
     kept = [r for r in returns if r >= returns[5]]
-    assert f"Of 60 stored episodes, {len(kept)} are learnt from." in caplog.text
+    assert f"Of 60 stored episodes, {len(kept)} are learnt from;" in caplog.text
     steps = list(jsonl.read(Run.open(workplace / "run").metrics))
     assert all(step["data/return_mean"] >= returns[5] for step in steps)
     assert made.learner.options.replay.capacity == 0

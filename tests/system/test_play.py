@@ -43,16 +43,18 @@ def test_where_the_choices_are_numbers_themselves_a_number_is_what_it_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     typed(monkeypatch, "1\n3\n")
-    assert _person(("2", "1", "x")) == "1"
-    assert _person(("2", "1", "x")) == "x"
+    act = _person()
+    assert act(("2", "1", "x")) == "1"
+    assert act(("2", "1", "x")) == "x"
 
 
 def test_text_is_taken_as_it_is_and_the_game_ends_where_it_ends(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed(monkeypatch, "\nnothing\n99\nWhat do you feel like?\n0\nmore\n")
+    typed(monkeypatch, "\nnothing\n99\n99\nWhat do you feel like?\n0\n0\nmore\n")
     shown = said("play sayso/Recommend-v0 --split unseen", capsys)
     assert shown.count("Which film do you mean?") == 4
+    assert shown.count("There are choices 1 to ") == 2, "no turn is lost by a slip"
     assert ", less " in shown
     assert "terminated after 5 turns, return 0.000" in shown
 
@@ -104,7 +106,9 @@ def test_what_a_pipe_types_cannot_steer_the_terminal(
         ("play sayso/Recomend-v0", "Did you mean 'sayso/Recommend-v0'"),
         ("play sayso/Recommend-v0 --split test", "has no tasks"),
         ("play sayso/Maze-v0 --task start-99-99", "does not exist"),
-        ("play sayso/Recommend-v0 --player orakel", "does not exist"),
+        ("play sayso/Recommend-v0 --player orakel", "sayso/Recommend-v0, scripted player"),
+        ("play sayso/Maze-v0 --set layot=3", "Did you mean `layout`? It takes observation"),
+        ("demos sayso/Maze-v0 --out x.jsonl", "is not named. There are: random"),
         ("play sayso/Maze-v0 --set starts=some", "'split' or 'all'"),
         ("list models --bounds 5", "has no effect on models"),
     ],

@@ -12,7 +12,8 @@ from learner_cases import learner, mixed_batch
 from torch import nn
 
 import sayso
-from sayso.algorithms.optim import Optimiser, OptimOptions
+from sayso.algorithms.optim import Optimiser
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.cli.main import app, call
 from sayso.config.load import load_toml
 from sayso.errors import OptionValueError

@@ -43,7 +43,7 @@ def test_the_recipe_is_tried_first_and_every_trial_has_the_same_budget(tmp_path:
 
 def test_a_study_goes_on_as_if_it_had_not_stopped(tmp_path: Path, monkeypatch: Any) -> None:
     whole = tuned(tmp_path / "whole", trials=3)
-    import sayso.app.tune as module
+    import sayso.app.trial as module
 
     plain, calls = module.run_trial, []
 
@@ -67,7 +67,7 @@ def test_a_study_goes_on_as_if_it_had_not_stopped(tmp_path: Path, monkeypatch: A
 def test_options_that_cannot_train_are_a_result_and_no_end(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
-    import sayso.app.tune as module
+    import sayso.app.trial as module
 
     plain = module.run_trial
 
@@ -95,7 +95,7 @@ def test_what_is_not_the_options_doing_is_no_result_of_theirs(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     """The same command given twice: the second stops, and the trial is tried when it goes on."""
-    import sayso.app.tune as module
+    import sayso.app.trial as module
 
     plain = module.run_trial
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import resource
 from sayso.kernels.allocator import keep_freed_memory
@@ -27,6 +29,7 @@ def faults(*, keep: bool) -> tuple[str, int]:
     return kept, int(count)
 
 
+@pytest.mark.medium
 def test_the_same_large_tensor_again_costs_no_page_faults() -> None:
     plain, kept = faults(keep=False), faults(keep=True)
     if kept[0] == "False":

@@ -65,6 +65,8 @@ def test_two_arms_of_an_environment_need_two_names() -> None:
     refuse_arms([one, parse_arm("tinylang:ppo,optim.lr=1e-2,name=fast"), parse_arm("maze:ppo")])
     with pytest.raises(OptionValueError, match="got no arm"):
         refuse_arms([])
+    with pytest.raises(OptionValueError, match=r"nothing to compare it with\. Name two: tin"):
+        refuse_arms([one])
 
 
 def test_what_arms_should_share_and_do_not_is_told() -> None:
@@ -91,8 +93,12 @@ def test_nobody_is_told_of_episodes_that_never_come(
 ) -> None:
     """A run that something else stops is as long as whole steps are: 17 tasks, 4 attempts."""
     arm = parse_arm("maze:ppo,optim.schedule=constant,optim.total_steps=none,env.max_turns=1")
-    plan = make_plan([arm], CompareOptions(budget="reward_queries=60", points=1, episodes=1,
-                                           point_episodes=1, decode=("greedy",)))  # fmt: skip
+    plan = make_plan(
+        [arm, parse_arm("maze:rloo")],
+        CompareOptions(
+            budget="reward_queries=60", points=1, episodes=1, point_episodes=1, decode=("greedy",)
+        ),
+    )  # fmt: skip
     (tmp_path / arm.key).mkdir()
     found = run_trial(tmp_path, plan, arm, 0)
     assert (found["steps"], found["spent"]["reward_queries"]) == (1, 68)

@@ -18,7 +18,7 @@ from torch import Tensor
 from sayso.algorithms.grading import graded
 from sayso.data.batch import Batch, PackedRow, pack
 from sayso.errors import EpisodeError
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.scoring import score, values

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from sayso.app.assemble import assemble, build_learner, build_lm, create_run
+from sayso.app.assemble import assemble, build_learner, build_lm
 from sayso.app.config import load_config
+from sayso.app.opening import create_run
 from sayso.errors import ConfigError
 from sayso.runs.jsonl import read
 from sayso.runs.ledger import read_episodes
 from sayso.runs.run import Run
-from sayso.training.budget import AXES, Budget, UnderBudget, spent
+from sayso.training.budget import AXES, Budget
 from sayso.training.callbacks import Callback
 from sayso.training.loop import train
+from sayso.training.spending import UnderBudget, spent
 
 
 def config(**algorithm: Any) -> Any:

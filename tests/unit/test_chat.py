@@ -207,7 +207,7 @@ any_text = st.text(st.characters(), max_size=40)
 
 
 @given(texts=st.lists(any_text, min_size=1, max_size=4), roles=st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_no_text_is_too_odd(
     chatml: ChatFormat, plain: ChatFormat, texts: list[str], roles: bool
 ) -> None:
@@ -221,7 +221,7 @@ def test_no_text_is_too_odd(
 @given(
     first=any_text, second=any_text, action=st.lists(st.integers(0, 258), min_size=1, max_size=8)
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_what_follows_an_action_does_not_depend_on_it(
     chatml: ChatFormat, first: str, second: str, action: list[int]
 ) -> None:

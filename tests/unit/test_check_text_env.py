@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import sayso
+from sayso.envs.tasks import LazyTasks
 from sayso.errors import EnvContractError
 
 
@@ -112,6 +113,26 @@ def test_an_environment_that_follows_the_clock_is_told_once() -> None:
         sayso.check_text_env(made(reset=reset))
     assert str(raised.value).count("two different episodes") == 1
     assert "8 of 8 tasks, for example train-" in str(raised.value)
+
+
+def test_of_tasks_that_are_made_when_looked_at_a_few_hundred_are_looked_at() -> None:
+    made = []
+
+    def make(split: str) -> Any:
+        def one(n: int) -> sayso.Task:
+            made.append((split, n))
+            return sayso.Task(id=f"{n}", env="Odd", split=split, payload={"n": f"{split} {n}"})
+
+        return LazyTasks(4_000, one)
+
+    kept = {split: make(split) for split in ("train", "held_out")}
+
+    class Lazy(Sound):
+        def tasks(self, split: str) -> Any:
+            return kept.get(split, ())
+
+    assert sayso.check_text_env(Lazy, num_seeds=2).problems == []
+    assert 300 < len(set(made)) < 500
 
 
 def test_a_space_that_is_too_narrow_comes_with_the_remedy() -> None:

@@ -186,6 +186,21 @@ def test_runs_that_are_all_the_same_are_not_taken_for_certain() -> None:
     assert "all 6 differences are the same" in str(Comparison(report=report, path=Path()))
 
 
+def test_no_interval_says_what_cannot_be() -> None:
+    """Two runs are shown without one; a divergence is not negative."""
+    two = summarise(plan(), [result(arm, s) for arm in ("grpo", "ppo") for s in range(2)],
+                    command="")  # fmt: skip
+    assert {(row["low"], row["high"]) for row in two["rows"]} == {(None, None)}
+    assert all(row["mean"] is not None for row in two["rows"])
+    assert {v["difference"]["low"] for v in two["verdicts"]} == {None}
+    assert "[-]" in str(Comparison(report=two, path=Path()))
+    three = [result(arm, s) for arm in ("grpo", "ppo") for s in range(3)]
+    for number, found in enumerate(three):
+        found["kl"] = [0.0, 0.1, 1.0][number % 3]
+    rows = rows_of(summarise(plan(), three, command=""), metric="KL to the start, nats a token")
+    assert {row["low"] for row in rows} == {0.0}
+
+
 def test_runs_without_a_divergence_are_left_out_and_told() -> None:
     results = [result(arm, s, adapt=[0, 64]) for arm in ("grpo", "ppo") for s in range(6)]
     results[2]["kl"] = results[3]["adaptation"]["kl"] = None

@@ -235,7 +235,7 @@ JUNK = st.recursive(
 KEYS = st.sampled_from([*FULL, "type", "lr", "rank"]) | st.text(max_size=4)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(table=st.dictionaries(KEYS, JUNK | st.dictionaries(KEYS, JUNK), max_size=5))
 def test_whatever_the_table_build_returns_options_or_raises_config_error(
     table: dict[str, Any],

@@ -28,8 +28,9 @@ from sayso.models.options import ModelOptions, TinyOptions
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
 from sayso.runs.ledger import EpisodeLog
-from sayso.sampling.base import Policy, SamplingOptions
+from sayso.sampling.base import Policy
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason, Episode, Failure, FinishReason, Task, Turn
 
 LETTERS = TinyOptions(tokens=list("abcdefghijklmnopqrstuvwxyz .:,\n"), width=8, layers=1, heads=2,

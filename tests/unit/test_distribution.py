@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sayso.models.distribution import Distribution, inverse_cdf, token_logprobs
+from sayso.models.distribution import inverse_cdf, token_logprobs
+from sayso.models.filters import Distribution
 
 
 def plain(logits: list[float], how: Distribution) -> list[float]:
@@ -48,7 +49,7 @@ distributions = st.builds(
 
 
 @given(logits=logit_rows, how=distributions)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_combination_of_filters_equals_the_textbook(
     logits: list[int], how: Distribution
 ) -> None:
@@ -135,7 +136,7 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
 
 
 @given(logits=logit_rows, how=distributions, uniform=st.floats(0, 1, exclude_max=True))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_filtered_token_is_never_drawn(
     logits: list[int], how: Distribution, uniform: float
 ) -> None:

@@ -131,7 +131,7 @@ def test_tinylang_pays_by_its_table(said: str, worth: float, is_word: float) -> 
 
 LONG = {
     f"sayso/{name}-v0"
-    for name in ("Persona", "Recommend", "Summary", "Writing", "TextNav", "Tutor")
+    for name in ("Desk", "Gym", "Persona", "Recommend", "Summary", "Writing", "TextNav", "Tutor")
 }
 """Environments whose checks take seconds: their rewards read whole texts."""
 

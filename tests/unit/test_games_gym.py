@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import gymnasium
@@ -122,6 +123,20 @@ def test_blackjacks_basic_strategy(seen: tuple[int, int, int], action: str) -> N
     assert toy is not None
     assert toy.basic is not None
     assert toy.basic(seen) == action
+
+
+def test_a_game_that_is_over_asks_for_nothing_and_shows_both_hands() -> None:
+    env = GymTextEnv(game="Blackjack-v1")
+    shown, _ = env.reset(seed=0)
+    assert shown.endswith("Say one of: stick, hit.")
+    told, _, terminated, _, _ = env.step("stick")
+    assert terminated
+    assert "Say one of" not in told
+    cards, total = re.search(r"The dealer has (.*), which make (\d+)\.$", told).groups()
+    held = [1 if card == "ace" else int(card) for card in cards.split(", ")]
+    assert len(held) >= 2
+    assert int(total) in (sum(held), sum(held) + 10)
+    assert int(total) >= 17, "the dealer draws to 17"
 
 
 def test_the_planner_solves_a_game_by_hand() -> None:

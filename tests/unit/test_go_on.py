@@ -14,7 +14,7 @@ from sayso.models.options import ModelOptions, TinyOptions
 from sayso.rollout.collect import collect, go_on
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.script import Script, script_of
-from sayso.sampling.base import SamplingOptions
+from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason, Episode, Task
 
 LIMITS = RolloutLimits()

@@ -102,6 +102,7 @@ def test_a_logged_game_stays_in_one_of_three_sub_mazes_of_equal_size() -> None:
         assert any(cells <= part for part in SUB_MAZES)
 
 
+@pytest.mark.medium
 def test_no_logged_game_leads_from_an_upper_sub_maze_to_the_goal_but_all_together_do() -> None:
     games = logged(1_200)
     seen: dict[Cell, set[Cell]] = {}

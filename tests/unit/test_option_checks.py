@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import sayso
-from sayso.app.assemble import assemble, build_learner, build_lm, create_run, require_playable
+from sayso.app.assemble import assemble, build_learner, build_lm
 from sayso.app.config import RunConfig, load_config
+from sayso.app.opening import create_run, require_playable
 from sayso.app.refusals import refuse_unused
 from sayso.envs.base import TextEnv
 from sayso.envs.registry import source

@@ -9,7 +9,8 @@ import torch
 
 import sayso
 from sayso.algorithms.parity import MIN_TOKENS, ParityMeter
-from sayso.models.distribution import Distribution, token_logprobs
+from sayso.models.distribution import token_logprobs
+from sayso.models.filters import Distribution
 
 
 def test_row_27_reported_mismatch_equals_a_hand_computation() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sayso.data.replay import Replay, ReplayOptions
+from sayso.data.options import ReplayOptions
+from sayso.data.replay import Replay
 from sayso.types import EndReason, Episode, Task, Turn
 
 

@@ -10,7 +10,7 @@ import sayso
 from sayso import rewards
 from sayso.cli import listing
 from sayso.envs import registry
-from sayso.errors import EnvContractError, OptionValueError, UnknownNameError
+from sayso.errors import ConfigError, EnvContractError, OptionValueError, UnknownNameError
 from sayso.rewards import library
 from sayso.rewards.running import Running
 
@@ -199,9 +199,26 @@ def test_names_that_are_not_there(spec: Any, says_: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("make", "says_"),
+    [
+        (lambda: rewards.Length(min_word=1), "Length, min_word: no .*`min_words`.*max_words"),
+        (lambda: rewards.Part(rule=longer, wieght=2), "Part, wieght: .*`weight`"),
+        (lambda: rewards.Sum({"a": longer}, gate={}), "Sum, gate: .*`gates`"),
+        (lambda: library.make({"type": "numeric", "colum": "a"}), "'numeric', colum.*`column`"),
+        (lambda: sayso.PromptEnv(promts=["a"], reward=longer), "PromptEnv, promts.*`prompts`"),
+        (lambda: sayso.PromptEnv(prompts=["a"], reward=rewards.Numeric), r"Make one: Numeric\("),
+        (lambda: rewards.Part(rule=rewards.Form), r"rule: got the class Form"),
+        (lambda: rewards.Sum({"a": longer}, gates={"b": rewards.Form}), "gate 'b': got the class"),
+    ],
+)
+def test_a_misspelt_argument_and_a_class_for_what_it_makes_are_told(make: Any, says_: str) -> None:
+    with pytest.raises(ConfigError, match=says_):
+        make()
+
+
+@pytest.mark.parametrize(
     "spec",
     [
-        {"type": "numeric", "colum": "a"},
         {"type": "sum", "parts": {"a": "form"}, "weights": {"a": 1}},
         {"type": "sum", "parts": {"a": {"type": "form", "scale": {"mean": 0.0, "std": 0.0}}}},
         {"type": "length"},

@@ -343,7 +343,7 @@ def test_text_without_words_has_no_quality() -> None:
     assert set(quality("?!", prompt="p", low=8, high=14).values()) == {0.0}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=200))
 def test_quality_stays_in_range_for_any_text(anything: str) -> None:
     parts = quality(anything, prompt="Write a line.", low=8, high=14)

@@ -13,7 +13,7 @@ from tiny_models import tiny_chat
 from sayso.data.batch import pack
 from sayso.envs.base import TextEnv
 from sayso.envs.registry import source
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import ModelOptions, TinyOptions

@@ -89,7 +89,7 @@ def _bits(episode: Episode) -> list[bytes]:
     return [struct.pack("<d", number) for number in numbers]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(episode=episodes())
 def test_any_episode_round_trips_exactly_through_a_line_of_text(episode: Episode) -> None:
     record = parse_line(to_line(episode_to_json(episode)))

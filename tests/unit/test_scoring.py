@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sayso.models import head, scoring
-from sayso.models.distribution import Distribution, token_logprobs
+from sayso.models.distribution import token_logprobs
+from sayso.models.filters import Distribution
 from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
@@ -335,6 +336,7 @@ def test_in_double_precision_gradients_add_up_to_double_precision() -> None:
     assert ((packed - summed).norm() / summed.norm()).item() <= 1e-12
 
 
+@pytest.mark.medium
 def test_the_gradient_has_the_same_bits_each_time_however_threads_meet() -> None:
     """Attempts at a task share the token before their first: its gradient is a sum of many."""
     tiny = TinyOptions(tokens="ab", width=64, layers=1, heads=2, context=64)

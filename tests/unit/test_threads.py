@@ -15,7 +15,7 @@ import pytest
         ({}, "", "10000"),
         ({"GOMP_SPINCOUNT": "7"}, "", "7"),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "", "None"),
-        ({}, "import torch;", "None"),
+        pytest.param({}, "import torch;", "None", marks=pytest.mark.medium),
     ],
 )
 def test_importing_sayso_sets_it_once_and_only_where_it_counts(

@@ -29,7 +29,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(table=st.dictionaries(TEXT, VALUES, max_size=5))
 def test_any_table_reads_back_equal_and_of_the_same_types(table: dict[str, Any]) -> None:
     found = tomllib.loads(dump_toml(table))

@@ -21,7 +21,7 @@ from sayso.envs.base import TextEnv
 from sayso.envs.registry import source
 from sayso.envs.scripted import Game, Move
 from sayso.errors import DataError
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.load import load
 from sayso.models.options import ModelOptions, TinyOptions
 from sayso.models.scoring import score
@@ -30,8 +30,9 @@ from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import shutdown_pools
 from sayso.rollout.script import script_of
 from sayso.runs.ledger import episode_from_json, episode_to_json
-from sayso.sampling.base import Policy, Request, SamplingOptions
+from sayso.sampling.base import Policy, Request
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 from sayso.types import EndReason, Episode, Task
 

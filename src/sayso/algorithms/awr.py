@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Skipped, Update
-from sayso.algorithms.checks import check_positive, check_weights
 from sayso.algorithms.core import Core
-from sayso.algorithms.critic import check_discounts, context_values, judge
+from sayso.algorithms.critic import context_values, judge
 from sayso.algorithms.epochs import Experience, nothing_to_learn
 from sayso.algorithms.grading import graded, token_rewards
 from sayso.algorithms.imitate import imitate
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.awr import AWROptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.step import RowLoss, as_update
 from sayso.data.batch import Batch, PackedRow
 from sayso.losses.imitation import imitation
@@ -25,35 +23,9 @@ from sayso.losses.loss import Loss
 from sayso.losses.value import value_loss
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import Scores
-from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.sampling.base import Engine, Policy
+from sayso.sampling.options import SamplingOptions
 from sayso.types import Episode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AWROptions:
-    """Options of ``AWR``; written in a run file under ``[algorithm]``.
-
-    Attributes:
-        beta: Temperature of the weights, in reward units: small is greedy, large is ``bc``.
-        max_weight: Largest weight of a token.
-        gamma_token: Discount between tokens of one turn.
-        gamma_turn: Discount from one turn to the next.
-        value_coef: Weight of the critic's loss.
-        critic_lr: Learning rate of the value head.
-    """
-
-    type: Literal["awr"] = "awr"
-    beta: float = 1.0
-    max_weight: float = 20.0
-    gamma_token: float = 1.0
-    gamma_turn: float = 1.0
-    value_coef: float = 0.5
-    critic_lr: float = 1e-3
-
-    def __post_init__(self) -> None:
-        check_positive(beta=self.beta, max_weight=self.max_weight, critic_lr=self.critic_lr)
-        check_weights(value_coef=self.value_coef)
-        check_discounts(self.gamma_token, self.gamma_turn, 1.0)
 
 
 class AWR:

@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from sayso.algorithms.base import LearnerState, RolloutPlan, Update
 from sayso.algorithms.core import Core
 from sayso.algorithms.grpo_losses import token_share
 from sayso.algorithms.imitate import imitate
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.bc import BCOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.step import RowLoss, as_update
 from sayso.data.batch import Batch, PackedRow
 from sayso.losses.imitation import imitation
 from sayso.losses.loss import Loss
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import Scores
-from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.sampling.base import Engine, Policy
+from sayso.sampling.options import SamplingOptions
 from sayso.types import Episode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BCOptions:
-    """Options of ``BC``; written in a run file under ``[algorithm]``.
-
-    Attributes:
-        per: What the loss is a mean over: ``"token"``, every action token alike, or
-            ``"episode"``, every episode alike, long or short.
-    """
-
-    type: Literal["bc"] = "bc"
-    per: Literal["token", "episode"] = "token"
 
 
 class BC:

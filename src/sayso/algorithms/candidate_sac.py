@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,20 +12,13 @@ from torch import Tensor, nn
 
 from sayso.algorithms.base import ActionValues, LearnerState, RolloutPlan, Skipped, Update
 from sayso.algorithms.candidate_turns import Minibatch
-from sayso.algorithms.candidates import (
-    CandidateCore,
-    Features,
-    check_candidate_options,
-    is_sound,
-    trimmed,
-)
-from sayso.algorithms.checks import check_positive, is_changed
+from sayso.algorithms.candidates import CandidateCore, is_sound, trimmed
 from sayso.algorithms.grading import Numbers
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.step import StepOutcome
 from sayso.credit.candidates import boltzmann, policy_value
-from sayso.data.replay import ReplayOptions
 from sayso.losses.candidates import candidate_actor
 from sayso.losses.loss import Loss
 from sayso.losses.q_learning import td_loss
@@ -35,68 +27,10 @@ from sayso.models.candidate_heads import CandidateCritic, CandidateHead
 from sayso.models.lm import LanguageModel
 from sayso.models.q_heads import target_of
 from sayso.models.slates import Read, Slate
-from sayso.sampling.base import Engine, Policy, SamplingOptions
-from sayso.sampling.candidates import CandidateOptions
+from sayso.sampling.base import Engine, Policy
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 from sayso.types import Episode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CandidateSACOptions:
-    """Options of ``CandidateSAC``; written in a run file under ``[algorithm]``.
-
-    Attributes:
-        tasks_per_step: Different tasks per update.
-        group_size: Attempts at each.
-        candidates: Among what is chosen.
-        features: ``"lm"``: critics and policy read the language model's hidden states, as they are,
-            each computed once; ``"own"``: the critics train a copy of the trunk, and the policy
-            reads what that says.
-        evaluate: How it acts when it counts: the ``"greedy"`` candidate, or ``"sampled"`` from the
-            policy, as in training.
-        temperature: τ, price of a nat of entropy in reward units; where it is tuned, at first.
-        target_entropy: Entropy that τ is tuned to, as a share of log k with k candidates; unset: τ
-            stays as it is.
-        temperature_lr: Step of log τ per nat that the entropy is off.
-        twins: The two critics' ``"average"``, or the ``"min"`` of both, which holds values low.
-        gamma_turn: Discount from one turn to the next.
-        huber: Errors count linearly beyond this size, in reward units.
-        critic_lr: Learning rate of all that trains.
-        draws: Decisions of an optimiser step, each of an episode drawn for it.
-        updates_per_step: Optimiser steps per update.
-        learning_starts: Decisions seen before the first of them.
-        target_every: Optimiser steps from one move of the targets to the next.
-        target_rate: How far they move; 1 copies the critics.
-        replay: What is remembered.
-    """
-
-    type: Literal["candidate_sac"] = "candidate_sac"
-    tasks_per_step: int = 16
-    group_size: int = 1
-    candidates: CandidateOptions = field(default_factory=CandidateOptions)
-    features: Features = "lm"
-    evaluate: Literal["greedy", "sampled"] = "greedy"
-    temperature: float = 0.1
-    target_entropy: float | None = 0.3
-    temperature_lr: float = 1e-2
-    twins: Literal["average", "min"] = "average"
-    gamma_turn: float = 0.99
-    huber: float = 1.0
-    critic_lr: float = 5e-4
-    draws: int = 64
-    updates_per_step: int = 8
-    learning_starts: int = 0
-    target_every: int = 1
-    target_rate: float = 0.005
-    replay: ReplayOptions = field(default_factory=ReplayOptions)
-
-    def __post_init__(self) -> None:
-        check_candidate_options(self)
-        check_positive(temperature=self.temperature, temperature_lr=self.temperature_lr)
-        if self.target_entropy is not None and not 0 < self.target_entropy < 1:
-            raise ValueError(f"target_entropy must be in (0, 1), got {self.target_entropy}")
-        if self.target_entropy is None and is_changed(self, "temperature_lr"):
-            raise ValueError("temperature_lr has no effect while target_entropy is unset")
 
 
 class CandidateSAC:

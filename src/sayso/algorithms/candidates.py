@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,107 +15,27 @@ from torch import Tensor, nn
 
 from sayso.algorithms.base import ActionValues, LearnerState, Update
 from sayso.algorithms.candidate_turns import DecisionReader, Minibatch, Transition
-from sayso.algorithms.checks import check_positive
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Numbers, graded
-from sayso.algorithms.kl import KLOptions, refuse_kl
-from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.recall import Memory, check_memory
+from sayso.algorithms.kl import refuse_kl
+from sayso.algorithms.options.candidates import CandidateLearnerOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.algorithms.recall import Memory
 from sayso.algorithms.step import Part, StepOutcome, guarded_step
 from sayso.algorithms.utterance_credit import q_per_token
-from sayso.data.replay import Drawn, ReplayOptions
+from sayso.data.replay import Drawn
 from sayso.errors import SamplingError
 from sayso.losses.loss import Loss
 from sayso.metrics import mean_of
 from sayso.models.lm import LanguageModel
 from sayso.models.q_heads import polyak
 from sayso.models.slates import Read, Slate, SlateReader
-from sayso.sampling.base import Engine, Policy, SamplingOptions
-from sayso.sampling.candidates import (
-    CandidateEngine,
-    CandidateMaker,
-    CandidateOptions,
-    Chooser,
-)
+from sayso.sampling.base import Engine, Policy
+from sayso.sampling.candidates import CandidateEngine, CandidateMaker, Chooser
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive, generator
 from sayso.types import Episode
-
-Features = Literal["lm", "own"]
-"""What heads read: the frozen language model's hidden states, or those of a copy that trains."""
-
-
-class CandidateLearnerOptions(Protocol):
-    """Options that all learners over candidates have."""
-
-    @property
-    def candidates(self) -> CandidateOptions:
-        """Among what is chosen."""
-
-    @property
-    def replay(self) -> ReplayOptions:
-        """What is remembered."""
-
-    @property
-    def tasks_per_step(self) -> int:
-        """Different tasks per update."""
-
-    @property
-    def group_size(self) -> int:
-        """Attempts at each."""
-
-    @property
-    def draws(self) -> int:
-        """Decisions of an optimiser step."""
-
-    @property
-    def updates_per_step(self) -> int:
-        """Optimiser steps per update."""
-
-    @property
-    def learning_starts(self) -> int:
-        """Decisions seen before the first of them."""
-
-    @property
-    def gamma_turn(self) -> float:
-        """Discount from one turn to the next."""
-
-    @property
-    def critic_lr(self) -> float:
-        """Learning rate of all that trains."""
-
-    @property
-    def target_every(self) -> int:
-        """Optimiser steps from one move of the target to the next."""
-
-    @property
-    def target_rate(self) -> float:
-        """How far it moves."""
-
-    @property
-    def huber(self) -> float:
-        """Where errors begin to count linearly."""
-
-
-def check_candidate_options(options: CandidateLearnerOptions) -> None:
-    """Refuse what is out of range.
-
-    Raises:
-        ValueError: Naming the option.
-    """
-    check_memory(
-        tasks_per_step=options.tasks_per_step, group_size=options.group_size,
-        updates_per_step=options.updates_per_step, replay=options.replay,
-    )  # fmt: skip
-    check_positive(
-        critic_lr=options.critic_lr, huber=options.huber, draws=options.draws,
-        target_every=options.target_every,
-    )  # fmt: skip
-    if options.learning_starts < 0:
-        raise ValueError(f"learning_starts must not be negative, got {options.learning_starts}")
-    if not 0 <= options.gamma_turn <= 1:
-        raise ValueError(f"gamma_turn must be in [0, 1], got {options.gamma_turn}")
-    if not 0 < options.target_rate <= 1:
-        raise ValueError(f"target_rate must be in (0, 1], got {options.target_rate}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,7 +54,6 @@ class CandidateCore:
         memory: What is remembered, and steps on it.
         decisions: Reads decisions from episodes.
         readers: Hidden states of slates.
-        num_decisions: Decisions ever given to ``learn``.
     """
 
     def __init__(
@@ -168,7 +87,6 @@ class CandidateCore:
             kl=kl, q_heads=heads,
         )  # fmt: skip
         self.options, self.memory = options, Memory(self.core, options.replay)
-        self.num_decisions = 0
         self.readers = self._readers(heads)
         self.decisions = DecisionReader(
             self._maker(engine), gamma_turn=options.gamma_turn,
@@ -290,14 +208,14 @@ class CandidateCore:
             n_step: Turns before bootstrapping.
         """
         options, kept = self.options, graded(episodes)
-        self.num_decisions += sum(len(e.turns) for e in kept.episodes)
 
         def on_drawn(drawn: Drawn, number: int) -> tuple[StepOutcome, list[float]]:
             key = derive(seed, "minibatch", number)
             outcome, errors = step(self.decisions_of(drawn, seed=key, n_step=n_step))
             return outcome, errors.tolist()
 
-        is_early = self.num_decisions < options.learning_starts
+        seen = self.memory.num_decisions + sum(len(e.turns) for e in kept.episodes)
+        is_early = seen < options.learning_starts
         update = self.memory.learn(
             kept, on_drawn, num=0 if is_early else options.updates_per_step,
             draws=options.draws, seed=seed, purpose="minibatch",
@@ -308,11 +226,11 @@ class CandidateCore:
 
     def state(self, **values: Any) -> LearnerState:
         """Weights, targets, moments, memory, counters."""
-        return self.memory.state(num_decisions=self.num_decisions, **values)
+        return self.memory.state(**values)
 
     def load_state(self, state: LearnerState) -> None:
         """Undo ``state``."""
-        self.num_decisions = int(self.memory.load_state(state)["num_decisions"])
+        self.memory.load_state(state)
         for engine in self._engines:
             engine.sync()
 

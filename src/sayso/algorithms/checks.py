@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from sayso.data.options import ReplayOptions
+
 
 def check_plan(tasks_per_step: int, group_size: int, *, least_in_group: int = 1) -> None:
     """Refuse steps without episodes.
@@ -86,3 +88,46 @@ def is_changed(record: Any, name: str) -> bool:
     """Whether an option differs from its default."""
     (default,) = [f.default for f in fields(record) if f.name == name]
     return bool(getattr(record, name) != default)
+
+
+def check_discounts(gamma_token: float, gamma_turn: float, lam: float) -> None:
+    """Refuse what is no discount.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    for name, number in (("gamma_token", gamma_token), ("gamma_turn", gamma_turn), ("lam", lam)):
+        if not 0 <= number <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {number}")
+
+
+def check_memory(
+    *,
+    tasks_per_step: int,
+    group_size: int,
+    updates_per_step: int,
+    replay: ReplayOptions,
+    draws: int | None = None,
+) -> None:
+    """Refuse steps of nothing, and a size of draws that are not made.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    check_plan(tasks_per_step, group_size)
+    check_positive(updates_per_step=updates_per_step, draws=draws)
+    if draws is not None and not replay.capacity:
+        raise ValueError(
+            f"draws has no effect with replay.capacity = 0, got {draws}: every "
+            "step is on all new episodes"
+        )
+
+
+def check_passes(epochs: int, minibatches: int) -> None:
+    """Refuse passes over nothing.
+
+    Raises:
+        ValueError: Naming the options.
+    """
+    if epochs < 1 or minibatches < 1:
+        raise ValueError(f"epochs and minibatches must be positive, got {epochs}, {minibatches}")

@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from sayso.algorithms.base import LearnerState
-from sayso.algorithms.kl import KLController, KLOptions
-from sayso.algorithms.optim import Optimiser, OptimOptions
+from sayso.algorithms.kl import KLController
+from sayso.algorithms.optim import Optimiser
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.data.batch import Batch, PackedRow, pack
 from sayso.kernels.allocator import keep_freed_memory
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
-from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.sampling.base import Engine, Policy
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.types import Episode
 
 

@@ -107,14 +107,3 @@ def said_values(
         ]
     (values,) = batch.by_episode(per_row)
     return ActionValues(values=values, kind="q", gamma_token=gamma_token, gamma_turn=gamma_turn)
-
-
-def check_discounts(gamma_token: float, gamma_turn: float, lam: float) -> None:
-    """Refuse what is no discount.
-
-    Raises:
-        ValueError: Naming the option.
-    """
-    for name, number in (("gamma_token", gamma_token), ("gamma_turn", gamma_turn), ("lam", lam)):
-        if not 0 <= number <= 1:
-            raise ValueError(f"{name} must be in [0, 1], got {number}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sayso.algorithms.anchor import Anchor, anchor, start_logprobs
 from sayso.algorithms.base import Skipped, Update
+from sayso.algorithms.checks import check_passes
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Graded, Numbers, sampled_logprobs, token_rewards
 from sayso.algorithms.grpo_losses import token_share
@@ -119,10 +120,7 @@ class Passes:
     target_kl: float | None = None
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.minibatches < 1:
-            raise ValueError(
-                f"epochs and minibatches must be positive, got {self.epochs}, {self.minibatches}"
-            )
+        check_passes(self.epochs, self.minibatches)
 
 
 @dataclass(slots=True)

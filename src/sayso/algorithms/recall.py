@@ -9,11 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from sayso.algorithms.base import LearnerState, Update
-from sayso.algorithms.checks import check_plan, check_positive
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Graded
 from sayso.algorithms.step import StepOutcome, as_update, until_refused
-from sayso.data.replay import Drawn, Replay, ReplayOptions
+from sayso.data.options import ReplayOptions
+from sayso.data.replay import Drawn, Replay
 from sayso.metrics import Mean
 from sayso.seeds import derive
 from sayso.types import Episode
@@ -29,10 +29,12 @@ class Memory:
         core: Whose steps.
         replay: What is remembered; with capacity 0 nothing is, and every step of an update sees all
             episodes that the update was given.
+        num_decisions: Turns ever taken in.
     """
 
     def __init__(self, core: Core, options: ReplayOptions) -> None:
         self.core, self.replay = core, Replay(options)
+        self.num_decisions = 0
         self._given: list[Episode] = []
         self._version = 0
 
@@ -43,6 +45,7 @@ class Memory:
     def take_in(self, episodes: Sequence[Episode]) -> None:
         """Remember the episodes of an update. Ages count up to here, whatever steps follow."""
         self._given, self._version = list(episodes), self.core.version
+        self.num_decisions += sum(len(episode.turns) for episode in episodes)
         if self.replay.options.capacity:
             self.replay.push(episodes)
 
@@ -124,34 +127,13 @@ class Memory:
         if self.replay.options.capacity:
             more |= self.replay.state_tensors()
             values |= self.replay.state_values()
-        return self.core.state(more, **values)
+        return self.core.state(more, num_decisions=self.num_decisions, **values)
 
     def load_state(self, state: LearnerState) -> Mapping[str, Any]:
         """Undo ``state``; the values are returned for what the algorithm added."""
         values = self.core.load_state(state)
+        self.num_decisions = int(values["num_decisions"])
         if self.replay.options.capacity:
             num_seen = int(values["replay_num_seen"])
             self.replay.load_tensors(dict(state.tensors), num_seen=num_seen)
         return values
-
-
-def check_memory(
-    *,
-    tasks_per_step: int,
-    group_size: int,
-    updates_per_step: int,
-    replay: ReplayOptions,
-    draws: int | None = None,
-) -> None:
-    """Refuse steps of nothing, and a size of draws that are not made.
-
-    Raises:
-        ValueError: Naming the option.
-    """
-    check_plan(tasks_per_step, group_size)
-    check_positive(updates_per_step=updates_per_step, draws=draws)
-    if draws is not None and not replay.capacity:
-        raise ValueError(
-            f"draws has no effect with replay.capacity = 0, got {draws}: every "
-            "step is on all new episodes"
-        )

@@ -43,15 +43,3 @@ ALGORITHMS: dict[str, Any] = {
     "candidate_sac": CandidateSAC,
     "candidate_dqn": CandidateDQN,
 }
-ON_POLICY = frozenset({"grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo", "archer"})
-"""They learn from what their own policy has just sampled, never from a stored data set."""
-OFFLINE_ONLY = frozenset({"bc", "awr", "offline_archer"})
-"""They learn from a stored data set and do not play."""
-HEADS_ONLY = frozenset({"q_sharp", "candidate_dqn", "candidate_sac"})
-"""They leave the language model as it is and train what they add."""
-WITHOUT_KL = HEADS_ONLY | {
-    "bc", "filtered_bc", "awr", "offline_archer", "mc_returns", "ilql", "token_dqn", "soft_q",
-}  # fmt: skip
-"""They stay near the data by themselves; a distance to the reference is no part of them."""
-NEEDS_NO_REWARD = frozenset({"bc"})
-"""They learn from episodes that nobody graded."""

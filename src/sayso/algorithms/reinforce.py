@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
 from sayso.algorithms.anchor import sampling_weight
 from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
-from sayso.algorithms.checks import check_plan, check_weights, is_changed
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
     Minibatch,
@@ -21,8 +19,9 @@ from sayso.algorithms.epochs import (
     run_passes,
 )
 from sayso.algorithms.grading import Numbers, graded, turn_ends
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.algorithms.options.reinforce import ReinforceOptions
 from sayso.algorithms.step import RowLoss
 from sayso.credit.baseline import MovingAverage
 from sayso.credit.returns import reward_to_go
@@ -31,43 +30,9 @@ from sayso.losses.loss import Loss
 from sayso.losses.policy_gradient import reinforce
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import Scores
-from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.sampling.base import Engine, Policy
+from sayso.sampling.options import SamplingOptions
 from sayso.types import Episode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReinforceOptions:
-    """Options of ``Reinforce``; written in a run file under ``[algorithm]``.
-
-    Attributes:
-        tasks_per_step: Different tasks per update.
-        group_size: Attempts at each; 1 is fine, nothing compares them.
-        baseline: ``"none"``; ``"batch_mean"`` of returns (biased by (n − 1)/n, since each return
-            enters its own baseline); ``"moving_average"`` of earlier batches (unbiased).
-        decay: Memory of the moving average, in [0, 1).
-        gamma_turn: Discount from one turn to the next.
-        entropy_coef: Weight of the entropy bonus.
-    """
-
-    type: Literal["reinforce"] = "reinforce"
-    tasks_per_step: int = 64
-    group_size: int = 1
-    baseline: Literal["none", "batch_mean", "moving_average"] = "moving_average"
-    decay: float = 0.9
-    gamma_turn: float = 1.0
-    entropy_coef: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_plan(self.tasks_per_step, self.group_size)
-        check_weights(entropy_coef=self.entropy_coef)
-        if not 0 <= self.gamma_turn <= 1:
-            raise ValueError(f"gamma_turn must be in [0, 1], got {self.gamma_turn}")
-        MovingAverage(self.decay)
-        if self.baseline != "moving_average" and is_changed(self, "decay"):
-            raise ValueError(
-                f"decay has no effect with baseline = {self.baseline!r}: set "
-                "baseline = 'moving_average', or leave it out"
-            )
 
 
 class Reinforce:

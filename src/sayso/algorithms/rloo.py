@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from sayso.algorithms.anchor import sampling_weight
 from sayso.algorithms.base import LearnerState, RolloutPlan, Skipped, Update
-from sayso.algorithms.checks import check_plan, check_subset, check_weights
 from sayso.algorithms.core import Core
 from sayso.algorithms.epochs import (
     Minibatch,
@@ -19,8 +17,9 @@ from sayso.algorithms.epochs import (
     run_passes,
 )
 from sayso.algorithms.grading import by_group, graded, spread
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.algorithms.options.rloo import RLOOOptions
 from sayso.algorithms.step import RowLoss
 from sayso.credit.group import leave_one_out
 from sayso.data.batch import PackedRow
@@ -28,32 +27,9 @@ from sayso.losses.loss import Loss
 from sayso.losses.policy_gradient import reinforce
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import Scores
-from sayso.sampling.base import Engine, Policy, SamplingOptions
+from sayso.sampling.base import Engine, Policy
+from sayso.sampling.options import SamplingOptions
 from sayso.types import Episode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RLOOOptions:
-    """Options of ``RLOO``; written in a run file under ``[algorithm]``.
-
-    Attributes:
-        tasks_per_step: Different tasks per update.
-        group_size: Attempts at each; at least 2.
-        train_on: Train on so many attempts of each group, those whose returns vary most, for a
-            shorter update (max-variance down-sampling, arXiv:2504.13818; biased); unset: all.
-        entropy_coef: Weight of the entropy bonus.
-    """
-
-    type: Literal["rloo"] = "rloo"
-    tasks_per_step: int = 8
-    group_size: int = 8
-    train_on: int | None = None
-    entropy_coef: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_plan(self.tasks_per_step, self.group_size, least_in_group=2)  # to compare with
-        check_subset(self.train_on, self.group_size)
-        check_weights(entropy_coef=self.entropy_coef)
 
 
 class RLOO:

@@ -15,7 +15,7 @@ from sayso.algorithms.parity import ParityMeter
 from sayso.data.batch import Batch, PackedRow
 from sayso.losses.loss import Loss
 from sayso.metrics import Mean, mean_of, merge
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import Scores, score
 from sayso.runs.failpoints import Failpoint, fp

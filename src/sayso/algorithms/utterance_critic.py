@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Numbers
+from sayso.algorithms.options.archer import Trunk
 from sayso.algorithms.step import Part, Parts, StepOutcome, guarded_step
 from sayso.algorithms.utterances import UtteranceStates, joined, utterance_states, with_redrawn
 from sayso.data.batch import PackedRow
@@ -30,7 +30,6 @@ from sayso.models.utterance_heads import UtteranceHeads, each
 from sayso.seeds import derive
 from sayso.types import Context, EndReason, Episode
 
-Trunk = Literal["frozen", "adapter", "copy"]
 CRITIC, TARGET = "critic", "target_critic"
 CriticLoss = Callable[[UtteranceStates, UtteranceStates, float], Sequence[Loss]]
 """From turns as the critic and as its target read them, and the turns of the step, to a loss."""

@@ -12,20 +12,24 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from sayso.algorithms.acting import ActingOptions, steered_engine
+from sayso.algorithms.acting import steered_engine
 from sayso.algorithms.base import RolloutPlan, Update
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Numbers, graded
-from sayso.algorithms.kl import KLOptions, refuse_kl
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.kl import refuse_kl
+from sayso.algorithms.options.acting import ActingOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.recall import Memory
 from sayso.algorithms.step import Part, Parts, StepOutcome, guarded_step, tasks_of
 from sayso.data.batch import Batch, PackedRow
-from sayso.data.replay import Drawn, ReplayOptions
+from sayso.data.options import ReplayOptions
+from sayso.data.replay import Drawn
 from sayso.losses.loss import Loss
 from sayso.models.lm import LanguageModel
 from sayso.sampling.backend import Guide
-from sayso.sampling.base import Policy, SamplingOptions
+from sayso.sampling.base import Policy
+from sayso.sampling.options import SamplingOptions
 from sayso.types import Episode
 
 

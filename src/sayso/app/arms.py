@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sayso.algorithms.registry import HEADS_ONLY
+from sayso.algorithms.kinds import HEADS_ONLY
 from sayso.app.config import RunConfig, load_config
 from sayso.app.refusals import has_beta
 from sayso.config.load import flat, to_table
@@ -82,15 +82,24 @@ def trial_config(arm: Arm, budget: Budget, seed: int) -> RunConfig:
 
 
 def refuse_arms(arms: Sequence[Arm]) -> None:
-    """Refuse arms that cannot be told apart.
+    """Refuse what is no comparison: fewer than two arms, or some that cannot be told apart.
 
     Raises:
-        OptionValueError: If there is none, or two of an environment share a name.
+        OptionValueError: If there are not two, one has no environment, or two of an environment
+            share a name.
     """
-    if not arms:
+    if len(arms) < 2:
+        got, recipe, first = "no arm", "writing", "grpo"
+        if arms:
+            recipe, first = arms[0].recipe, arms[0].config["algorithm"]["type"]
+            got = f"one arm, {arms[0].name}: there is nothing to compare it with"
+        second = "rloo" if first == "ppo" else "ppo"
         raise OptionValueError(
-            where="compare", problem="got no arm.", fix="Name two: writing:grpo writing:ppo."
-        )
+            where="compare", problem=f"got {got}.",
+            fix=f"Name two: {recipe}:{first} {recipe}:{second}.",
+        )  # fmt: skip
+    for arm in arms:
+        refuse_homeless(arm)
     seen: set[tuple[str, str]] = set()
     for arm in arms:
         place = (arm.env, arm.name)
@@ -103,17 +112,27 @@ def refuse_arms(arms: Sequence[Arm]) -> None:
         seen.add(place)
 
 
+def refuse_homeless(arm: Arm) -> None:
+    """Refuse an arm that cannot be measured.
+
+    Raises:
+        OptionValueError: If it learns from stored episodes and names no environment.
+    """
+    if arm.env == NO_ENV:
+        raise OptionValueError(
+            where=f"arm {arm.name}", problem="has no environment to be evaluated in.",
+            fix="Set env.id.",
+        )  # fmt: skip
+
+
 def refuse_under(arm: Arm, budget: Budget) -> None:
     """Refuse an arm that the budget cannot stop, or not where its learning rate ends.
 
     Raises:
         OptionValueError: Saying which budget or option would do.
     """
+    refuse_homeless(arm)
     config, where = arm.resolved(), f"arm {arm.name}"
-    if config.env.id == NO_ENV:
-        raise OptionValueError(
-            where=where, problem="has no environment to be evaluated in.", fix="Set env.id."
-        )
     if config.data.path is not None and budget.axis in PLAYED:
         raise OptionValueError(
             where=where,

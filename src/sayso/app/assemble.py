@@ -5,53 +5,31 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from sayso.algorithms.base import Learner
 from sayso.algorithms.registry import ALGORITHMS
-from sayso.app.config import EnvOptions, RunConfig, load_config
+from sayso.app.config import RunConfig
+from sayso.app.opening import env_source, rollout_limits
 from sayso.app.refusals import (
     is_one_step,
     is_steered,
-    refuse_changed,
-    refuse_unused,
     refuse_unused_by_values,
     refuse_unused_kl,
 )
 from sayso.app.schedule import follow_schedule
-from sayso.app.stored import build_data, require_data, same_data, without_memory
-from sayso.config.load import flat, load_toml, to_table
+from sayso.app.stored import build_data, same_data, without_memory
 from sayso.data.datasets import DataSet
-from sayso.envs.nothing import NO_ENV, NoEnv
-from sayso.envs.registry import EnvSource, source
-from sayso.envs.scripted import scripted
-from sayso.errors import ConfigError, RunError
+from sayso.envs.registry import EnvSource
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
-from sayso.rollout.limits import RolloutLimits
-from sayso.rollout.preflight import require_sound
 from sayso.runs.commit import steps
-from sayso.runs.meta import collect
-from sayso.runs.run import Run, next_name
+from sayso.runs.run import Run
 from sayso.sampling.make import make_engine
 from sayso.training.callbacks import Callback
-from sayso.training.curriculum import medium_order
 from sayso.training.loop import Training
 
 _log = logging.getLogger("sayso")
-
-
-def env_source(options: EnvOptions) -> EnvSource:
-    """Where episodes come from."""
-    if options.id == NO_ENV:
-        return EnvSource(id=NO_ENV, opener=NoEnv, spec=None)
-    return source(options.id, **options.kwargs)
-
-
-def rollout_limits(options: EnvOptions) -> RolloutLimits:
-    """Limits of one episode."""
-    return options.limits()
 
 
 def build_lm(config: RunConfig, model: Any = None) -> LanguageModel:
@@ -86,112 +64,6 @@ def build_learner(config: RunConfig, lm: LanguageModel) -> Learner:
         seed=config.seed,
     )
     return learner
-
-
-def require_playable(config: RunConfig, env: EnvSource, *, is_new: bool = True) -> None:
-    """What must hold before a run directory is made: every option counts, every split plays.
-
-    A little of each split that training will need is played, under the run's own limits. A run
-    that is gone on with keeps the options it was started with, and a warning says what is odd.
-
-    Raises:
-        UnusedOptionError: If an option would be ignored.
-        OptionValueError: If there is nothing that a curriculum could go by.
-        EnvContractError: Listing what is wrong with the environment.
-    """
-    try:
-        refuse_unused(config)
-    except ConfigError as error:
-        if is_new:
-            raise
-        _log.warning("%s The run goes on as it was started.", error)
-    require_data(config)
-    if config.warm_start.player is not None:
-        scripted(env.open(), config.warm_start.player)
-    splits = [config.train.split] if config.data.path is None else []
-    if config.train.eval_every:
-        splits.append(config.train.eval_split)
-    for split in dict.fromkeys(splits):
-        require_sound(env, seed=config.seed, split=split, limits=rollout_limits(config.env))
-    if config.train.curriculum == "medium" and config.data.path is None:
-        opened = env.open()
-        medium_order(opened, opened.tasks(config.train.split), 1, seed=config.seed, counts={})
-    if config.env.timeout_s is None and env.open().timeout_s is None:
-        refuse_changed(
-            config.env, "env", ("num_workers",),
-            reason="on an environment that runs in this process",
-            fix="Set env.timeout_s, which gives it processes of its own",
-        )  # fmt: skip
-
-
-def require_room(config: RunConfig, path: Path | None) -> None:
-    """What ``create_run`` would refuse, asked before a model is loaded.
-
-    Raises:
-        RunError: If there is something at the path, or the configuration cannot name a run.
-    """
-    if path is None:
-        next_name(Path("runs"), config.name)
-    else:
-        Run.require_free(path)
-
-
-def create_run(
-    config: RunConfig, path: Path | None, *, name: str = "", command: Sequence[str] = ()
-) -> Run:
-    """A fresh run directory that holds the resolved configuration.
-
-    Args:
-        config: The run's configuration.
-        path: Where; unset makes ``runs/<name>-<n>``.
-        name: Unset: the configuration's own.
-        command: What the user typed.
-    """
-    table, about = to_table(config), meta(config, command)
-    if path is None:
-        return Run.create_next(Path("runs"), name or config.name, config=table, meta=about)
-    return Run.create(path, config=table, meta=about)
-
-
-def config_of(run: Run) -> RunConfig:
-    """The configuration that a run was started with."""
-    table = load_toml(run.config)
-    if "control" in table:
-        raise RunError(
-            where=str(run.path),
-            problem="is a control run: an agent of Stable-Baselines3 learned, the model is frozen.",
-            fix=f"Use sayso eval {run.path}; the agent lies in checkpoints/step-*/model.zip.",
-        )
-    return load_config(table, source=str(run.config))
-
-
-def meta(config: RunConfig, command: Sequence[str]) -> dict[str, Any]:
-    """What was run with what: versions, platform, command, seed."""
-    return collect(seed=config.seed, argv=command)
-
-
-def open_or_create_run(config: RunConfig, path: Path, *, command: Sequence[str] = ()) -> Run:
-    """The run at ``path``: a fresh one, or the one to go on with if its options are the same.
-
-    Raises:
-        RunError: If the run there was started with other options.
-    """
-    if Run.is_free(path):
-        return create_run(config, path, command=command)
-    run = Run.open(path)
-    asked, there = flat(to_table(config)), flat(to_table(config_of(run)))
-    differing = [
-        f"{name} was {there.get(name, 'unset')} and is {asked.get(name, 'unset')}"
-        for name in sorted(asked.keys() | there.keys())
-        if asked.get(name) != there.get(name) and name != "train.total_episodes"
-    ]
-    if differing:
-        raise RunError(
-            where=str(path),
-            problem=f"holds a run with other options: {', '.join(differing)}.",
-            fix="Name another run directory, or resume it with its own options.",
-        )
-    return run
 
 
 def assemble(

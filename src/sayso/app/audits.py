@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sayso.algorithms.registry import ALGORITHMS
-from sayso.app.assemble import rollout_limits
 from sayso.app.facade import Agent
+from sayso.app.opening import rollout_limits
+from sayso.app.refusals import require_critic
 from sayso.envs.registry import source
 from sayso.errors import OptionValueError
 from sayso.evaluation.audit import NUM_CONTINUATIONS, AuditReport
@@ -64,18 +64,3 @@ def audit(
         learner, opened, split=split, num_prefixes=num_prefixes,
         num_continuations=num_continuations, seed=seed, limits=rollout_limits(model.config.env),
     )  # fmt: skip
-
-
-def require_critic(algorithm: str, *, where: str) -> None:
-    """Refuse to check what is not there, before anything is loaded or played.
-
-    Raises:
-        OptionValueError: If the algorithm has no critic.
-    """
-    able = [name for name, made in ALGORITHMS.items() if hasattr(made, "action_values")]
-    if algorithm not in able:
-        raise OptionValueError(
-            where=where,
-            problem=f"asks a critic, and {algorithm} has none.",
-            fix=f"Leave it out; these have one: {', '.join(able)}.",
-        )

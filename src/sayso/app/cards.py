@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sayso.app.assemble import env_source
 from sayso.app.config import RunConfig, keeps_critic
+from sayso.app.opening import env_source
 from sayso.app.origin import Origin, origin_or_plain, write_saved
 from sayso.app.refusals import is_beside
 from sayso.envs.registry import EnvSource

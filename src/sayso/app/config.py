@@ -6,26 +6,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from sayso.algorithms.a2c import A2COptions
-from sayso.algorithms.archer import ArCHerOptions
-from sayso.algorithms.awr import AWROptions
-from sayso.algorithms.bc import BCOptions
-from sayso.algorithms.candidate_dqn import CandidateDQNOptions
-from sayso.algorithms.candidate_sac import CandidateSACOptions
-from sayso.algorithms.filtered_bc import FilteredBCOptions
-from sayso.algorithms.grpo import GRPOOptions
-from sayso.algorithms.ilql import ILQLOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.mc_returns import MCReturnsOptions
-from sayso.algorithms.offline_archer import OfflineArCHerOptions
-from sayso.algorithms.optim import OptimOptions
-from sayso.algorithms.ppo import PPOOptions
-from sayso.algorithms.q_sharp import QSharpOptions
-from sayso.algorithms.reinforce import ReinforceOptions
-from sayso.algorithms.reinforce_pp import ReinforcePPOptions
-from sayso.algorithms.rloo import RLOOOptions
-from sayso.algorithms.soft_q import SoftQOptions
-from sayso.algorithms.token_dqn import TokenDQNOptions
+from sayso.algorithms.options.a2c import A2COptions
+from sayso.algorithms.options.archer import ArCHerOptions
+from sayso.algorithms.options.awr import AWROptions
+from sayso.algorithms.options.bc import BCOptions
+from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
+from sayso.algorithms.options.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.filtered_bc import FilteredBCOptions
+from sayso.algorithms.options.grpo import GRPOOptions
+from sayso.algorithms.options.ilql import ILQLOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.mc_returns import MCReturnsOptions
+from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
+from sayso.algorithms.options.optim import OptimOptions
+from sayso.algorithms.options.ppo import PPOOptions
+from sayso.algorithms.options.q_sharp import QSharpOptions
+from sayso.algorithms.options.reinforce import ReinforceOptions
+from sayso.algorithms.options.reinforce_pp import ReinforcePPOptions
+from sayso.algorithms.options.rloo import RLOOOptions
+from sayso.algorithms.options.soft_q import SoftQOptions
+from sayso.algorithms.options.token_dqn import TokenDQNOptions
 from sayso.config.load import build_into, override
 from sayso.config.problems import Problems
 from sayso.data.options import DataOptions, WarmStartOptions
@@ -33,7 +33,7 @@ from sayso.envs.nothing import NO_ENV
 from sayso.errors import ConfigError
 from sayso.models.options import ModelOptions
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
+from sayso.sampling.options import SamplingOptions
 from sayso.training.options import TrainOptions
 from sayso.types import Context
 

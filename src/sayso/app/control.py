@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sayso.config.load import build, load_toml, override, to_table
-from sayso.control.agent import SB3Agent
-from sayso.control.controller import Controller
-from sayso.control.env import require_sb3
 from sayso.control.learner import AgentTrainOptions, LearnerOptions, TaskOptions
 from sayso.control.options import ControlOptions
 from sayso.envs.registry import source
 from sayso.errors import CheckpointError, OptionValueError, RunError
-from sayso.models.load import load
 from sayso.models.options import ModelOptions
 from sayso.runs import commit
 from sayso.runs.meta import collect
 from sayso.runs.run import Run
+
+if TYPE_CHECKING:
+    from sayso.control.agent import SB3Agent
+    from sayso.control.controller import Controller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +87,12 @@ def build_controller(config: ControlConfig, run: Run | None = None) -> Controlle
     Raises:
         ExtraMissingError: If Stable-Baselines3 is not installed: before a model is loaded.
     """
+    from sayso.control.env import require_sb3
+
     require_sb3("a control run")
+    from sayso.control.controller import Controller
     from sayso.control.store import fitted_of
+    from sayso.models.load import load
 
     found = commit.newest(run.checkpoints) if run is not None else None
     lm = load(config.model.name, config.model, seed=config.seed)
@@ -135,6 +139,8 @@ def restored_agent(run: Run, checkpoint: str) -> tuple[SB3Agent, int]:
     """
     config = control_config_of(run)
     moved = build_controller(config, run)
+    from sayso.control.agent import SB3Agent
+
     if checkpoint == "base":
         return SB3Agent.uncontrolled(moved), 0
     from sayso.control.run import make_agent

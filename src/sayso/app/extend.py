@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sayso.app.assemble import config_of, env_source
 from sayso.app.config import RunConfig, load_config
+from sayso.app.opening import config_of, env_source
 from sayso.app.schedule import refuse_standstill
 from sayso.config.load import flat, load_toml, override
 from sayso.errors import OptionValueError, RunError

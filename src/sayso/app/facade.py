@@ -10,36 +10,34 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from sayso.app.assemble import (
-    assemble,
-    build_learner,
-    build_lm,
+from sayso.app.assemble import assemble, build_learner, build_lm
+from sayso.app.cards import card, reward_in_words
+from sayso.app.choices import require_choices_fit
+from sayso.app.config import RunConfig, keeps_critic, load_config
+from sayso.app.extend import remember
+from sayso.app.given import callbacks_given, data_given, source_given
+from sayso.app.naming import place, refuse_unknown
+from sayso.app.opening import (
     config_of,
     create_run,
     open_or_create_run,
     require_playable,
     rollout_limits,
 )
-from sayso.app.cards import card, reward_in_words
-from sayso.app.config import RunConfig, keeps_critic, load_config
-from sayso.app.extend import remember
-from sayso.app.given import callbacks_given, data_given, source_given
-from sayso.app.naming import place, refuse_unknown
 from sayso.app.origin import (
     Origin,
     env_name,
     origin_of,
     read_saved,
     saved_env,
-    saved_lm,
-    with_dtype_of,
     with_env,
     write_saved,
 )
 from sayso.app.refusals import refuse_unused
 from sayso.app.schedule import refuse_standstill
 from sayso.app.stored import build_data
-from sayso.app.sweep import Decode, policy_as
+from sayso.app.sweep import policy_as
+from sayso.app.weights import saved_lm, with_dtype_of
 from sayso.config.load import to_table
 from sayso.control.agent import SB3Agent
 from sayso.data.datasets import DataSet
@@ -56,6 +54,7 @@ from sayso.models.saving import save
 from sayso.runs.interrupt import Interrupted
 from sayso.runs.run import Run
 from sayso.sampling.base import Request
+from sayso.sampling.options import Decode
 from sayso.seeds import derive
 from sayso.training.callbacks import Callback
 from sayso.training.loop import TrainResult, train
@@ -147,6 +146,7 @@ class Agent:
         config = self._train_config({"total_episodes": total_episodes, **train_options})
         callbacks = callbacks_given(callback)
         require_playable(config, self.source)
+        require_choices_fit(config, self.lm, self.source)
         self.data = self.data or build_data(config, self.lm)
         config, opened = self._open_run(config, None if run is None else Path(run))
         if progress_bar:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sayso.app.assemble import env_source
 from sayso.app.config import EnvOptions
+from sayso.app.opening import env_source
 from sayso.data.options import IN_PYTHON
 from sayso.envs.nothing import NO_ENV
 from sayso.envs.registry import EnvSource, source

@@ -7,15 +7,15 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.app.config import SECTIONS, AlgorithmOptions, EnvOptions
 from sayso.config.aliases import DECIDED, known_elsewhere, meant
 from sayso.config.show import options_table
 from sayso.data.options import DataOptions
 from sayso.errors import UnknownOptionError
 from sayso.models.options import ModelOptions
-from sayso.sampling.base import SamplingOptions
+from sayso.sampling.options import SamplingOptions
 from sayso.training.options import TrainOptions
 
 _NOT_BARE = ("type", "name", "id", "kwargs", "path")

@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-
-from sayso.app.assemble import build_lm, env_source
 from sayso.app.config import RunConfig, load_config, needs_base
-from sayso.app.warm import FOLDER, take_up
+from sayso.app.opening import env_source
 from sayso.config.load import to_table
 from sayso.envs.registry import EnvSource
-from sayso.errors import ModelError, ModelMissingError, RunError, UnknownNameError
-from sayso.models.lm import LanguageModel
-from sayso.models.load import load
-from sayso.models.saving import adopt
+from sayso.errors import ModelMissingError, RunError, UnknownNameError
 from sayso.runs.run import Run
 
-DTYPES: tuple[Literal["float32", "float64", "bfloat16"], ...] = ("float32", "float64", "bfloat16")
 SAVED_CONFIG = "sayso.json"
-_log = logging.getLogger("sayso")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +113,6 @@ def env_name(env: Any, opened: EnvSource) -> str | None:
     return str(spec["env"]) if spec is not None and not spec["kwargs"] else None
 
 
-def with_dtype_of(config: RunConfig, lm: LanguageModel) -> RunConfig:
-    """Configuration with the precision that a (model, tokenizer) pair keeps."""
-    kept = next((d for d in DTYPES if lm.dtype is getattr(torch, d)), config.model.dtype)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=kept))
-
-
 def with_env(
     config: RunConfig, origin: Origin, opened: EnvSource, env: Any
 ) -> tuple[RunConfig, Origin]:
@@ -185,66 +170,6 @@ def require_named(run: Run, *parts: str) -> None:
             fix=f"In Python, make the agent as before and learn(..., run={str(run.path)!r}) goes "
             "on. One that was saved is loaded with sayso.Agent.load(directory, env=...).",
         )
-
-
-def lm_of(run: Run, config: RunConfig) -> LanguageModel:
-    """The model that a run's checkpoints belong to, as it was before training: warmed up, if so.
-
-    Raises:
-        CheckpointError: If its warm start did not come to its end.
-        RunError: If only Python code can make it.
-    """
-    require_named(run, "model")
-    lm = _base(config, origin_or_plain(run, config))
-    take_up(config, lm, run.path / FOLDER)
-    return lm
-
-
-def saved_lm(
-    config: RunConfig, origin: Origin, directory: Path
-) -> tuple[RunConfig, Origin, LanguageModel]:
-    """The model that lies in a directory, over the base it was trained from.
-
-    The base is needed for adapters and for the KL reference. If it is not at hand, the saved
-    weights take its place, with a warning.
-
-    Returns:
-        Configuration and origin under which it can be opened again, and the model.
-    """
-    plain = dataclasses.replace(config.model, lora=None, tiny=None, name=str(directory))
-    if "model" in origin.unnamed:
-        why = "it was a (model, tokenizer) pair"
-    elif config.warm_start.player is not None and needs_base(config):
-        why = "it was warmed up, in the run"
-    elif config.model.lora is None and not needs_base(config):
-        return config, origin, load(directory, plain)
-    else:
-        try:
-            lm = _base(config, origin)
-            lm.freeze_reference()
-            adopt(lm, load(directory, plain), directory)
-        except ModelMissingError:
-            why = "it was not found"
-        except ModelError as error:
-            why = f"{error.where} {error.problem.rstrip('.')}"
-        else:
-            return config, origin, lm
-    if config.model.lora is not None or needs_base(config):
-        _log.warning(
-            "%s: the base model %s is not at hand (%s), so %s from the trained weights.",
-            directory, origin.base_model, why,
-            "new adapters and the reference start" if config.model.lora else
-            "the reference starts",
-        )  # fmt: skip
-    config = dataclasses.replace(config, model=dataclasses.replace(plain, lora=config.model.lora))
-    unnamed = tuple(part for part in origin.unnamed if part != "model")
-    origin = dataclasses.replace(origin, unnamed=unnamed)
-    return config, origin, build_lm(config)
-
-
-def _base(config: RunConfig, origin: Origin) -> LanguageModel:
-    seed = config.seed if origin.model_seed is None else origin.model_seed
-    return build_lm(dataclasses.replace(config, seed=seed))
 
 
 def _read(table: Mapping[str, Any]) -> Origin | None:

@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sayso.app.arms import LONG, Arm, refuse_adapting, refuse_arms, refuse_selection, refuse_under
-from sayso.app.assemble import build_learner, build_lm, env_source, rollout_limits
-from sayso.app.sweep import Decode
+from sayso.app.allowance import allowed
+from sayso.app.arms import Arm, refuse_adapting, refuse_arms, refuse_selection, refuse_under
+from sayso.app.opening import env_source
 from sayso.envs.base import SPLITS
 from sayso.envs.listed import num_tasks
 from sayso.errors import OptionValueError, RunError
-from sayso.rollout.collect import collect
-from sayso.runs.durable import replace_file
+from sayso.runs.agreed import agree
+from sayso.sampling.options import Decode
 from sayso.training.budget import Budget
-from sayso.training.progress import num_env_tokens
 
 FILE = "comparison.json"
-NUM_PROBED = 8
-"""Episodes of the first arm's first policy, from which a budget is worked out."""
 DECODES: tuple[Decode, ...] = ("sampled", "greedy")
 
 
@@ -112,7 +109,7 @@ class Plan:
         """Plain values."""
         return {
             "arms": [arm.to_json() for arm in self.arms],
-            "budget": {"axis": self.budget.axis, "amount": self.budget.amount},
+            "budget": self.budget.to_json(),
             "splits": {env: list(splits) for env, splits in self.splits.items()},
             "ranges": {env: list(ends) for env, ends in self.ranges.items()},
             **{name: getattr(self, name) for name in ("episodes", "points", "point_episodes")},
@@ -151,14 +148,15 @@ def make_plan(arms: Sequence[Arm], options: CompareOptions) -> Plan:
         EnvContractError: If a split has no tasks.
     """
     refuse_arms(arms)
-    budget = Budget.parse(options.budget) if options.budget else worked_out(arms)
-    for arm in arms:
-        refuse_under(arm, budget)
-        if options.adapt:
+    if options.adapt:
+        for arm in arms:
             refuse_adapting(arm)
     splits = {arm.env: _splits(arm, options) for arm in arms}
     for arm in arms:
         refuse_selection(arm, splits[arm.env])
+    budget = allowed(options.budget, arms)
+    for arm in arms:
+        refuse_under(arm, budget)
     return Plan(
         arms=tuple(arms),
         budget=budget,
@@ -178,22 +176,10 @@ def store_plan(folder: Path, plan: Plan) -> None:
     Raises:
         RunError: If the directory holds another comparison, or something else.
     """
-    path = folder / FILE
-    if path.is_file():
-        if json.loads(path.read_text()) != json.loads(json.dumps(plan.to_json())):
-            raise RunError(
-                where=str(folder),
-                problem="holds a comparison of other arms, budget or evaluations.",
-                fix="Name another directory; seeds, jobs and margin may change in this one.",
-            )
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise RunError(
-            where=str(folder), problem="holds other things; nothing was changed.",
-            fix="Name a directory that is empty or does not exist.",
-        )  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(plan.to_json(), indent=1).encode())
+    agree(
+        folder / FILE, plan.to_json(), other="a comparison of other arms, budget or evaluations",
+        fix="Name another directory; seeds, jobs and margin may change in this one.",
+    )  # fmt: skip
 
 
 def read_plan(folder: Path) -> Plan:
@@ -225,28 +211,3 @@ def _splits(arm: Arm, options: CompareOptions) -> tuple[str, ...]:
 def _range(arm: Arm) -> tuple[float | None, float | None]:
     env = env_source(arm.resolved().env).open()
     return env.reward_low, env.reward_high
-
-
-def worked_out(arms: Sequence[Arm]) -> Budget:
-    """Environment tokens of the first recipe's episodes, in two digits.
-
-    Raises:
-        OptionValueError: If it plays nothing, or its length is another budget's doing.
-    """
-    config = arms[0].resolved()
-    if config.data.path is not None or config.train.total_episodes >= LONG:
-        raise OptionValueError(
-            where="budget",
-            problem=f"is unset, and arm {arms[0].name} plays no environment to work it out from.",
-            fix="Set it: --budget learner_tokens=N.",
-        )
-    learner, env = build_learner(config, build_lm(config)), env_source(config.env)
-    tasks = env.open().require_tasks(config.train.split, where=env.id)
-    num = min(NUM_PROBED, len(tasks))
-    played = collect(
-        learner.sampler(), [tasks[i] for i in range(num)], env, group_size=-(-NUM_PROBED // num),
-        seed=config.seed, path=("budget",), limits=rollout_limits(config.env),
-    )  # fmt: skip
-    each = sum(num_env_tokens(e) for e in played) / len(played)
-    amount = max(1.0, each * config.train.total_episodes)
-    return Budget(axis="env_tokens", amount=float(f"{amount:.1e}"))

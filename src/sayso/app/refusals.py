@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sayso.algorithms.registry import (
+from sayso.algorithms.kinds import (
     HEADS_ONLY,
     NEEDS_NO_REWARD,
     OFFLINE_ONLY,
     ON_POLICY,
+    WITH_CRITIC,
     WITHOUT_KL,
 )
 from sayso.app.config import RunConfig, has_reference
@@ -231,3 +232,31 @@ def _refuse_part_weights(config: RunConfig) -> None:
             where="train.part_weights", problem=f"{problem}.", fix=f"{fix}; rewards.calibrated "
             "scales parts for good.",
         )  # fmt: skip
+
+
+def refuse_beta(config: RunConfig) -> None:
+    """Refuse to steer what has no values.
+
+    Raises:
+        OptionValueError: Naming the algorithm.
+    """
+    if not has_beta(config):
+        raise OptionValueError(
+            where="beta",
+            problem=f"does nothing: no values steer what {config.algorithm.type} has learnt.",
+            fix="Leave it out.",
+        )
+
+
+def require_critic(algorithm: str, *, where: str) -> None:
+    """Refuse to check what is not there, before anything is loaded or played.
+
+    Raises:
+        OptionValueError: If the algorithm has no critic.
+    """
+    if algorithm not in WITH_CRITIC:
+        raise OptionValueError(
+            where=where,
+            problem=f"asks a critic, and {algorithm} has none.",
+            fix=f"Leave it out; these have one: {', '.join(sorted(WITH_CRITIC))}.",
+        )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sayso.algorithms.base import Learner
-from sayso.algorithms.core import Core
 from sayso.app.config import RunConfig
 from sayso.envs.registry import EnvSource
 from sayso.errors import OptionValueError
+
+if TYPE_CHECKING:
+    from sayso.algorithms.base import Learner
+    from sayso.algorithms.core import Core
 
 LEAVE_OUT = (
     "Leave it out (optim.total_steps=none): the schedule then ends with train.total_episodes."

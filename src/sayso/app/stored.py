@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sayso.algorithms.registry import NEEDS_NO_REWARD
+from sayso.algorithms.kinds import NEEDS_NO_REWARD
 from sayso.app.config import AlgorithmOptions, RunConfig
 from sayso.data.datasets import DataSet, files, read_data
 from sayso.data.encode import Encoder
 from sayso.data.options import IN_PYTHON
 from sayso.errors import DataError, RunError
-from sayso.models.lm import LanguageModel
 from sayso.runs.run import Run
+
+if TYPE_CHECKING:
+    from sayso.models.lm import LanguageModel
 
 _log = logging.getLogger("sayso")
 

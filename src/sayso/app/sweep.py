@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sayso.algorithms.acting import Actable
 from sayso.algorithms.base import Learner
 from sayso.app.config import RunConfig
-from sayso.app.refusals import has_beta
+from sayso.app.refusals import refuse_beta
 from sayso.envs.registry import EnvSource
 from sayso.errors import OptionValueError
 from sayso.evaluation.evaluate import evaluate
@@ -18,8 +18,7 @@ from sayso.evaluation.report import EvalReport
 from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import Policy
 from sayso.sampling.make import make_engine
-
-Decode = Literal["sampled", "greedy"]
+from sayso.sampling.options import Decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,20 +73,6 @@ def policy_as(
         config.sampling, temperature=1.0, top_k=1, top_p=1.0, min_p=0.0, precision="exact"
     )
     return dataclasses.replace(learner.policy(), engine=make_engine(learner.lm, exactly))
-
-
-def refuse_beta(config: RunConfig) -> None:
-    """Refuse to steer what has no values.
-
-    Raises:
-        OptionValueError: Naming the algorithm.
-    """
-    if not has_beta(config):
-        raise OptionValueError(
-            where="beta",
-            problem=f"does nothing: no values steer what {config.algorithm.type} has learnt.",
-            fix="Leave it out.",
-        )
 
 
 def sweep(  # noqa: PLR0913  # what to measure, and how each time

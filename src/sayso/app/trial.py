@@ -14,17 +14,11 @@ from typing import Any
 
 from sayso.algorithms.base import Learner
 from sayso.app.arms import LONG, Arm, speaks_tokens, trial_config
-from sayso.app.assemble import (
-    assemble,
-    build_learner,
-    build_lm,
-    env_source,
-    open_or_create_run,
-    rollout_limits,
-)
+from sayso.app.assemble import assemble, build_learner, build_lm
 from sayso.app.config import RunConfig
+from sayso.app.opening import env_source, open_or_create_run, rollout_limits
 from sayso.app.plan import Plan, read_plan
-from sayso.app.sweep import Decode, policy_as
+from sayso.app.sweep import policy_as
 from sayso.app.warm import FOLDER as WARMED
 from sayso.app.warm import warm_up
 from sayso.envs.registry import EnvSource
@@ -36,11 +30,13 @@ from sayso.runs.durable import replace_file
 from sayso.runs.interrupt import Interrupted
 from sayso.runs.jsonl import JsonlLog, read, to_line
 from sayso.runs.run import Run
+from sayso.sampling.options import Decode
 from sayso.seeds import derive
-from sayso.training.budget import Axis, Budget, UnderBudget, spent
+from sayso.training.budget import Axis, Budget
 from sayso.training.callbacks import Callback, TrainingContext
 from sayso.training.checkpoint import load_checkpoint
 from sayso.training.loop import TrainResult, train
+from sayso.training.spending import UnderBudget, spent
 
 MAX_SHOWN, MAX_CHARS = 4, 2_000
 """Texts kept of a run, and of each."""

@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
+from sayso.app.allowance import allowed
 from sayso.app.arms import Arm, arm_of, refuse_under
-from sayso.app.assemble import env_source
 from sayso.app.config import RunConfig
-from sayso.app.plan import Plan, worked_out
+from sayso.app.opening import env_source
+from sayso.app.plan import Plan
 from sayso.app.space import Range, Space, own_values, with_values
-from sayso.app.sweep import Decode
-from sayso.app.trial import run_trial
 from sayso.config.load import to_table
 from sayso.errors import (
     ConfigError,
     ExtraMissingError,
     GuardError,
     OptionValueError,
-    RunError,
     SamplingError,
 )
+from sayso.runs.agreed import agree
 from sayso.runs.durable import replace_file
+from sayso.sampling.options import Decode
 from sayso.seeds import derive
 from sayso.toml import dump_toml
 from sayso.training.budget import Budget
@@ -134,11 +134,11 @@ def tune(
         GuardError: If every trial failed.
         SaysoError: What stopped a run and is not its options' doing.
     """
-    optuna = _optuna()
     arm = arm_of(config, recipe=recipe)
-    budget = Budget.parse(options.budget) if options.budget else worked_out([arm])
-    refuse_under(arm, budget)
     env_source(config.env).open().require_tasks(options.split, where=arm.env)
+    optuna = _optuna()
+    budget = allowed(options.budget, [arm])
+    refuse_under(arm, budget)
     folder = Path(options.out or Path("runs") / f"tune-{arm.key}")
     _store(folder, arm, space, budget, options)
     tell(f"{options.trials} trials of {options.seeds} runs, {budget} each, in {folder}")
@@ -244,6 +244,8 @@ def _tried(
     folder: Path, plan: Plan, number: int, values: Mapping[str, Any], *, seeds: int
 ) -> Tried:
     """Run a trial with all its seeds; options that cannot train are a result as well."""
+    from sayso.app.trial import run_trial  # loads torch: not before all else is known to be right
+
     place, means = folder / f"trial-{number:04d}", []
     (place / plan.arms[0].key).mkdir(parents=True, exist_ok=True)
     try:
@@ -267,24 +269,13 @@ def _store(folder: Path, arm: Arm, space: Space, budget: Budget, options: TuneOp
     told = {
         "arm": arm.to_json(),
         "space": ranges,
-        "budget": {"axis": budget.axis, "amount": budget.amount},
+        "budget": budget.to_json(),
         **{name: getattr(options, name) for name in ("seeds", "split", "episodes", "decode")},
     }  # fmt: skip
-    path = folder / STUDY
-    if path.is_file():
-        if json.loads(path.read_text()) != json.loads(json.dumps(told)):
-            raise RunError(
-                where=str(folder), problem="holds a study of other options, space or budget.",
-                fix="Name another directory (--out); only --trials may change in this one.",
-            )  # fmt: skip
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise RunError(
-            where=str(folder), problem="holds other things; nothing was changed.",
-            fix="Name a directory that is empty or does not exist.",
-        )  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(told, indent=1).encode())
+    agree(
+        folder / STUDY, told, other="a study of other options, space or budget",
+        fix="Name another directory (--out); only --trials may change in this one.",
+    )  # fmt: skip
 
 
 def _in_words(values: Mapping[str, Any]) -> str:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from sayso.algorithms.bc import BCOptions
 from sayso.algorithms.kl import KLOptions
-from sayso.app.assemble import assemble, build_learner, create_run, env_source
+from sayso.app.assemble import assemble, build_learner
 from sayso.app.config import RunConfig
+from sayso.app.opening import create_run, env_source
 from sayso.data.datasets import write_games
 from sayso.data.options import DataOptions, WarmStartOptions
 from sayso.envs.scripted import games, scripted

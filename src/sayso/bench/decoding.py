@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from sayso.models.lm import LanguageModel
-from sayso.sampling.base import Engine, Request, SamplingOptions
+from sayso.sampling.base import Engine, Request
 from sayso.sampling.make import make_engine
 from sayso.sampling.network import num_embeddings
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive, generator
 
 MOST_ROWS = 128

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from sayso.algorithms.grpo import GRPO, GRPOOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.grpo import GRPO
+from sayso.algorithms.options.grpo import GRPOOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.bench import gate
 from sayso.bench.works import (
     GROUP_SIZE,
@@ -28,8 +29,8 @@ from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import SamplingOptions
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.types import Episode
 
 Reward = Callable[[str, str], float]

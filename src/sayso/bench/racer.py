@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from sayso.algorithms.grpo import GRPO, GRPOOptions
-from sayso.algorithms.kl import KLOptions
-from sayso.algorithms.optim import OptimOptions
+from sayso.algorithms.grpo import GRPO
+from sayso.algorithms.options.grpo import GRPOOptions
+from sayso.algorithms.options.kl import KLOptions
+from sayso.algorithms.options.optim import OptimOptions
 from sayso.bench.race import Race
 from sayso.bench.works import report
 from sayso.envs.registry import EnvSource, source
@@ -24,8 +25,9 @@ from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.base import Engine, SamplingOptions
+from sayso.sampling.base import Engine
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 from sayso.training.order import TaskOrder
 from sayso.types import EndReason, Episode, Task

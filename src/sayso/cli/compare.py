@@ -89,12 +89,13 @@ def compare(*arms: str, set: Sequence[str] = (), quiet: bool = True, **options: 
         GuardError: If every run failed.
     """
     from sayso.app.arms import differences
-    from sayso.app.comparison import folder_of, results, run_all
     from sayso.app.plan import CompareOptions, make_plan, store_plan
 
     chosen = _options(CompareOptions, options)
     parsed = [parse_arm(text, set) for text in arms]
     plan = make_plan(parsed, chosen)
+    from sayso.app.comparison import folder_of, results, run_all  # loads torch: once all is right
+
     folder = folder_of(plan, chosen)
     store_plan(folder, plan)
 
@@ -300,4 +301,4 @@ def _verdict(j: Mapping[str, Any]) -> str:
 def _interval(told: Mapping[str, Any]) -> str:
     mean = "-" if told["mean"] is None else f"{told['mean']:.3f}"
     ends = told["low"] is not None and told["high"] is not None
-    return f"{mean} [{told['low']:.3f}, {told['high']:.3f}]" if ends else mean
+    return f"{mean} [{told['low']:.3f}, {told['high']:.3f}]" if ends else f"{mean} [-]"

@@ -23,26 +23,26 @@ NUM_SHOWN = 2
 
 def run(*, seed: int | None, path: Path | None, overrides: Sequence[str]) -> None:
     """Train ``writing`` and compare held-out texts before and after; JSON on the last line."""
-    from sayso.app.assemble import (
-        assemble,
-        build_learner,
-        build_lm,
+    from sayso.app.opening import (
         create_run,
         env_source,
         require_playable,
         require_room,
         rollout_limits,
     )
-    from sayso.evaluation.evaluate import evaluate, paired
-    from sayso.training.logs import write_evaluation
-    from sayso.training.loop import train
-    from sayso.training.view import TerminalView
 
     start = float(os.environ.get("SAYSO_DEMO_START", time.time()))
     config = recipes.config("writing", overrides, seed=seed)
     env, limits = env_source(config.env), rollout_limits(config.env)
     require_room(config, path)
     require_playable(config, env)
+    # These load torch: what needs none of it has been told by now.
+    from sayso.app.assemble import assemble, build_learner, build_lm
+    from sayso.evaluation.evaluate import evaluate, paired
+    from sayso.training.logs import write_evaluation
+    from sayso.training.loop import train
+    from sayso.training.view import TerminalView
+
     print(f"Loading the language model `{config.model.name}` (converted once, then cached) ...")
     learner = build_learner(config, build_lm(config))
 

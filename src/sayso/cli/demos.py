@@ -15,7 +15,7 @@ from sayso.runs.terminal import printable
 def run(
     env_id: str,
     *,
-    player: str,
+    player: str | None,
     num: int,
     split: str,
     seed: int,
@@ -50,7 +50,9 @@ def run(
     if as_json:
         print(json.dumps({"out": str(out), "games": count, "mean_return": mean}))
         return
-    print(f"{count} games of {printable(player)} ({chosen.about}), mean return {mean:.3f}: {out}")
+    print(
+        f"{count} games of {printable(str(player))} ({chosen.about}), mean return {mean:.3f}: {out}"
+    )
     print(f"Learn from them: sayso train RECIPE --set data.path={out}")
 
 

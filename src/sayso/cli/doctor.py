@@ -79,12 +79,8 @@ def _machine() -> list[Finding]:
 
 def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     """Options, environment, model, one rollout, one update; nothing is kept."""
-    from sayso.app.assemble import (
-        build_learner,
-        build_lm,
-        env_source,
-        rollout_limits,
-    )
+    from sayso.app.assemble import build_learner, build_lm
+    from sayso.app.opening import env_source, rollout_limits
     from sayso.app.schedule import follow_schedule
     from sayso.training.check import check_rollout, check_update
 
@@ -172,7 +168,7 @@ def _none_unused(config: RunConfig) -> str:
 
 
 def _check_env(config: RunConfig, env: EnvSource, recipe: str) -> None:
-    from sayso.app.assemble import require_playable
+    from sayso.app.opening import require_playable
     from sayso.app.schedule import refuse_standstill
 
     recipes.require_made(recipe, config)

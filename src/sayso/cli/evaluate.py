@@ -12,10 +12,11 @@ from sayso.errors import OptionValueError
 from sayso.runs.run import Run
 
 if TYPE_CHECKING:
-    from sayso.app.sweep import Acted, Decode
+    from sayso.app.sweep import Acted
     from sayso.envs.registry import EnvSource
     from sayso.evaluation.audit import AuditReport
     from sayso.rollout.limits import RolloutLimits
+    from sayso.sampling.options import Decode
 
 
 def run(
@@ -31,14 +32,9 @@ def run(
     as_json: bool,
 ) -> None:
     """Print what a policy earns, a row for each way of acting; with ``audit``, check its critic."""
-    from sayso.app.assemble import config_of, env_source, rollout_limits
-    from sayso.app.audits import require_critic
-    from sayso.app.origin import require_named
-    from sayso.app.sweep import refuse_beta, sweep
-
-    opened = Run.open(path)
     from sayso.cli import control
 
+    opened = Run.open(path)
     if control.is_run(path):
         control.refuse({"--beta": beta, "--decode": decode, "--audit": audit})
         control.evaluate(
@@ -46,17 +42,23 @@ def run(
             as_json=as_json,
         )  # fmt: skip
         return
+    from sayso.app.opening import config_of, env_source, rollout_limits
+    from sayso.app.origin import require_named
+    from sayso.app.refusals import refuse_beta, require_critic
+
     require_named(opened, "env")
     betas, decodes = _betas(beta), _decodes(decode)
     config = config_of(opened)
     env = env_source(config.env)
     split = split or first_with_tasks(env)
-    env.open().require_tasks(split, where=env.id)  # before the model is loaded
+    env.open().require_tasks(split, where=env.id)
     if beta is not None:
         refuse_beta(config)
     if audit:
         require_critic(config.algorithm.type, where="--audit")
     config, learner, step = restore(path, checkpoint)
+    from sayso.app.sweep import sweep
+
     rows = sweep(
         learner, config, env, betas=betas, decodes=decodes, split=split, num_episodes=episodes,
         seed=seed, limits=rollout_limits(config.env),

@@ -156,7 +156,9 @@ def doctor(
 def demos(
     env: Annotated[str, typer.Argument(help="An environment's id (see `sayso list envs`).")],
     out: Annotated[Path, typer.Option(help="File to write: JSONL, one game a line.")],
-    player: Annotated[str, typer.Option(help="Which of its scripted players.")],
+    player: Annotated[
+        str | None, typer.Option(help="Which of its scripted players; unset: tells them.")
+    ] = None,
     num: Annotated[int, typer.Option("-n", "--num", help="Games.", min=1)] = 1000,
     split: Annotated[str, typer.Option(help="Tasks to play.")] = "train",
     seed: Annotated[int, typer.Option(help="Decides the player's draws.", min=0)] = 0,

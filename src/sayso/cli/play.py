@@ -31,8 +31,8 @@ def run(
 
     env = source(env_id, **arguments(settings)).open()
     chosen = _task(env, task, split, seed)
+    act = _person() if player is None else _scripted(env, player, chosen, seed)
     print(f"{env_id}, task {printable(chosen.id)} ({chosen.split})")
-    act = _person if player is None else _scripted(env, player, chosen, seed)
     if player is None and sys.stdin.isatty():
         print("Type an answer, or a choice's number; \\n is a new line. Ctrl-D leaves the game.")
     _play(env, chosen, act, seed)
@@ -65,19 +65,32 @@ def _scripted(env: TextEnv, name: str, task: Task, seed: int) -> Act:
     return act
 
 
-def _person(choices: Sequence[str]) -> str | None:
-    """A line of the standard input; a number stands for its choice."""
+def _person() -> Act:
+    """Lines of the standard input; a number stands for its choice."""
+
+    def act(choices: Sequence[str]) -> str | None:
+        before = None
+        while True:
+            said = _line()
+            is_number = said is not None and said not in choices and said.strip().isdecimal()
+            if said is None or not choices or not is_number:
+                return said
+            if 1 <= int(said) <= len(choices):
+                return choices[int(said) - 1]
+            if said == before:  # it is meant as it stands
+                return said
+            print(f"There are choices 1 to {len(choices)}. Type {said} again to say just that.")
+            before = said
+
+    return act
+
+
+def _line() -> str | None:
     print("you> ", end="", flush=True)
     line = sys.stdin.readline()
     if not sys.stdin.isatty():  # a pipe does not show what was typed
         print(printable(line.rstrip("\n")))
-    if not line:
-        return None
-    said = line.rstrip("\n").replace("\\n", "\n")
-    number = said.strip()
-    if said not in choices and number.isdecimal() and 1 <= int(number) <= len(choices):
-        return choices[int(number) - 1]
-    return said
+    return line.rstrip("\n").replace("\\n", "\n") if line else None
 
 
 def _play(env: TextEnv, task: Task, act: Act, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +26,11 @@ def restore(path: Path, checkpoint: str) -> tuple[RunConfig, Learner, int]:
         CheckpointError: If there is no such checkpoint.
         RunError: If there is no such run, or only Python code can make its model.
     """
-    from sayso.app.assemble import build_learner, config_of
-    from sayso.app.origin import lm_of
-    from sayso.training.checkpoint import load_checkpoint
+    from sayso.app.opening import config_of
+    from sayso.app.origin import require_named
 
     run = Run.open(path)
-    config = config_of(run)
+    config, there = config_of(run), steps(run.checkpoints)
     is_step = checkpoint.isascii() and checkpoint.isdecimal()
     if checkpoint not in {"last", "best", "base"} and not is_step:
         raise CheckpointError(
@@ -38,10 +38,18 @@ def restore(path: Path, checkpoint: str) -> tuple[RunConfig, Learner, int]:
             problem=f"got {checkpoint!r}.",
             fix="Use last, best, base or a step number.",
         )
+    step = int(checkpoint) if is_step else None
+    if checkpoint != "base" and (not there or (step is not None and step not in there)):
+        raise _missing(path, step, there)
+    require_named(run, "model")
+    # These load torch: what needs none of it has been told by now.
+    from sayso.app.assemble import build_learner
+    from sayso.app.weights import lm_of
+    from sayso.training.checkpoint import load_checkpoint
+
     learner = build_learner(config, lm_of(run, config))
     if checkpoint == "base":
         return config, learner, 0
-    step = int(checkpoint) if is_step else None
     restored = load_checkpoint(run, learner, step=step)
     if restored is not None and checkpoint == "best":
         best = restored.progress.best_step
@@ -53,12 +61,14 @@ def restore(path: Path, checkpoint: str) -> tuple[RunConfig, Learner, int]:
             )
         restored = load_checkpoint(run, learner, step=best)
     if restored is None:
-        there = [str(known) for known in steps(run.checkpoints)]
-        raise CheckpointError(
-            where=str(path),
-            problem=f"holds no checkpoint of step {step}." if there else "holds no checkpoint yet.",
-            fix=f"There are those of step {', '.join(there)}."
-            if there
-            else "Let it train a little.",
-        )
+        raise _missing(path, step, there)
     return config, learner, restored.progress.step
+
+
+def _missing(path: Path, step: int | None, there: Sequence[int]) -> CheckpointError:
+    listed = ", ".join(map(str, there))
+    return CheckpointError(
+        where=str(path),
+        problem=f"holds no checkpoint of step {step}." if there else "holds no checkpoint yet.",
+        fix=f"There are those of step {listed}." if there else "Let it train a little.",
+    )

@@ -128,33 +128,31 @@ def execute(
     config: RunConfig, opened: Run | None, path: Path | None, *, tensorboard: bool = False
 ) -> tuple[TrainResult, Path]:
     """Train a configuration in a new run directory, or go on with an opened one."""
-    from sayso.app.assemble import (
-        assemble,
-        build_learner,
-        build_lm,
-        create_run,
-        env_source,
-        require_playable,
-        require_room,
-    )
-    from sayso.app.extend import remember
-    from sayso.app.origin import lm_of
+    from sayso.app.opening import create_run, env_source, require_playable, require_room
     from sayso.app.schedule import refuse_standstill
-    from sayso.app.stored import build_data
-    from sayso.app.warm import FOLDER, warm_up
-    from sayso.training.callbacks import Callback, TensorBoard
-    from sayso.training.loop import train
-    from sayso.training.view import TerminalView
 
     env = env_source(config.env)
     if opened is None:
         require_room(config, path)
     require_playable(config, env, is_new=opened is None)
+    if opened is None:
+        refuse_standstill(config, env)
+    # These load torch: what needs none of it has been told by now.
+    from sayso.app.assemble import assemble, build_learner, build_lm
+    from sayso.app.choices import require_choices_fit
+    from sayso.app.extend import remember
+    from sayso.app.stored import build_data
+    from sayso.app.warm import FOLDER, warm_up
+    from sayso.app.weights import lm_of
+    from sayso.training.callbacks import Callback, TensorBoard
+    from sayso.training.loop import train
+    from sayso.training.view import TerminalView
+
     callbacks: list[Callback] = [TerminalView(), *([TensorBoard()] if tensorboard else [])]
     learner = data = None
     if opened is None:  # what cannot be built leaves no directory behind
-        refuse_standstill(config, env)
         learner = build_learner(config, build_lm(config))
+        require_choices_fit(config, learner.lm, env)
         data = build_data(config, learner.lm)
         opened = create_run(config, path, command=sys.argv)
     with opened.lock():

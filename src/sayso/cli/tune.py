@@ -32,7 +32,7 @@ def run(
             "trials": [tried.to_json() for tried in found.trials],
             "recipe": str(found.recipe),
             "study": str(found.path),
-            "budget": {"axis": found.budget.axis, "amount": found.budget.amount},
+            "budget": found.budget.to_json(),
         }
         print(json.dumps(told))
         return

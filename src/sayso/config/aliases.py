@@ -81,7 +81,9 @@ ALIASES: dict[str, tuple[str, str]] = {
     "cql_coef": ("algorithm.alpha_cql", ""),
     "cql_scale": ("algorithm.alpha_cql", ""),
     "cql_weight": ("algorithm.alpha_cql", ""),
-    "awac_scale": ("algorithm.awac_lambda", ""),
+    "awac_scale": ("algorithm.advantage_weight", ""),
+    "awac_lambda": ("algorithm.advantage_weight", ""),
+    "advantage_scale": ("algorithm.advantage_weight", ""),
     "num_candidates": ("algorithm.candidates.num_proposals", ""),
 }
 """Their name: the dotted path of ours, and what a reader should know of the difference."""
@@ -91,13 +93,7 @@ OF_VALUES: dict[str, tuple[tuple[str, str], ...]] = {
     "batch_size": (("algorithm.draws", "It counts what an optimiser step draws."),),
     "tau": (("algorithm.target_rate", _RATE),),
     "epsilon_steps": (("algorithm.epsilon_decisions", "It counts decisions."),),
-    "epsilon_decisions": (("algorithm.epsilon_steps", "It counts optimiser steps."),),
-    "exploration_fraction": (
-        ("algorithm.epsilon_decisions", "It counts decisions."),
-        ("algorithm.epsilon_steps", "It counts optimiser steps."),
-    ),
-    "awac_lambda": (("algorithm.advantage_scale", ""),),
-    "advantage_scale": (("algorithm.awac_lambda", ""),),
+    "exploration_fraction": (("algorithm.epsilon_decisions", "It counts decisions."),),
 }
 """The same for names that mean something else to learners of values: the first that they have."""
 

@@ -18,7 +18,8 @@ from transformers import DynamicCache
 
 from sayso.control.decoding import Knobs, decoded_logprobs
 from sayso.errors import ModelError, SamplingError
-from sayso.models.distribution import Distribution, inverse_cdf, token_logprobs
+from sayso.models.distribution import inverse_cdf, token_logprobs
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.candidates import Asked
 from sayso.sampling.network import evaluating, unwrapped

@@ -10,9 +10,10 @@ from sayso.control.options import ControlOptions
 from sayso.control.seat import Seat
 from sayso.envs.registry import EnvSource
 from sayso.models.lm import LanguageModel
-from sayso.sampling.base import Engine, Request, SamplingOptions
+from sayso.sampling.base import Engine, Request
 from sayso.sampling.candidates import Asked
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 
 ANSWERS_PER_TASK = 4

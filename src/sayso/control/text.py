@@ -9,8 +9,9 @@ from sayso.errors import OptionValueError
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import ModelOptions
-from sayso.sampling.base import Request, SamplingOptions
+from sayso.sampling.base import Request
 from sayso.sampling.make import make_engine
+from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 
 

@@ -38,6 +38,41 @@ class DataOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayOptions:
+    """What a learner remembers; written in a run file under ``[algorithm.replay]``.
+
+    Attributes:
+        capacity: Episodes kept; the oldest is forgotten first. 0 remembers nothing: each update
+            learns from the episodes it was given, as it does from a stored data set.
+        sampling: ``"uniform"``; ``"success"``: half of each draw from episodes whose return is at
+            least the ``success_quantile`` of those remembered; or ``"prioritised"``: in proportion
+            to ``|TD error| ** alpha``, corrected by importance weights. With ``"success"`` values
+            that are means over the data (``mc_returns``, ``ilql`` below τ = 1, ``soft_q`` where the
+            environment is random) are means over that better mixture: too hopeful.
+        success_quantile: Of the returns remembered; see ``sampling``.
+        alpha: How strongly errors count, from 0 (uniform) to 1.
+        importance: Exponent of the importance weights, from 0 (none) to 1 (unbiased).
+        max_age: Optimiser steps after which an episode is not drawn any more; ``None``: never.
+    """
+
+    capacity: int = 10_000
+    sampling: Literal["uniform", "success", "prioritised"] = "uniform"
+    success_quantile: float = 0.9
+    alpha: float = 0.6
+    importance: float = 0.4
+    max_age: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.capacity < 0:
+            raise ValueError(f"capacity must be 0 or positive, got {self.capacity}")
+        for name in ("success_quantile", "alpha", "importance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.max_age is not None and self.max_age < 1:
+            raise ValueError(f"max_age must be positive, got {self.max_age}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WarmStartOptions:
     """Imitate a scripted player before training; written in a run file under ``[warm_start]``.
 

@@ -7,7 +7,7 @@ import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymnasium
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "held_out", "unseen")
 Observation = str | tuple[Message, ...]
+Game = TypeVar("Game")
 NUM_NEAR = 5_000
 """Most ids that are compared to find the nearest one."""
 
@@ -51,6 +52,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
         part_low, part_high: Range of each part of the reward, over an episode, if known.
         parts_are_summed: The reward is the sum of its parts; ``check_text_env`` then adds up.
         scripted: Players that follow a rule, by name: bounds, and the authors of data sets.
+        opened_as: The id or name that it was opened by; empty for an object of the user's own.
     """
 
     observation_space: gymnasium.Space[Any] = Utterance()
@@ -64,6 +66,12 @@ class TextEnv(gymnasium.Env[Observation, str]):
     part_high: float | None = None
     parts_are_summed: bool = False
     scripted: Mapping[str, Scripted] = MappingProxyType({})
+    opened_as: str = ""
+
+    @property
+    def called(self) -> str:
+        """What errors call it: the id that it was opened by, else its class."""
+        return self.opened_as or type(self).__name__
 
     @property
     def process_spec(self) -> dict[str, Any] | None:
@@ -94,7 +102,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
 
         Args:
             split: Its name.
-            where: What to call the environment in the error; unset: its class.
+            where: What to call the environment in the error; unset: ``called``.
 
         Raises:
             UnknownNameError: If it has none; lists the splits that have, with their sizes.
@@ -113,7 +121,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
         near = difflib.get_close_matches(split, [n for n in sizes if sizes[n] and n != split], n=1)
         guess = f"Did you mean {near[0]!r}? " if near else ""
         raise UnknownNameError(
-            where=f"{where or type(self).__name__}, split {split!r}",
+            where=f"{where or self.called}, split {split!r}",
             problem=f"has no tasks{told}.",
             fix=f"{guess}Splits with tasks: {known}. {self.why_empty(split)}".rstrip(),
         )
@@ -151,7 +159,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
         some = [task.id for task in itertools.islice(self.tasks(split), NUM_NEAR)]
         near = difflib.get_close_matches(task_id, some, n=1)
         raise UnknownNameError(
-            where=f"{type(self).__name__}, task {task_id!r}",
+            where=f"{self.called}, task {task_id!r}",
             problem="does not exist.",
             fix=f"Did you mean {near[0]!r}?"
             if near
@@ -169,7 +177,7 @@ class TextEnv(gymnasium.Env[Observation, str]):
             problem = f"split {split!r} and task {wanted!r}, which are not both names"
         if problem:
             raise EnvContractError(
-                where=f"{type(self).__name__}.reset",
+                where=f"{self.called}, reset",
                 problem=f"got {problem}.",
                 fix='Use options={"task": id, "split": name}.',
             )
@@ -184,6 +192,19 @@ class TextEnv(gymnasium.Env[Observation, str]):
         if split not in cache:
             cache[split] = {task.id: i for i, task in enumerate(tasks)}
         return cache[split].get(task_id)
+
+
+def in_play(game: Game | None, *, is_over: bool, where: str) -> Game:
+    """A game that goes on.
+
+    Raises:
+        EnvContractError: If none has begun, or it has ended.
+    """
+    if game is None or is_over:
+        raise EnvContractError(
+            where=f"{where}, step", problem="no game is on.", fix="Call reset first."
+        )
+    return game
 
 
 __all__ = ["SPLITS", "Chat", "Message", "Observation", "TextEnv", "Utterance"]

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from sayso.envs.base import TextEnv
+from sayso.envs.base import TextEnv, in_play
 from sayso.envs.cut import cut_tasks
 from sayso.envs.extras import extra_module, unheard
 from sayso.envs.games_arena_play import (
@@ -128,11 +128,7 @@ class TextArenaEnv(TextEnv):
     @property
     def inner(self) -> Any:
         """TextArena's own game, unwrapped; what an oracle may see."""
-        if self._inner is None or self._is_over:
-            raise EnvContractError(
-                where=f"{ENV_ID}, step", problem="no game is on.", fix="Call reset first."
-            )
-        return self._inner
+        return in_play(self._inner, is_over=self._is_over, where=ENV_ID)
 
     @property
     def choices(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from sayso.calls import named
 from sayso.envs.games_arena_table import Legal
-from sayso.errors import OptionValueError, UnknownNameError
+from sayso.errors import OptionValueError
 
 Opponent = Callable[[str, tuple[str, ...], np.random.Generator], str]
 """Everything its seat was told, the actions it may choose from (empty: not known), and where its
@@ -62,15 +62,8 @@ def opponent(name: str) -> Opponent:
     """
     if name in OPPONENTS:
         return OPPONENTS[name]
-    module, _, attribute = name.partition(":")
-    try:
-        found: Opponent = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownNameError(
-            where=f"sayso/TextArena-v0, opponent {name!r}",
-            problem=f"does not exist ({error}).",
-            fix=f"There are: {', '.join(OPPONENTS)}; or register one, or name a 'module:function'.",
-        ) from error
+    there = f"There are: {', '.join(OPPONENTS)}; or register one, or name a 'module:function'."
+    found: Opponent = named(name, where=f"sayso/TextArena-v0, opponent {name!r}", fix=there)
     return found
 
 

@@ -9,14 +9,14 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 
-from sayso.envs.base import TextEnv
+from sayso.envs.base import TextEnv, in_play
 from sayso.envs.cut import cut_tasks
 from sayso.envs.extras import extra_module, unheard
 from sayso.envs.games_view import LIFTED, LOCKED, View, in_words, view_of
 from sayso.envs.games_words import action_named
 from sayso.envs.scripted import Scripted
 from sayso.envs.tasks import LazyTasks
-from sayso.errors import EnvContractError, OptionValueError
+from sayso.errors import OptionValueError
 from sayso.seeds import generator
 from sayso.types import Task
 
@@ -126,11 +126,7 @@ class BabyAIEnv(TextEnv):
     @property
     def inner(self) -> Any:
         """MiniGrid's own environment; what an oracle may see."""
-        if self._inner is None or self._is_over:
-            raise EnvContractError(
-                where=f"{ENV_ID}, step", problem="no game is on.", fix="Call reset first."
-            )
-        return self._inner
+        return in_play(self._inner, is_over=self._is_over, where=ENV_ID)
 
     @property
     def choices(self) -> list[str]:

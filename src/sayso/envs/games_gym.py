@@ -12,7 +12,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Discrete
 
-from sayso.envs.base import TextEnv
+from sayso.calls import named
+from sayso.envs.base import TextEnv, in_play
 from sayso.envs.cut import cut_tasks
 from sayso.envs.games_plan import best_actions
 from sayso.envs.games_toy import Describe, Toy, plain, toy_of
@@ -183,23 +184,21 @@ class GymTextEnv(TextEnv):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Play an action by its name."""
-        if self._is_over:
-            raise EnvContractError(
-                where=f"{ENV_ID}, step", problem="no game is on.", fix="Call reset first."
-            )
+        game = in_play(self._env, is_over=self._is_over, where=ENV_ID)
         self._num_turns += 1
         name = action_named(action, self._numbers)
         is_read = name is not None
         earned, terminated, truncated = 0.0, False, False
         if name is not None:
             number = self._numbers[name]
-            self._observation, reward, terminated, truncated, self._info = self._env.step(number)
+            self._observation, reward, terminated, truncated, self._info = game.step(number)
             earned = float(reward)
             self._check_reward(earned)
         parts = {"game": earned, "unreadable": 0.0 if is_read else self.unreadable}
         truncated = bool(truncated) or (not terminated and self._num_turns >= self._limit)
         self._is_over = bool(terminated) or truncated
-        told = self._seen() if is_read else f"There is no such action. {self._seen()}"
+        seen = self._ended() if terminated else self._seen()
+        told = seen if is_read else f"There is no such action. {seen}"
         info = {"reward_parts": parts, "choices": self.choices}
         return told, sum(parts.values()), bool(terminated), truncated and not terminated, info
 
@@ -211,6 +210,10 @@ class GymTextEnv(TextEnv):
     def _seen(self) -> str:
         seen = self._describe(self._env.unwrapped, self._observation)
         return f"{seen} Say one of: {', '.join(self.choices)}."
+
+    def _ended(self) -> str:
+        """What is seen once nothing can be done any more."""
+        return (self._toy.ending or self._describe)(self._env.unwrapped, self._observation)
 
     def _game_with(self, use: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
         """A game with these arguments; the one of before if it had them, for some are dear."""
@@ -303,15 +306,7 @@ def _tasks(game: str, split: str, kwargs: str, env: GymTextEnv) -> Sequence[Task
 
 
 def _function(name: str) -> Describe:
-    module, _, attribute = name.partition(":")
-    try:
-        found: Describe = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OptionValueError(
-            where=f"{ENV_ID}, describe",
-            problem=f"{name!r} cannot be imported ({error}).",
-            fix="Use 'module:function' with a module on the Python path.",
-        ) from error
+    found: Describe = named(name, where=f"{ENV_ID}, describe")
     return found
 
 

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from sayso.envs.base import TextEnv
+from sayso.envs.base import TextEnv, in_play
 from sayso.envs.extras import extra_module, unheard
 from sayso.envs.games_textworld_make import Size, game_file
 from sayso.envs.scripted import Scripted
 from sayso.envs.tasks import LazyTasks
-from sayso.errors import EnvContractError, OptionValueError
+from sayso.errors import OptionValueError
 from sayso.seeds import derive
 from sayso.types import Task
 
@@ -125,11 +125,7 @@ class TextWorldEnv(TextEnv):
     @property
     def state(self) -> Any:
         """TextWorld's game state; what an oracle may see."""
-        if self._state is None or self._is_over:
-            raise EnvContractError(
-                where=f"{ENV_ID}, step", problem="no game is on.", fix="Call reset first."
-            )
-        return self._state
+        return in_play(self._state, is_over=self._is_over, where=ENV_ID)
 
     @property
     def choices(self) -> list[str]:

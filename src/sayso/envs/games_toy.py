@@ -33,6 +33,7 @@ class Toy:
         max_turns: Actions of one game.
         unreadable: What an action that names nothing earns: the worst of a step.
         high: Greatest return.
+        ending: What is seen once the game is over; unset: as before.
         basic: Name of the action of a well-known rule of thumb, from the observation.
     """
 
@@ -45,6 +46,7 @@ class Toy:
     max_turns: int
     unreadable: float
     high: float
+    ending: Describe | None = None
     basic: Callable[[Any], str] | None = None
 
 
@@ -125,6 +127,14 @@ def _blackjack(env: Any, observation: Any) -> str:
     return f"Your cards make {total}{ace}. The dealer shows {'an ace' if dealer == 1 else dealer}."
 
 
+def _blackjack_over(env: Any, observation: Any) -> str:
+    """Both hands; one of which nothing was shown but a card."""
+    total, held = int(observation[0]), [int(card) for card in env.dealer]
+    soft = 10 if 1 in held and sum(held) <= 11 else 0
+    cards = ", ".join("ace" if card == 1 else str(card) for card in held)
+    return f"Your cards make {total}. The dealer has {cards}, which make {sum(held) + soft}."
+
+
 def _basic_blackjack(observation: Any) -> str:
     """Basic strategy.
 
@@ -174,6 +184,7 @@ TOYS: Mapping[str, Toy] = {
         max_turns=12,
         unreadable=-1.0,
         high=1.0,
+        ending=_blackjack_over,
         basic=_basic_blackjack,
     ),
 }

@@ -10,8 +10,15 @@ from sayso.errors import EnvContractError, SaysoError, in_a_line
 from sayso.runs.ledger import payload_problem
 from sayso.types import Task
 
-MAX_LISTED, MAX_MADE, MAX_TOLD = 100_000, 500, 3
+MAX_LISTED, MAX_MADE, MAX_TOLD = 100_000, 200, 3
 """Most tasks looked at of a plain list, and of one that makes them; most that are named."""
+
+
+def places(tasks: Sequence[Any], *, most: int = MAX_LISTED) -> range:
+    """Evenly spread places of a list to look at; fewer of a list that makes what is looked at."""
+    if not isinstance(tasks, list | tuple):
+        most = min(most, MAX_MADE)
+    return range(0, len(tasks), -(-len(tasks) // most) or 1)
 
 
 def list_problems(tasks: Sequence[Any], split: str) -> list[str]:
@@ -23,9 +30,7 @@ def list_problems(tasks: Sequence[Any], split: str) -> list[str]:
         tasks: What ``tasks(split)`` returned.
         split: Its name.
     """
-    most = MAX_LISTED if isinstance(tasks, list | tuple) else MAX_MADE
-    places = range(0, len(tasks), -(-len(tasks) // most) or 1)
-    looked_at: list[tuple[int, Any]] = [(place, tasks[place]) for place in places]
+    looked_at: list[tuple[int, Any]] = [(place, tasks[place]) for place in places(tasks)]
     found = [told for place, task in looked_at if (told := _odd(task, place, split))]
     if found:
         return _some(found)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from sayso.calls import ByName, named, refuse_class
 from sayso.envs.base import Observation, TextEnv
 from sayso.envs.spaces import ROLES, Chat, Message, messages, observation_of
 from sayso.errors import EnvContractError, OptionValueError
@@ -23,7 +23,7 @@ HELD_OUT_PERCENT = 10
 CALL = "(prompt, completion, **columns) -> float"
 
 
-class PromptEnv(TextEnv):
+class PromptEnv(ByName, TextEnv):
     """One turn: show a prompt, judge the answer.
 
     Args:
@@ -144,6 +144,7 @@ class PromptEnv(TextEnv):
 def _function(reward: Reward | str | Mapping[str, Any]) -> Reward:
     if isinstance(reward, Mapping):
         return library.make(reward)
+    refuse_class(reward, where="PromptEnv, reward")
     if callable(reward):
         return reward
     if not isinstance(reward, str):
@@ -152,15 +153,7 @@ def _function(reward: Reward | str | Mapping[str, Any]) -> Reward:
             problem=f"is {reward!r}, which cannot be called.",
             fix=f"Pass a function {CALL}, or 'module:function'.",
         )
-    module, _, name = reward.partition(":")
-    try:
-        found: Reward = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise EnvContractError(
-            where=f"reward {reward!r}",
-            problem=f"cannot be imported ({error}).",
-            fix="Use 'module:function' with a module on the Python path.",
-        ) from error
+    found: Reward = named(reward, where=f"reward {reward!r}")
     return found
 
 

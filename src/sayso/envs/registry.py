@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import gymnasium
 
+from sayso.calls import imported, refuse_arguments
 from sayso.envs.adapt import adapted
 from sayso.envs.base import SPLITS, TextEnv
 from sayso.envs.listed import num_tasks
@@ -147,7 +148,7 @@ def source(env: Any, **kwargs: Any) -> EnvSource:
         module = getattr(env, "__module__", "")
         if isinstance(env, type) and "." not in env.__qualname__ and module != "__main__":
             spec = {"env": f"{module}:{env.__qualname__}", "kwargs": kwargs}
-        return EnvSource(id=name, opener=lambda: adapted(env(**kwargs), name), spec=spec)
+        return EnvSource(id=name, opener=lambda: _called(env, kwargs, name), spec=spec)
     raise EnvContractError(
         where=repr(env),
         problem="is no environment.",
@@ -173,41 +174,34 @@ def _copied(env: gymnasium.Env[Any, Any], name: str) -> gymnasium.Env[Any, Any]:
 
 def _maker(module: str, attribute: str, name: str) -> Callable[..., Any]:
     """What an entry point names, imported now."""
-    imported = _imported(module, name)
-    if not hasattr(imported, attribute):
+    found = _module(module, name)
+    if not hasattr(found, attribute):
         raise UnknownNameError(
             where=f"environment {name!r}",
             problem=f"its entry point '{module}:{attribute}': the module has no such attribute.",
             fix="Register it as 'module:Class'.",
         )
-    found: Callable[..., Any] = getattr(imported, attribute)
-    return found
+    maker: Callable[..., Any] = getattr(found, attribute)
+    return maker
 
 
-def _imported(module: str, name: str) -> Any:
-    """The user's module; whatever it raises is told in one line."""
-    try:
-        return importlib.import_module(module)
-    except Exception as error:
-        is_missing = isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?")
-        problem = (
-            f"module {module!r} cannot be imported."
-            if is_missing
-            else f"module {module!r} fails when imported: {_said(error)}."
-        )
-        raise UnknownNameError(
-            where=f"environment {name!r}",
-            problem=problem,
-            fix="Use 'module:Id' or 'module:Class' with a module on the Python path."
-            if is_missing
-            else "Mend the module.",
-        ) from error
+def _module(module: str, name: str) -> ModuleType:
+    fix = "Use 'module:Id' or 'module:Class' with a module on the Python path."
+    return imported(module, where=f"environment {name!r}", fix=fix)
+
+
+def _called(maker: Callable[..., Any], kwargs: Mapping[str, Any], name: str) -> TextEnv:
+    """A fresh environment of the caller's own class, whose errors the caller wants as they are."""
+    refuse_arguments(maker, kwargs, where=name)
+    return adapted(maker(**kwargs), name)
 
 
 def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any], name: str) -> TextEnv:
     """A fresh environment; whatever its constructor raises is told in one line."""
+    if maker is not gymnasium.make:
+        refuse_arguments(maker, kwargs, where=f"environment {name!r}")
     try:
-        return adapted(maker(**kwargs), name)
+        env = adapted(maker(**kwargs), name)
     except SaysoError:
         raise
     except Exception as error:
@@ -216,10 +210,8 @@ def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any], name: str) -> Te
             problem=f"cannot be made: {in_a_line(error)}.",
             fix="Check the arguments it is given, or mend its constructor.",
         ) from error
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    env.opened_as = name
+    return env
 
 
 def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
@@ -228,9 +220,9 @@ def _named(name: str, kwargs: dict[str, Any]) -> EnvSource:
     spec = {"env": name, "kwargs": kwargs}
     module, _, rest = name.partition(":")
     if rest and "/" not in module:
-        imported = _imported(module, name)
-        if hasattr(imported, rest):
-            maker = getattr(imported, rest)
+        found = _module(module, name)
+        if hasattr(found, rest):
+            maker = getattr(found, rest)
             return EnvSource(id=name, opener=lambda: _made(maker, kwargs, name), spec=spec)
         name = rest
     if name in _ENTRY_POINTS:

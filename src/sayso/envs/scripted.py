@@ -79,17 +79,17 @@ class Game:
         return float(sum(move.reward or 0.0 for move in self.moves))
 
 
-def scripted(env: TextEnv, name: str) -> Scripted:
+def scripted(env: TextEnv, name: str | None) -> Scripted:
     """A scripted player of an environment by its name.
 
     Raises:
         UnknownNameError: With those there are.
     """
     known = env.scripted
-    if name not in known:
+    if name is None or name not in known:
         raise UnknownNameError(
-            where=f"{type(env).__name__}, scripted player {name!r}",
-            problem="does not exist.",
+            where=f"{env.called}, scripted player{'' if name is None else f' {name!r}'}",
+            problem="is not named." if name is None else "does not exist.",
             fix=f"There are: {', '.join(known) or 'none'}.",
         )
     return known[name]

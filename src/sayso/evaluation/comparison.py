@@ -11,7 +11,7 @@ import numpy as np
 
 from sayso.evaluation import tracks
 from sayso.stats.aggregate import MIN_RUNS, Numbers, iqm_interval, profile, profile_band
-from sayso.stats.intervals import Interval, bounded_interval, difference_interval
+from sayso.stats.intervals import bounded_interval, difference_interval
 from sayso.stats.verdict import judge
 
 Record = Mapping[str, Any]
@@ -196,28 +196,19 @@ def _mean_over_tasks(returns: Mapping[tuple[str, int], float]) -> float:
     return float(np.mean([np.mean(values) for values in tasks.values()]))
 
 
-def row(cell: Cell, algorithm: str, metric: str, interval: Interval) -> dict[str, Any]:
-    """One line of the table, in the form of docs/results."""
-    found = interval.to_json()
-    return {
-        "env": cell.env, "split": cell.split, "algorithm": algorithm, "metric": metric,
-        "seeds": len(cell.seeds), **{name: found[name] for name in ("mean", "low", "high")},
-    }  # fmt: skip
-
-
 def _return_rows(cell: Cell, plan: Record) -> list[dict[str, Any]]:
     low, high = _ends(cell, plan)
-    tail = f", {cell.decode}"
     found = []
     for name, scores in cell.scores.items():
         means = scores if scores.ndim == 1 else scores.mean(axis=1)
+        intervals = {
+            "return": bounded_interval(means.tolist(), low, high),
+            "IQM": iqm_interval(scores, seed=SEED, ends=(low, high)).within(low, high),
+        }
         found += [
-            row(cell, name, f"return{tail}", bounded_interval(means.tolist(), low, high)),
-            row(
-                cell, name, f"IQM{tail}",
-                iqm_interval(scores, seed=SEED, ends=(low, high)).within(low, high),
-            ),
-        ]  # fmt: skip
+            tracks.row(cell.env, cell.split, name, f"{what}, {cell.decode}", interval)
+            for what, interval in intervals.items()
+        ]
     return found
 
 
@@ -244,7 +235,9 @@ def _gap_rows(cells: Sequence[Cell], plan: Record) -> list[dict[str, Any]]:
         for name, scores in cell.scores.items():
             lost = (trained.scores[name] - scores).tolist()
             interval = difference_interval(lost, *_ends(cell, plan))
-            found.append(row(cell, name, f"gap from train, {decode}", interval))
+            found.append(
+                tracks.row(cell.env, cell.split, name, f"gap from train, {decode}", interval)
+            )
     return found
 
 

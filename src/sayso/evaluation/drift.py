@@ -8,7 +8,7 @@ import torch
 
 from sayso.data.batch import pack
 from sayso.envs.registry import EnvSource
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import score
 from sayso.rollout.collect import collect

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sayso.stats.intervals import Interval, bounded_interval, difference_interval, mean_interval
+from sayso.stats.intervals import SHOWN_FROM, Interval, bounded_interval, difference_interval
 
 Record = Mapping[str, Any]
 Known = Mapping[str, Mapping[str, Sequence[Record]]]
@@ -51,7 +51,7 @@ def _line(points: Sequence[Record], axis: str) -> Any:
 
 def _point(values: Any, ends: Sequence[float | None]) -> dict[str, Any]:
     low, high = ends
-    told = bounded_interval(values.tolist(), low, high).to_json()
+    told = bounded_interval(values.tolist(), low, high).to_json(least=SHOWN_FROM)
     return {name: told[name] for name in ("mean", "low", "high")}
 
 
@@ -119,7 +119,7 @@ def drift_rows(known: Known, heads: Mapping[str, str], told: list[str]) -> list[
             what = "KL to the start, nats a token"
             interval = _drift([run["kl"] for run in runs], f"{env}, {name}: {what}", told)
             if interval is not None:
-                found.append(_row(env, heads[env], name, what, interval))
+                found.append(row(env, heads[env], name, what, interval))
     return found
 
 
@@ -133,7 +133,7 @@ def _drift(values: Sequence[float | None], where: str, told: list[str]) -> Inter
             f"{where}: {len(values) - len(finite)} of {len(values)} runs are left out: what they "
             "say was impossible at the start, so it is infinite."
         )
-    return mean_interval(finite)
+    return bounded_interval(finite, 0.0, None)
 
 
 def adaptation(known: Known, plan: Record) -> list[dict[str, Any]]:
@@ -182,17 +182,17 @@ def adaptation_rows(known: Known, plan: Record, told: list[str]) -> list[dict[st
             areas = [area(line) for line in lines if len(line)]
             if areas:
                 what = "adaptation, area under the curve"
-                found.append(_row(env, "unseen", name, what, bounded_interval(areas, low, high)))
+                found.append(row(env, "unseen", name, what, bounded_interval(areas, low, high)))
             changes = [change for run in adapted if (change := _change(run)) is not None]
             if changes:
                 what = "change on train by adapting"
-                found.append(_row(env, "train", name, what,
+                found.append(row(env, "train", name, what,
                                   difference_interval(changes, low, high)))  # fmt: skip
             what = "KL to the start after adapting, nats a token"
             drifts = [run["adaptation"]["kl"] for run in adapted]
             interval = _drift(drifts, f"{env}, {name}: {what}", told)
             if interval is not None:
-                found.append(_row(env, "unseen", name, what, interval))
+                found.append(row(env, "unseen", name, what, interval))
     return found
 
 
@@ -219,8 +219,9 @@ def samples(known: Known) -> list[dict[str, Any]]:
     return found
 
 
-def _row(env: str, split: str, name: str, metric: str, interval: Interval) -> dict[str, Any]:
-    told = interval.to_json()
+def row(env: str, split: str, name: str, metric: str, interval: Interval) -> dict[str, Any]:
+    """One line of the table, in the form of docs/results."""
+    told = interval.to_json(least=SHOWN_FROM)
     return {
         "env": env, "split": split, "algorithm": name, "metric": metric, "seeds": interval.n,
         **{key: told[key] for key in ("mean", "low", "high")},

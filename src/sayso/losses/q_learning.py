@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sayso.losses.expectile import asymmetric_square
+from sayso.losses.kinds import CriticLoss
 from sayso.losses.loss import Loss, check_count, mean_over, where_action
-
-CriticLoss = Literal["mse", "huber"]
 
 
 def td_loss(

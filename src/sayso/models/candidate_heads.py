@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sayso.models.lm import LanguageModel
+from sayso.models.options import Twins
 from sayso.models.seeding import seeded
 from sayso.models.slates import Read, trained_copy
 from sayso.seeds import derive
 
-Twins = Literal["one", "average", "min"]
-"""How many heads a critic has, and what becomes of two: ``"one"``, the mean, the smaller."""
 INNER = 64
 """Size of a head's hidden layer."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Twins = Literal["one", "average", "min"]
+"""How many heads a critic has, and what becomes of two: ``"one"``, the mean, the smaller."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraOptions:

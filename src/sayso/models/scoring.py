@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from sayso.models.distribution import Distribution, token_logprobs
+from sayso.models.distribution import token_logprobs
+from sayso.models.filters import Distribution
 from sayso.models.forest import Forest
 from sayso.models.head import head_logprobs
 from sayso.models.lm import LanguageModel

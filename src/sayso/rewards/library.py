@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
+from sayso.calls import named, refuse_arguments
 from sayso.errors import OptionValueError, UnknownNameError
 from sayso.rewards.scorer import Rule, Scorer
 from sayso.rewards.sums import Part, Scale, Sum
@@ -33,8 +33,7 @@ class Entry:
     @property
     def scorer(self) -> type[Scorer]:
         """The class."""
-        module, _, name = self.home.partition(":")
-        found: type[Scorer] = getattr(importlib.import_module(module), name)
+        found: type[Scorer] = named(self.home, where=self.home)
         return found
 
 
@@ -141,15 +140,7 @@ def _spec_of_part(part: Part) -> dict[str, Any] | None:
 
 def _own(name: str, options: Mapping[str, Any]) -> Rule:
     """A rule of the user's own, named by the user's own run file or code."""
-    module, _, attribute = name.partition(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UnknownNameError(
-            where=f"reward {name!r}",
-            problem=f"cannot be imported ({error}).",
-            fix="Use 'module:function' with a module on the Python path.",
-        ) from error
+    found: Any = named(name, where=f"reward {name!r}")
     if isinstance(found, type):
         return cast("Rule", _made(found, f"reward {name!r}", options))
     if options:
@@ -183,9 +174,10 @@ def _sum(given: dict[str, Any]) -> Sum:
 
 
 def _made(maker: Callable[..., Any], where: str, options: Mapping[str, Any]) -> Any:
+    refuse_arguments(maker, options, where=where)
     try:
         return maker(**options)
-    except TypeError as error:  # the names are wrong; values are judged by the class
+    except TypeError as error:  # one is missing; values are judged by the class
         raise OptionValueError(
             where=where,
             problem=f"cannot be made with {sorted(options)} ({error}).",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any, ClassVar
 
+from sayso.calls import ByName
 from sayso.errors import EnvContractError, ExtraMissingError
 
 Rule = Callable[..., float | Mapping[str, float | None] | None]
@@ -17,7 +18,7 @@ Rule = Callable[..., float | Mapping[str, float | None] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scorer(ABC):
+class Scorer(ByName, ABC):
     """A number for a text, with a known range: ``scorer(prompt, completion, **columns)``.
 
     A scorer is a frozen record of its options and keeps nothing between calls, so that an

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, cast
 
+from sayso.calls import ByName, refuse_class
 from sayso.errors import EnvContractError, OptionValueError
 from sayso.rewards.compose import product
 from sayso.rewards.running import Running
@@ -47,7 +48,7 @@ class Scale:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Part(ByName):
     """One term of a sum.
 
     Attributes:
@@ -64,6 +65,7 @@ class Part:
 
     def __post_init__(self) -> None:
         rule: object = self.rule
+        refuse_class(rule, where="reward Part, rule")
         if not callable(rule) or not math.isfinite(self.weight) or not self.cap > 0:
             raise OptionValueError(
                 where="reward Part",
@@ -91,7 +93,7 @@ class Part:
         return min(found), max(found)
 
 
-class Sum:
+class Sum(ByName):
     """The reward is the sum of its parts, each shown by name: what ``PromptEnv`` takes.
 
     ``reward = gate * (sum of what is above 0) + (sum of what is below 0)``, with the gate the
@@ -115,6 +117,8 @@ class Sum:
     ) -> None:
         self.parts = {n: p if isinstance(p, Part) else Part(rule=p) for n, p in parts.items()}
         self.gates = dict(gates)
+        for name, gate in self.gates.items():
+            refuse_class(gate, where=f"reward Sum, gate {name!r}")
         if not self.parts or GATE in self.parts:
             raise OptionValueError(
                 where="reward Sum",

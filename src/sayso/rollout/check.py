@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
+import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +15,7 @@ from typing import Any
 from gymnasium.utils.env_checker import check_env
 
 from sayso.envs.base import SPLITS, TextEnv
-from sayso.envs.listed import list_problems, tasks_of
+from sayso.envs.listed import list_problems, places, tasks_of
 from sayso.envs.registry import EnvSource, source
 from sayso.errors import EnvContractError, ExtraMissingError, SaysoError, in_a_line
 from sayso.rollout.boundary import Bounds, Outcome, reset_env, step_env
@@ -26,6 +28,9 @@ MAX_COMPARED_TURNS = 20
 EXPLOIT_SHARE = 0.5
 MAX_HASHED_TASKS = 5_000
 NO_SPLIT = "no such split"
+SLOW_S = 5.0
+"""After so long the user is told what is being looked at."""
+_log = logging.getLogger("sayso")
 _LIMITS = RolloutLimits()
 _BOUNDS = Bounds(max_reward=_LIMITS.max_reward, max_chars=_LIMITS.max_observation_chars)
 Play = list[Outcome | Failure]
@@ -77,10 +82,13 @@ def check_text_env(
         ("determinism", _determinism),
         ("episodes", _episodes),
     ]
+    started = time.monotonic()
     problems = _run(report, "constructor", lambda: _opens(opened))
     for name, check in checks if not problems else []:
+        _tell_if_slow(opened, name, time.monotonic() - started)
         problems += _run(report, name, partial(check, opened, num_seeds, seed))
     if exploits and not problems:
+        _tell_if_slow(opened, "exploits", time.monotonic() - started)
         problems = _run(
             report, "exploits", lambda: _exploits(opened, num_seeds, seed, report.exploits)
         )
@@ -92,6 +100,11 @@ def check_text_env(
             fix="See docs/environments.md for the contract.",
         )
     return report
+
+
+def _tell_if_slow(opened: EnvSource, name: str, seconds: float) -> None:
+    if seconds > SLOW_S:
+        _log.warning("%s: checking %s, after %.0f s", opened.id, name, seconds)
 
 
 def _run(report: CheckReport, name: str, check: Callable[[], list[str]]) -> list[str]:
@@ -134,7 +147,7 @@ def _tasks(opened: EnvSource, num_seeds: int, seed: int) -> list[str]:
             continue
         if split == "train" and not len(one):
             problems.append("the split 'train' is empty")
-        picks = _picks(one)
+        picks = places(one, most=MAX_HASHED_TASKS)
         problems += list_problems(one, split)
         if len(one) != len(two) or [one[i] for i in picks] != [two[i] for i in picks]:
             problems.append(f"two environments list different tasks for {split!r}")
@@ -149,7 +162,7 @@ def _splits(opened: EnvSource, num_seeds: int, seed: int) -> list[str]:
     env, hashes = opened.open(), {}
     for split, tasks in _listed(env).items():
         if not list_problems(tasks, split):  # else told above
-            hashes[split] = {tasks[i].content_hash for i in _picks(tasks)}
+            hashes[split] = {tasks[i].content_hash for i in places(tasks, most=MAX_HASHED_TASKS)}
     problems, names = [], list(hashes)
     for index, one in enumerate(names):
         for two in names[index + 1 :]:
@@ -282,11 +295,6 @@ def _some(env: TextEnv, count: int, seed: int) -> list[Task]:
             picks = generator(seed, "check", split).integers(0, len(tasks), count)
             chosen += [tasks[int(i)] for i in dict.fromkeys(picks.tolist())]
     return [task for task in chosen if isinstance(task, Task)]
-
-
-def _picks(tasks: Sequence[Task]) -> Iterable[int]:
-    """Every index, or evenly spread ones of a long list."""
-    return range(0, len(tasks), max(1, len(tasks) // MAX_HASHED_TASKS))
 
 
 def _action(seed: int, turn: int) -> str:

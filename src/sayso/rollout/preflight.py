@@ -8,10 +8,12 @@ from sayso.errors import EnvContractError, SaysoError, in_a_line
 from sayso.rollout.boundary import Outcome
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import EnvPool, pool_for
+from sayso.seeds import generator
 from sayso.types import Failure, Task
 
 DUMMY_ACTIONS = ("A dog sat by the door.", "yes", "")
 MAX_TURNS = 3
+NUM_LISTED_TASKS, NUM_LISTED_TURNS = 16, 8
 
 
 def preflight(
@@ -76,6 +78,41 @@ def require_sound(
             problem="does not play: " + "\n".join(problems).rstrip(".") + ".",
             fix="Mend it; sayso.check_text_env(env) checks everything at once.",
         )
+
+
+def listed_actions(
+    source: EnvSource, *, seed: int, split: str = "train", limits: RolloutLimits | None = None
+) -> set[str]:
+    """Actions that an environment lists over a few tasks, in which listed ones are taken.
+
+    Args:
+        source: How to open it.
+        seed: Decides which tasks, and what is taken.
+        split: Which tasks.
+        limits: Those of the run.
+
+    Returns:
+        All that were listed; empty where none are. Tasks not played may list others.
+    """
+    tasks = source.open().require_tasks(split, where=source.id)
+    pool = pool_for(source, limits or RolloutLimits())
+    found: set[str] = set()
+    for number in range(NUM_LISTED_TASKS):
+        draws = generator(seed, "listed", number)
+        task, key = tasks[int(draws.integers(len(tasks)))], f"listed/{number}"
+        try:
+            (shown,) = pool.reset([(key, task, seed)])
+            for _ in range(NUM_LISTED_TURNS):
+                if isinstance(shown, Failure) or not shown.choices:
+                    break
+                found |= set(shown.choices)
+                if shown.terminated or shown.truncated:
+                    break
+                taken = shown.choices[int(draws.integers(len(shown.choices)))]
+                (shown,) = pool.step([(key, taken)])
+        finally:
+            pool.close(key)
+    return found
 
 
 def _play(pool: EnvPool, task: Task, seed: int, attempt: int) -> list[Outcome | Failure]:

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sayso.models.distribution import Distribution, inverse_cdf, token_logprobs
+from sayso.models.distribution import inverse_cdf, token_logprobs
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.cache import SlotCache, Snapshot
 from sayso.sampling.forward import ChunkForward

@@ -8,55 +8,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sayso.errors import SamplingError
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.scoring import score
 from sayso.models.slates import Ids, Slate, digest, fitting
 from sayso.sampling.base import Completion, Engine, Request
+from sayso.sampling.options import CandidateOptions
 from sayso.sampling.sessions import Session, SessionTable
 from sayso.seeds import derive
 from sayso.types import FinishReason
 
 Chooser = Callable[[Sequence[Slate]], Sequence[NDArray[np.float64]]]
 """From slates to the log-probabilities (nats) with which each of their candidates is taken."""
-FEWEST = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CandidateOptions:
-    """Among what a candidate learner chooses; written under ``[algorithm.candidates]``.
-
-    Attributes:
-        source: ``"auto"``: the actions that the environment lists (``info["choices"]``), or, where
-            it lists none, proposals of the language model; ``"proposed"``: proposals always;
-            ``"both"``: proposals and what is listed.
-        num_proposals: Proposals drawn for each decision; equal ones become one candidate that
-            counts so often.
-        prior: Of listed actions: ``"uniform"``, or ``"lm"``: their probabilities under the language
-            model, over the list. That of proposals is how often each was drawn.
-        state: What a decision is judged by: ``"context"``, the whole conversation so far, or
-            ``"observation"``, the environment's last message: for environments that say all there
-            is to know each time. Proposals always see the conversation.
-    """
-
-    source: Literal["auto", "proposed", "both"] = "auto"
-    num_proposals: int = 8
-    prior: Literal["uniform", "lm"] = "uniform"
-    state: Literal["context", "observation"] = "context"
-
-    def __post_init__(self) -> None:
-        if self.num_proposals < FEWEST:
-            raise ValueError(f"num_proposals must be at least {FEWEST}, got {self.num_proposals}")
-        if self.source == "proposed" and self.prior != "uniform":
-            raise ValueError("prior has no effect with source = 'proposed': nothing listed is used")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from sayso.models.distribution import Distribution, inverse_cdf, token_logprobs
+from sayso.models.distribution import inverse_cdf, token_logprobs
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Completion, Request
 from sayso.sampling.network import device_of, evaluating, unwrapped

@@ -9,10 +9,11 @@ import torch
 from sayso.errors import ModelError
 from sayso.models.lm import LanguageModel
 from sayso.sampling.backend import Guide, SlotBackend
-from sayso.sampling.base import Engine, SamplingOptions
+from sayso.sampling.base import Engine
 from sayso.sampling.hf_engine import HFEngine
 from sayso.sampling.native.backend import NativeBackend
 from sayso.sampling.native.probe import why_not_native
+from sayso.sampling.options import SamplingOptions
 from sayso.sampling.probe import why_not
 from sayso.sampling.torch_engine import TorchEngine
 

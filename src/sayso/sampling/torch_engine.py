@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.backend import Backend, SlotBackend
 from sayso.sampling.base import Completion, Request

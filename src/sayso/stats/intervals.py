@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sayso.seeds import generator
 from sayso.stats.student import t_quantile
 
+SHOWN_FROM = 3
+"""Fewest runs whose interval is shown: of two, Student's is 12.7 standard errors to either side."""
 _BLOCK = 1_000_000
 """Numbers resampled at a time, to bound memory."""
 _ROUNDING = 1e-12
@@ -35,9 +37,14 @@ class Interval:
     high: float
     n: int
 
-    def to_json(self) -> dict[str, Any]:
-        """``mean``, ``low``, ``high``, ``n``; None where a number is not finite: JSON has none."""
-        numbers = {"mean": self.mean, "low": self.low, "high": self.high}
+    def to_json(self, *, least: int = 2) -> dict[str, Any]:
+        """``mean``, ``low``, ``high``, ``n``; None where a number is not finite: JSON has none.
+
+        Args:
+            least: With fewer observations the ends are left out as well.
+        """
+        ends = (self.low, self.high) if self.n >= least else (-math.inf, math.inf)
+        numbers = {"mean": self.mean, "low": ends[0], "high": ends[1]}
         finite = {name: x if math.isfinite(x) else None for name, x in numbers.items()}
         return {**finite, "n": self.n}
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sayso.stats.aggregate import Numbers, score_matrix
-from sayso.stats.intervals import Interval, are_equal, difference_interval
+from sayso.stats.intervals import SHOWN_FROM, Interval, are_equal, difference_interval
 from sayso.stats.paired import (
     detectable_difference,
     holm,
@@ -60,10 +60,10 @@ class Judged:
         return {
             "first": self.first,
             "second": self.second,
-            "difference": self.difference.to_json(),
+            "difference": self.difference.to_json(least=SHOWN_FROM),
             "p": self.p,
             "p_adjusted": self.p_adjusted,
-            "improvement": self.improvement.to_json(),
+            "improvement": self.improvement.to_json(least=SHOWN_FROM),
             "detectable": self.detectable if math.isfinite(self.detectable) else None,
             "least_seeds": self.least_seeds,
             "margin": self.margin,

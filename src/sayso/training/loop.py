@@ -177,7 +177,8 @@ def _order(training: Training, progress: Progress, logs: RunLogs) -> Order:
     chosen = stored
     if isinstance(training.learner, Selective):
         chosen = training.learner.select(stored)
-        logs.note(f"Of {len(stored)} stored episodes, {len(chosen)} are learnt from.")
+        logs.note(f"Of {len(stored)} stored episodes, {len(chosen)} are learnt from; equal returns "
+                  "are kept or left out together.")  # fmt: skip
     return EpisodeOrder(chosen, training.batch_episodes, seed=training.seed)
 
 

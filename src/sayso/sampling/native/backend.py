@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sayso.kernels import library as lib
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.backend import drawn
 from sayso.sampling.native.cache import NativeSnapshot, cache_for

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from sayso.kernels.library import CompileError, library
-from sayso.models.distribution import Distribution
 from sayso.models.families import why_no_family
+from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.native.backend import NativeBackend
 from sayso.sampling.network import evaluating, num_embeddings, unwrapped
