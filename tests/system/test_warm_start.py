@@ -92,7 +92,7 @@ def test_a_run_whose_warm_start_broke_off_goes_on_there(workplace: Path) -> None
     finally:
         failpoints.disarm()
     with pytest.raises(CheckpointError, match=r"of the warm start are done.*--resume"):
-        restore(workplace / "run", "last")
+        restore(workplace / "run", "base")
     run_train(None, resume=workplace / "run")
     run_train("warm.toml", workplace / "unbroken")
     assert torch.equal(weights(workplace / "run", "last"), weights(workplace / "unbroken", "last"))
