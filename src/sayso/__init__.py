@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sayso.control.agent import SB3Agent as SB3Agent
     from sayso.control.text import load_lm as load_lm
     from sayso.envs.base import TextEnv as TextEnv
+    from sayso.envs.media import Media as Media
     from sayso.envs.prompts import PromptEnv as PromptEnv
     from sayso.envs.registry import register as register
     from sayso.envs.spaces import Chat as Chat
@@ -81,6 +82,7 @@ _HOMES = {
     "Callback": "training.callbacks",
     "StopOnReward": "training.callbacks",
     "Chat": "envs.spaces",
+    "Media": "envs.media",
     "Message": "envs.spaces",
     "Utterance": "envs.spaces",
     "TextEnv": "envs.base",
