@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import wave
 from collections import Counter, defaultdict
@@ -114,9 +115,7 @@ def features(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     power = power[loud[0] : loud[-1] + 1]
     mel = np.linspace(2595 * np.log10(1 + 80 / 700), 2595 * np.log10(1 + 7800 / 700), 26)
     edges = np.rint(700 * (10 ** (mel / 2595) - 1) / SAMPLE_RATE * 512).astype(int)
-    bands = [
-        power[:, a : max(b, a + 1)].mean(axis=1) for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    bands = [power[:, a : max(b, a + 1)].mean(axis=1) for a, b in itertools.pairwise(edges)]
     logs = np.log(np.stack(bands, axis=1) + 1e-6)
     logs -= logs.mean()
     places = np.linspace(0, len(logs) - 1, 10)
