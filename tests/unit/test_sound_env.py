@@ -94,9 +94,10 @@ def test_equal_questions_have_different_answers() -> None:
 
 @pytest.mark.medium
 def test_who_does_not_listen_stays_low_and_the_oracle_is_right() -> None:
-    for split in NUM_TASKS:
-        found = bounds(SoundEnv(), split=split, num_games=240)
+    for split in ("held_out", "unseen"):  # in train the blind player knows its own tasks
+        found = bounds(SoundEnv(), split=split, num_games=200)
         assert found["oracle"].mean == 1.0
+        assert found["random"].mean < 0.25, split
         assert found["blind"].mean < 0.25, split
 
 

@@ -43,7 +43,8 @@ class VisionEnv(MediaEnv):
         size: int = 64,
         data: str | Path | None = None,
     ) -> None:
-        if isinstance(size, bool) or not isinstance(size, int) or not 24 <= size <= 512:
+        given: Any = size
+        if isinstance(given, bool) or not isinstance(given, int) or not 24 <= size <= 512:
             raise OptionValueError(
                 where=f"{ENV_ID}, size", problem=f"got {size!r}.", fix="Use 24 to 512 pixels."
             )
