@@ -16,6 +16,8 @@ from sayso.errors import ModelError, ModelMissingError
 from sayso.models import hub, smollm2
 from sayso.models.adapters import add_lora
 from sayso.models.lm import LanguageModel
+from sayso.models.media_embedding import media_of
+from sayso.models.media_join import join_or_load
 from sayso.models.options import ModelOptions, TinyOptions
 from sayso.models.place import device_named
 from sayso.models.quiet import without_bars, without_retries_told
@@ -72,12 +74,16 @@ def load(
     if isinstance(model, str | Path):
         network = network.to(device)
     if options.lora is not None:
+        _refuse_joined(network)
         network = add_lora(network, options.lora, seed=derive(seed, "lora weights"))
     lm = LanguageModel(network, tokenizer, name=name)
     lm.saved_value_head = saved.get(VALUE_HEAD, {})
     lm.saved_q_heads = saved.get(Q_HEADS, {})
     lm.trainable()
-    refuse_unsuitable(lm)
+    if media_of(lm.causal_lm) is None:
+        refuse_unsuitable(lm)
+        saved_at = Path(name) if isinstance(model, str | Path) and Path(name).is_dir() else None
+        join_or_load(lm, options.media, saved_at, seed=seed)
     if lm.chat.kind == "plain" and name != "tiny":
         _log.warning(
             "%s has no chat template (a base model): prompts are plain text with a line break "
@@ -85,6 +91,15 @@ def load(
             name,
         )
     return lm
+
+
+def _refuse_joined(network: Any) -> None:
+    if media_of(network) is not None:
+        raise ModelError(
+            where="model.lora",
+            problem="the model of the pair sees or hears already, and adapters come before that.",
+            fix="Pass the plain model with model.lora and model.media.",
+        )
 
 
 def pair_of(model: Any) -> tuple[Any, Any]:
