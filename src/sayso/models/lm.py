@@ -46,6 +46,7 @@ class LanguageModel:
         max_context: Most tokens of a context.
         media: What ids of pictures and sounds mean; ``None``: it reads text only.
         media_options: The encoders that were put in front of it, if some were.
+        processor: That of a model that sees by itself.
         value_head: Critic, if an algorithm added one.
         saved_value_head: Weights of a critic that lay beside the model; the next value head of
             this shape starts from them.
@@ -59,9 +60,10 @@ class LanguageModel:
         self.network, self.tokenizer, self.name = network.eval(), tokenizer, name
         self.stop_ids = stop_ids(network, tokenizer)
         self.chat = ChatFormat(tokenizer, self.stop_ids)
-        self.max_context = max_context(self._config)
+        self.max_context = max_context(self.causal_lm.config.get_text_config())
         self.media: MediaTable | None = None
         self.media_options: MediaOptions | None = None
+        self.processor: Any = None
         if (embedding := media_of(self.causal_lm)) is not None:
             self.take_media(embedding.table)
         self.value_head: ValueHead | None = None

@@ -81,7 +81,8 @@ class MediaEmbedding(nn.Module):
     @property
     def weight(self) -> Tensor:
         """Of the model's own embedding: what asks for the vocabulary or the device reads it."""
-        weight: Any = self.inner.weight
+        inner: Any = self.inner
+        weight: Tensor = inner.weight
         return weight
 
     def forward(self, ids: Int[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
@@ -110,7 +111,7 @@ class MediaEmbedding(nn.Module):
                 fix="Use the encoder that the tokens were made with ([model.media]).",
             )
         first = sizes.cumsum(0) - sizes
-        # Not rows[...]: where texts share a picture, threads would add up its gradient in any order.
+        # Not rows[...]: where texts share an item, threads would add up its gradient in any order.
         taken = torch.cat(rows).index_select(0, first[which] + place)
         return embedded.masked_scatter(is_media[..., None], taken.to(embedded.dtype))
 
@@ -165,7 +166,7 @@ def media_of(network: Any) -> MediaEmbedding | None:
 
 @contextmanager
 def plain_embedding(network: Any) -> Iterator[None]:
-    """Inside, a network is as Hugging Face made it: its weights have the names they are saved by."""
+    """Inside, a network is as Hugging Face made it, and its weights have the names it saves."""
     wrapped = media_of(network)
     if wrapped is None:
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ class Patches(MediaEncoder):
         self.size, self.grid, self.width = options.size, options.grid, 128
         channels = (3, 32, 64, self.width)
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             conv = nn.Conv2d(before, after, 3, stride=2, padding=1)
             layers += [conv, nn.GroupNorm(8, after), nn.GELU()]
         self.layers = nn.Sequential(*layers)
@@ -211,7 +212,7 @@ class LogMel(MediaEncoder):
         return [self.layers(frames[None].to(like))[0].T for frames in prepared]
 
 
-ENCODERS: dict[str, type[Patches] | type[EfficientNetLite0] | type[LogMel]] = {
+ENCODERS: dict[str, type[Patches | EfficientNetLite0 | LogMel]] = {
     "patches": Patches,
     "efficientnet-lite0": EfficientNetLite0,
     "log-mel": LogMel,

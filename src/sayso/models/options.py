@@ -93,7 +93,7 @@ class MediaOptions:
     def __post_init__(self) -> None:
         if not self.image and not self.audio:
             raise ValueError("media names no encoder: set image or audio")
-        if self.size < 8 or self.size % 8:  # noqa: PLR2004  # three halvings
+        if self.size < 8 or self.size % 8:  # three halvings
             raise ValueError(f"size must be a positive multiple of 8, got {self.size}")
         cells = self.size // 8 if self.image == "patches" else 7
         if not 1 <= self.grid <= cells:

@@ -91,7 +91,7 @@ def _write(lm: LanguageModel, directory: Path, card: CardData) -> None:
     network = _merged(lm)
     with plain_embedding(network), _valid_generation(network), without_bars():
         network.save_pretrained(directory)
-    lm.tokenizer.save_pretrained(directory)
+    (lm.processor or lm.tokenizer).save_pretrained(directory)
     save_media(lm, directory)
     q_heads = lm.q_heads if card.keeps_critic else None
     for head, name in ((lm.value_head, VALUE_HEAD), (q_heads, Q_HEADS)):
