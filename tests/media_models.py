@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,16 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from sayso.envs.spaces import Media, Message
+from sayso.envs.base import Observation
+from sayso.envs.one_turn import Graded, OneTurnEnv
+from sayso.envs.scripted import Scripted
+from sayso.envs.spaces import Chat, Media, Message
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import MediaOptions, ModelOptions
 from sayso.models.seeding import seeded
 from sayso.models.tiny import tiny_tokenizer
+from sayso.types import Task
 
 BOTH = MediaOptions(image="patches", audio="log-mel", grid=2, size=16)
 
@@ -77,3 +83,40 @@ def llava() -> tuple[Any, Any]:
     with seeded(0):
         network = LlavaForConditionalGeneration(config)
     return network, processor
+
+
+class ColourEnv(OneTurnEnv):
+    """A small picture of one colour, a little noisy: which is it? Right: 1, else 0."""
+
+    env_id = "Colour"
+    observation_space = Chat(media=True)
+    reward_low, reward_high = 0.0, 1.0
+    scripted = MappingProxyType(
+        {
+            "oracle": Scripted(
+                act=lambda env, draws: env.task.payload["colour"], about="knows", is_oracle=True
+            ),
+            "random": Scripted(
+                act=lambda env, draws: str(draws.choice(list("rgb"))), about="draws"
+            ),
+        }
+    )
+
+    def tasks(self, split: str) -> list[Task]:
+        """Every third number for evaluation."""
+        numbers = {"train": range(0, 96), "held_out": range(96, 144)}.get(split, ())
+        return [
+            Task(id=f"{n}", env="Colour", split=split, payload={"colour": "rgb"[n % 3], "n": n})
+            for n in numbers
+        ]
+
+    def show(self, payload: Mapping[str, Any]) -> Observation:
+        """The same words for every picture."""
+        draws = np.random.default_rng(payload["n"])
+        pixels = draws.integers(0, 90, (8, 8, 3))
+        pixels[..., "rgb".index(payload["colour"])] += 150
+        return shown("<image>", Media("image", pixels.astype(np.uint8)))
+
+    def grade(self, action: str, payload: Mapping[str, Any]) -> Graded:
+        """Exactness."""
+        return float(action == payload["colour"]), {}

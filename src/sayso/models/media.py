@@ -9,7 +9,9 @@ those of text.
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -58,7 +60,7 @@ class MediaTable:
         self._files: dict[int, Path] = {}
         self._keys: dict[int, str] = {}
         self._folder: Path | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: Path | None = None
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> MediaTable:
         """Copies of a network (a frozen reference) read the same items."""
@@ -201,8 +203,10 @@ class MediaTable:
         if slot in self._files and folder in (None, self._files[slot].parent):
             return
         if folder is None:
-            self._temporary = self._temporary or tempfile.TemporaryDirectory(prefix="sayso-media-")
-            folder = Path(self._temporary.name)
+            if self._temporary is None:
+                self._temporary = Path(tempfile.mkdtemp(prefix="sayso-media-"))
+                weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
+            folder = self._temporary
         folder.mkdir(parents=True, exist_ok=True)
         file = io.BytesIO()
         np.save(file, media.data, allow_pickle=False)

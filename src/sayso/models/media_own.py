@@ -135,7 +135,9 @@ def let_see(lm: LanguageModel, processor: Any) -> None:
     """
     network = lm.causal_lm
     if reason := _why_not(network, processor):
-        raise ModelError(where=lm.name, problem=f"cannot be a policy that sees: {reason}.", fix=_FIX)
+        raise ModelError(
+            where=lm.name, problem=f"cannot be a policy that sees: {reason}.", fix=_FIX
+        )
     for parameter in sight(network):
         parameter.requires_grad_(requires_grad=False)
     inner = network.get_input_embeddings()
