@@ -55,7 +55,7 @@ def llava() -> tuple[Any, Any]:
     """A random model of the LLaVA type, with its processor."""
     from transformers import CLIPImageProcessorPil, LlavaProcessor
 
-    tokenizer = tiny_tokenizer("abcdefghi :.\n", context=256)
+    tokenizer = tiny_tokenizer("abcdefghir :.\n", context=256)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     pixels = {"height": 24, "width": 24}
     processor = LlavaProcessor(
@@ -104,7 +104,7 @@ class ColourEnv(OneTurnEnv):
 
     def tasks(self, split: str) -> list[Task]:
         """Every third number for evaluation."""
-        numbers = {"train": range(0, 96), "held_out": range(96, 144)}.get(split, ())
+        numbers = {"train": range(96), "held_out": range(96, 144)}.get(split, ())
         return [
             Task(id=f"{n}", env="Colour", split=split, payload={"colour": "rgb"[n % 3], "n": n})
             for n in numbers
