@@ -40,14 +40,14 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     | {str(i): str(i) for i in range(len(NUMBERS))},
 }
 """What an answer may name, by kind: word to value."""
-DENIALS = frozenset(
-    "no not never neither nor none without or either maybe perhaps isn aren doesn don".split()
+_DENYING = "no not never neither nor none without or either maybe perhaps isn aren doesn don"
+DENIALS = frozenset(_DENYING.split())
+_AROUND = (
+    "a an the and is are there it its this that these i see hear of on in at to with picture "
+    "image sound shape shapes colour color colours colors one note notes tone tones beep beeps "
+    "digit digits number answer small large big say says then they shows contains spoken played"
 )
-LIGHT = frozenset(
-    "a an the and is are there it its this that these i see hear of on in at to with picture image "
-    "sound shape shapes colour color colours colors one note notes tone tones beep beeps digit "
-    "digits number answer small large big says say then they shows contains spoken played".split()
-)
+LIGHT = frozenset(_AROUND.split())
 """Words that an answer may use around its facts, besides those of the question."""
 SIZES = ("large", "small", "big", "little")
 WEIGHTS = {"objects": 0.5, "colours": 0.25, "shapes": 0.25}
@@ -74,10 +74,10 @@ def score(action: str, payload: Mapping[str, Any]) -> Graded:
       values of the kind): ``max(0, (p - 1/k) / (1 - 1/k))``.
     - ``text``: one of the accepted texts, by ``sayso.rewards.Exact``; nothing else is judged.
 
-    ``direct`` is 0 for an answer that denies or leaves open (no, not, or, maybe), else 1. ``length``
-    is 1 up to the form's budget of words and falls linearly to 0 at twice that. ``form`` is the share
-    of words that belong to the answer's vocabulary, to the question or to ``LIGHT``. ``exact`` is 1
-    when nothing is missing and nothing wrong; it shows and does not count.
+    ``direct`` is 0 for an answer that denies or leaves open (no, not, or, maybe), else 1.
+    ``length`` is 1 up to the form's budget of words and falls linearly to 0 at twice that.
+    ``form`` is the share of words that belong to the answer's vocabulary, to the question or to
+    ``LIGHT``. ``exact`` is 1 when nothing is missing and nothing wrong; it does not count.
 
     Args:
         action: What the player said.

@@ -28,8 +28,8 @@ class SoundEnv(MediaEnv):
 
     Args:
         families: ``"all"``, ``"tones"``, ``"speech"``, or names of single families.
-        data: Rows of a user's own instead: a JSON Lines file with ``audio`` (a .wav file beside it),
-            ``question``, ``answer``, perhaps ``split``.
+        data: Rows of a user's own instead: a JSON Lines file with ``audio`` (a .wav file beside
+            it), ``question``, ``answer``, perhaps ``split``.
     """
 
     env_id = ENV_ID

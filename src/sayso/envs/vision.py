@@ -20,10 +20,10 @@ GROUPS = {"all": FAMILIES, "scenes": tuple(SCENES), "digits": tuple(DIGITS)}
 class VisionEnv(MediaEnv):
     """Look at a picture and answer a question, or list what is there; reward in [0, 1].
 
-    A scene has up to seven coloured shapes, each in a cell of three by three. The question asks how
-    many, which colour, which shape, what is beside what, where it is, what is largest; or for a list
-    of all. With ``"digits"`` one or two handwritten digits are to be read, or added up. The text
-    alone does not tell: see the player ``blind``.
+    A scene has up to seven coloured shapes, each in a cell of three by three. The question asks
+    how many, which colour, which shape, what is beside what, where it is, what is largest; or for
+    a list of all. With ``"digits"`` one or two handwritten digits are to be read, or added up.
+    The text alone does not tell: see the player ``blind``.
 
     Args:
         families: ``"scenes"``, ``"digits"`` (the extra ``pictures``), ``"all"``, or names of single
