@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from sayso.envs.spaces import Chat as Chat
     from sayso.envs.spaces import Message as Message
     from sayso.envs.spaces import Utterance as Utterance
+    from sayso.models.media_join import join_media as join_media
     from sayso.rollout.check import check_text_env as check_text_env
     from sayso.training.callbacks import Callback as Callback
     from sayso.training.callbacks import StopOnReward as StopOnReward
@@ -88,6 +89,7 @@ _HOMES = {
     "TextEnv": "envs.base",
     "PromptEnv": "envs.prompts",
     "check_text_env": "rollout.check",
+    "join_media": "models.media_join",
     "register": "envs.registry",
     "Episode": "types",
     "Task": "types",

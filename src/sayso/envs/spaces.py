@@ -263,6 +263,13 @@ def message_row(message: Message) -> dict[str, Any]:
     return row
 
 
+def media_keys(observation: str | tuple[Message, ...]) -> tuple[str, ...]:
+    """Keys of the pictures and sounds of an observation, in order."""
+    if isinstance(observation, str):
+        return ()
+    return tuple(item.key for message in observation for item in message.media)
+
+
 def messages(rows: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
     """Messages from the usual ``[{"role": …, "content": …}]``, with ``to_jsonable``'s media."""
     return tuple(Message(row["role"], row["content"], _media(row.get("media", ()))) for row in rows)
@@ -277,6 +284,7 @@ __all__ = [
     "Media",
     "Message",
     "Utterance",
+    "media_keys",
     "message_problem",
     "message_row",
     "messages",
