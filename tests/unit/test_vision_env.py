@@ -153,7 +153,7 @@ def test_names_of_families_are_checked() -> None:
 
 @pytest.mark.skipif(HAS_DIGITS, reason="scikit-learn is installed")
 def test_digits_without_their_extra_are_refused() -> None:
-    with pytest.raises(ExtraMissingError, match=r"sayso\[pictures\]"):
+    with pytest.raises(ExtraMissingError, match=r"sayso\[digits\]"):
         VisionEnv(families="digits")
 
 
