@@ -202,9 +202,6 @@ def _scene(draws: np.random.Generator, family: str, split: str) -> dict[str, Any
     if not found:
         return None
     kinds = [_kind(o) for o in found]
-    is_new = [is_unseen(*kind) for kind in kinds]
-    if split != "unseen" and any(is_new):
-        return None
     pointed = asked["value"] if asked["form"] == "object" else kinds[0]
     if split == "unseen" and not is_unseen(*pointed):
         return None
