@@ -42,11 +42,13 @@ if TYPE_CHECKING:
     from sayso.control.agent import SB3Agent as SB3Agent
     from sayso.control.text import load_lm as load_lm
     from sayso.envs.base import TextEnv as TextEnv
+    from sayso.envs.media import Media as Media
     from sayso.envs.prompts import PromptEnv as PromptEnv
     from sayso.envs.registry import register as register
     from sayso.envs.spaces import Chat as Chat
     from sayso.envs.spaces import Message as Message
     from sayso.envs.spaces import Utterance as Utterance
+    from sayso.models.media_join import join_media as join_media
     from sayso.rollout.check import check_text_env as check_text_env
     from sayso.training.callbacks import Callback as Callback
     from sayso.training.callbacks import StopOnReward as StopOnReward
@@ -81,11 +83,13 @@ _HOMES = {
     "Callback": "training.callbacks",
     "StopOnReward": "training.callbacks",
     "Chat": "envs.spaces",
+    "Media": "envs.media",
     "Message": "envs.spaces",
     "Utterance": "envs.spaces",
     "TextEnv": "envs.base",
     "PromptEnv": "envs.prompts",
     "check_text_env": "rollout.check",
+    "join_media": "models.media_join",
     "register": "envs.registry",
     "Episode": "types",
     "Task": "types",

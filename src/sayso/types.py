@@ -100,6 +100,8 @@ class Turn:
         choices: Candidate actions the environment listed, if any.
         candidates: Token ids of the actions that were weighed against each other, the one taken
             among them; empty where the action was sampled token by token.
+        media: Keys of the pictures and sounds in the observation, in order; the run keeps the items
+            under ``media/``, and ``observation_ids`` hold them as ids beyond the vocabulary.
     """
 
     observation_ids: tuple[int, ...]
@@ -112,6 +114,7 @@ class Turn:
     action: str = ""
     choices: tuple[str, ...] = ()
     candidates: tuple[tuple[int, ...], ...] = ()
+    media: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.action_ids) != len(self.action_logprobs):

@@ -93,6 +93,8 @@ def assemble(
     opened = env or env_source(config.env)
     is_new = not steps(run.checkpoints)
     data = data or build_data(config, learner.lm)
+    if learner.lm.media is not None:  # after a data set, which keeps its own
+        learner.lm.media.save_in(run.path / "media")
     if data is not None:
         same_data(run, data, is_new=is_new)
     follow_schedule(config, learner, opened, is_new=is_new)

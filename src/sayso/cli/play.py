@@ -113,7 +113,7 @@ def _play(env: TextEnv, task: Task, act: Act, seed: int) -> None:
             ending = "terminated"
         elif truncated or (env.max_turns is not None and turn >= env.max_turns):
             ending = "truncated"
-    if ending != "left" and shown:
+    if ending != "left" and not _is_empty(shown):
         print(_text(shown))
     print(f"{ending} after {turn} turn{'' if turn == 1 else 's'}, return {total:.3f}{_range(env)}")
 
@@ -130,7 +130,18 @@ def _show(shown: Observation, info: dict[str, Any]) -> tuple[str, ...]:
 def _text(shown: Observation) -> str:
     if isinstance(shown, str):
         return printable(shown)
-    return "\n".join(f"{message.role}: {printable(message.content)}" for message in shown)
+    from sayso.cli.media import drawn
+
+    lines = []
+    for message in shown:
+        lines.append(f"{message.role}: {printable(message.content)}")
+        lines += [drawn(media) for media in message.media]
+    return "\n".join(lines)
+
+
+def _is_empty(shown: Observation) -> bool:
+    """Nothing is said: what environments show after the end."""
+    return not (shown if isinstance(shown, str) else any(m.content for m in shown))
 
 
 def _earned(reward: Any, parts: dict[str, Any]) -> str:

@@ -222,6 +222,8 @@ def _read_file(reading: _Reading, path: Path) -> None:
     kind: Kind | None = None if reading.options.format == "auto" else reading.options.format
     rows = _csv_rows if path.suffix == ".csv" else _json_rows
     before = reading.num_problems + len(reading.episodes)
+    if reading.encoder.chat.media is not None:  # a run's ledger refers to what lies beside it
+        reading.encoder.chat.media.look_in(path.parent.parent / "media")
     any_row = False
     for where, record in rows(reading, path):
         any_row = True

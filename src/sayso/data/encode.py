@@ -11,6 +11,7 @@ from functools import cache
 
 from sayso.envs.base import Observation
 from sayso.envs.scripted import Game, Move
+from sayso.envs.spaces import media_keys
 from sayso.models.chat import ChatFormat
 from sayso.types import Context, EndReason, Episode, FinishReason, Task, Turn
 
@@ -75,14 +76,21 @@ class Encoder:
         """The same ids, as the one tuple of them that is kept."""
         found = tuple(ids)
         if found not in self._same:
-            if found and not 0 <= min(found) <= max(found) < self.num_ids:
+            unknown = [token for token in found if not self._has(token)]
+            if unknown:
                 raise ValueError(
-                    f"holds the token {max(found, key=abs)}; this model's vocabulary has "
+                    f"holds the token {max(unknown, key=abs)}; this model's vocabulary has "
                     f"{self.num_ids}"
                 )
-            known = tuple(map(self._known.__getitem__, found))
+            if self.chat.media is not None:
+                self.chat.media.check_row(found)
+            known = tuple(self._known[i] if i < self.num_ids else i for i in found)
             self._same[known] = known
         return self._same[found]
+
+    def _has(self, token: int) -> bool:
+        media = self.chat.media
+        return 0 <= token < self.num_ids or (media is not None and media.knows(token))
 
     def encode(self, game: Game) -> Episode | None:
         """The episode of a game; ``None`` if not even its first turn fits."""
@@ -240,6 +248,7 @@ class Encoder:
             action=self._text(move.action),
             choices=move.choices,
             candidates=tuple(self._action(choice)[0] for choice in listed),
+            media=media_keys(move.observation),
         )
 
     def _text(self, text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from sayso.envs.base import Observation
 from sayso.envs.scripted import Game, Move
-from sayso.envs.spaces import ROLES, Message, observation_of
+from sayso.envs.spaces import ROLES, Message, message_row, observation_of
 from sayso.errors import OptionValueError
 from sayso.runs.ledger import payload_problem
 from sayso.types import Task
@@ -133,7 +133,8 @@ def _from_messages(record: Mapping[str, Any]) -> Game:
         is_said = row["role"] == "assistant"
         text = _text(row.get("content"), f"{where}, content", may_be_empty=not is_said)
         if not is_said:
-            seen.append(Message(role=row["role"], content=text))
+            known = ("role", "content", "media")
+            seen += _messages([{name: row[name] for name in known if name in row}], where)
             continue
         if not seen:
             raise RecordError(f"{where} is the assistant's and answers nothing")
@@ -203,7 +204,7 @@ def _task(given: Any, shown: Observation) -> Task:
 
 def _shown(messages: Sequence[Message]) -> Observation:
     """Text where it is one message of the user: that is what environments show."""
-    if len(messages) == 1 and messages[0].role == "user":
+    if len(messages) == 1 and messages[0].role == "user" and not messages[0].media:
         return messages[0].content
     return tuple(messages)
 
@@ -211,17 +212,22 @@ def _shown(messages: Sequence[Message]) -> Observation:
 def _observation(given: Any, where: str) -> Observation:
     if isinstance(given, str):
         return given
+    return _shown(_messages(given, where))
+
+
+def _messages(given: Any, where: str) -> tuple[Message, ...]:
     try:
         found = observation_of(given, where=where)
-    except OptionValueError as error:
-        raise RecordError(f"{where}: {error.problem.rstrip('.')}") from error
-    return found if isinstance(found, str) else _shown(found)
+    except (OptionValueError, KeyError, ValueError) as error:
+        told = error.problem if isinstance(error, OptionValueError) else f"media: {error!r}"
+        raise RecordError(f"{where}: {told.rstrip('.')}") from error
+    return (Message("user", found),) if isinstance(found, str) else found
 
 
 def _plain(observation: Observation) -> Any:
     if isinstance(observation, str):
         return observation
-    return [{"role": m.role, "content": m.content} for m in observation]
+    return [message_row(message) for message in observation]
 
 
 def _list(given: Any, where: str) -> Sequence[Any]:

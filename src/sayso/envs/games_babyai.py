@@ -9,11 +9,12 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 
-from sayso.envs.base import TextEnv, in_play
+from sayso.envs.base import Chat, Message, Observation, TextEnv, in_play
 from sayso.envs.cut import cut_tasks
 from sayso.envs.extras import extra_module, unheard
 from sayso.envs.games_view import LIFTED, LOCKED, View, in_words, view_of
 from sayso.envs.games_words import action_named
+from sayso.envs.media import IMAGE, Media
 from sayso.envs.scripted import Scripted
 from sayso.envs.tasks import LazyTasks
 from sayso.errors import OptionValueError
@@ -60,6 +61,7 @@ class BabyAIEnv(TextEnv):
         unseen: Levels of the split ``unseen``.
         max_turns: Steps after which the game is cut off.
         unreadable: Reward of a text that names no action, at most 0.
+        picture: Show ``picture()`` before the words in every turn, as an image in the message.
 
     Source:
         Chevalier-Boisvert et al. 2019, BabyAI, arXiv:1810.08272; games, bot and reward are those
@@ -75,6 +77,7 @@ class BabyAIEnv(TextEnv):
         unseen: Sequence[str] = ("BabyAI-GoToLocalS8N4-v0",),
         max_turns: int = 32,
         unreadable: float = -0.05,
+        picture: bool = False,
     ) -> None:
         extra_module("minigrid", extra="envs", where=ENV_ID)
         self.levels, self.unseen, self.max_turns = tuple(levels), tuple(unseen), max_turns
@@ -89,7 +92,9 @@ class BabyAIEnv(TextEnv):
             raise OptionValueError(
                 where=f"{ENV_ID}, unreadable", problem=f"got {unreadable}.", fix="Use -1 to 0."
             )
-        self.unreadable = unreadable
+        self.unreadable, self.has_picture = unreadable, picture
+        if picture:
+            self.observation_space = Chat(media=True)
         self.reward_low, self.reward_high = unreadable * max_turns, 1.0
         shared = set(self.levels) & set(self.unseen)
         if not self.levels or shared or max_turns < 1:
@@ -154,7 +159,7 @@ class BabyAIEnv(TextEnv):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> tuple[Observation, dict[str, Any]]:
         """Enter the task's room."""
         super().reset(seed=seed)
         task = self.choose(seed, options)
@@ -169,9 +174,9 @@ class BabyAIEnv(TextEnv):
         self._inner.np_random = generator(chance, ENV_ID, task.id)
         self._advisor, self._last, self._is_over = None, None, False
         self._has_done = level.startswith("MiniGrid-")
-        return self._told(), {"choices": self.choices}
+        return self._shown(self._told()), {"choices": self.choices}
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Do what the words say; other words pass the time."""
         inner = self.inner
         name = action_named(action, WORDS if self._has_done else WORDS[:DONE])
@@ -185,17 +190,24 @@ class BabyAIEnv(TextEnv):
             inner.step_count += 1
             truncated = inner.step_count >= inner.max_steps
         told = self._told() if is_read else f"There is no such action. {self._told()}"
+        shown = self._shown(told)
         choices = self.choices
         self._is_over = bool(terminated or truncated)
         parts = {"mission": float(reward), "unreadable": 0.0 if is_read else self.unreadable}
         info = {"reward_parts": parts, "choices": choices}
         is_cut = bool(truncated) and not terminated
-        return told, sum(parts.values()), bool(terminated), is_cut, info
+        return shown, sum(parts.values()), bool(terminated), is_cut, info
 
     def close(self) -> None:
         """Close every level."""
         for env in self._made.values():
             env.close()
+
+    def _shown(self, told: str) -> Observation:
+        if not self.has_picture:
+            return told
+        seen = Media("image", np.asarray(self.picture(), dtype=np.uint8))
+        return (Message("user", f"{IMAGE}\n{told}", (seen,)),)
 
     def _told(self) -> str:
         said = ", ".join(self.choices)

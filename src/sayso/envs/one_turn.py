@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from sayso.envs.base import TextEnv
+from sayso.envs.base import Chat, Message, Observation, TextEnv
 from sayso.errors import EnvContractError
 from sayso.types import Task
 
@@ -29,6 +29,11 @@ class OneTurnEnv(TextEnv):
     def grade(self, action: str, payload: Mapping[str, Any]) -> Graded:
         """Reward of an answer to a task, and its parts."""
 
+    def show(self, payload: Mapping[str, Any]) -> Observation:
+        """What a task shows: its prompt, unless overridden."""
+        prompt: str = payload["prompt"]
+        return prompt
+
     @property
     def task(self) -> Task:
         """What is posed, with all that its payload hides from the player; for oracles.
@@ -46,15 +51,15 @@ class OneTurnEnv(TextEnv):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
-        """Pose a task: the observation is its prompt."""
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Pose a task."""
         super().reset(seed=seed)
         self._task = self.choose(seed, options)
-        prompt: str = self._task.payload["prompt"]
-        return prompt, {"task": self._task.id, "split": self._task.split}
+        return self.show(self._task.payload), {"task": self._task.id, "split": self._task.split}
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Grade the answer; the episode ends."""
         reward, parts = self.grade(action, self.task.payload)
         self._task = None
-        return "", reward, True, False, {"reward_parts": parts}
+        end = (Message("user", ""),) if isinstance(self.observation_space, Chat) else ""
+        return end, reward, True, False, {"reward_parts": parts}

@@ -32,6 +32,8 @@ BUILT_IN = {
     "sayso/Persona-v0": "sayso.envs.persona:PersonaEnv",
     "sayso/Summary-v0": "sayso.envs.summary:SummaryEnv",
     "sayso/Recommend-v0": "sayso.envs.recommend:RecommendEnv",
+    "sayso/Vision-v0": "sayso.envs.vision:VisionEnv",
+    "sayso/Sound-v0": "sayso.envs.sound:SoundEnv",
     "sayso/Gym-v0": "sayso.envs.games_gym:GymTextEnv",
     "sayso/BabyAI-v0": "sayso.envs.games_babyai:BabyAIEnv",
     "sayso/ReasoningGym-v0": "sayso.envs.games_reasoning:ReasoningGymEnv",

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import TemplateError
 
+from sayso.envs.media import Media
 from sayso.envs.spaces import Message
 from sayso.errors import ModelError
+
+if TYPE_CHECKING:
+    from sayso.models.media import MediaTable
 
 _log = logging.getLogger("sayso")
 _ANSWER = "\ue000answer\ue001"
 """Stands for an answer in a rendered template: what comes after it is the separator."""
 _THOUGHT = "\ue000thought\ue001"
+_ITEM = "\ue002item\ue003"
+"""Stands for a picture or a sound; text that is shown beside one holds no ``\\ue002``."""
 _DATE = "26 Jul 2024"
 """Some templates print today's date; prompts must not depend on the day a run is resumed."""
 
@@ -42,9 +49,11 @@ class ChatFormat:
     Attributes:
         kind: ``"template"`` or ``"plain"``.
         stop_ids: Tokens that end an action.
+        media: What pictures and sounds become; ``None``: the model reads text only.
     """
 
     def __init__(self, tokenizer: Any, stop_ids: Sequence[int] | None = None) -> None:
+        self.media: MediaTable | None = None
         end = tokenizer.eos_token_id
         ends = stop_ids if stop_ids is not None else () if end is None else (end,)
         self.tokenizer, self.stop_ids = tokenizer, frozenset(ends)
@@ -54,7 +63,10 @@ class ChatFormat:
         self._control = self._control_strings()
         self._rewrites, self._num_closing = "", 0
         self._closing: tuple[int, ...] = () if end is None else (end,)
+        self._in_parts = False
         if self.kind == "template":
+            # Templates of models that see take a message as a list of parts, and skip a string.
+            self._in_parts = "one" not in self._render([_user("one")])
             self._render([_user("one")])
             self._rewrites = self._why_not_growing()
             self._num_closing = 0 if self._rewrites else self._count_closing()
@@ -66,9 +78,10 @@ class ChatFormat:
         if self.kind == "plain":
             begin = self.tokenizer.bos_token_id
             text = self._plain_text(observation)
-            ids = self._encode(f"{text}\n" if text else "")
+            ids = self._expand(f"{text}\n" if text else "", observation)
             return ((begin,) if begin is not None else ()) + ids or self._something()
-        return self._encode(self._render(self._messages(observation))) or self._something()
+        rendered = self._render(self._messages(observation))
+        return self._expand(rendered, observation) or self._something()
 
     def reply(self, observation: Observation, *, closed: bool) -> tuple[int, ...]:
         """Tokens that follow an action and lead to the next decision. At least one.
@@ -87,7 +100,8 @@ class ChatFormat:
                 out of them: the model would be trained on contexts that it never gets to see.
         """
         if self.kind == "plain":
-            return self._encode(f"\n{self._plain_text(observation)}\n") or self._something()
+            text = f"\n{self._plain_text(observation)}\n"
+            return self._expand(text, observation) or self._something()
         if self._rewrites:
             raise ModelError(
                 where="chat template",
@@ -95,7 +109,7 @@ class ChatFormat:
                 fix="Set tokenizer.chat_template to one that keeps earlier turns as they were.",
             )
         rendered = self._render([*_OPENING, *self._messages(observation)])
-        ids = self._encode(rendered.split(_ANSWER, 1)[1])
+        ids = self._expand(rendered.split(_ANSWER, 1)[1], observation)
         return ids[self._num_closing if closed else 0 :] or self._something()
 
     def is_closed(self, action_ids: Sequence[int]) -> bool:
@@ -160,17 +174,58 @@ class ChatFormat:
     def _plain_text(self, observation: Observation) -> str:
         if isinstance(observation, str):
             return self._clean(observation)
-        return "\n".join(self._clean(message.content) for message in observation)
+        return "\n".join(self._content(message, observation) for message in observation)
 
     def _messages(self, observation: Observation) -> list[dict[str, str]]:
         if isinstance(observation, str):
             return [_user(self._clean(observation))]
-        return [{"role": m.role, "content": self._clean(m.content)} for m in observation]
+        return [{"role": m.role, "content": self._content(m, observation)} for m in observation]
+
+    def _content(self, message: Message, observation: Observation) -> str:
+        """Text of a message, ``_ITEM`` where a picture or a sound stands."""
+        if not _items(observation):
+            return self._clean(message.content)
+        return "".join(
+            _ITEM if isinstance(part, Media) else self._clean(part).replace(_ITEM[0], "\ufffd")
+            for part in message.parts()
+        )
+
+    def _expand(self, rendered: str, observation: Observation) -> tuple[int, ...]:
+        """Ids of a text, those of its pictures and sounds where they stand.
+
+        Raises:
+            ModelError: If the model takes none of this kind, or the template loses or repeats one.
+        """
+        items = _items(observation)
+        if not items:
+            return self._encode(rendered)
+        if self.media is None:
+            raise ModelError(
+                where="observation",
+                problem=f"shows {items[0].placeholder}, and this model takes text only.",
+                fix='Give it an encoder: [model.media] image = "patches" or audio = "log-mel".',
+            )
+        marker = self.media.marker if self._in_parts and self.media.marker else _ITEM
+        texts = rendered.split(marker)
+        if len(texts) != len(items) + 1:
+            raise ModelError(
+                where="chat template",
+                problem=f"shows {len(texts) - 1} pictures or sounds of {len(items)}.",
+                fix="Set tokenizer.chat_template to one that keeps every message.",
+            )
+        ids = list(self._encode(texts[0]))
+        for item, text in zip(items, texts[1:], strict=True):
+            ids += self.media.expand(item) + self._encode(text)
+        return tuple(ids)
 
     def _render(self, messages: list[dict[str, str]], *, generate: bool = True) -> str:
+        told: list[Any] = [*messages]
+        if self._in_parts:
+            own = bool(self.media is not None and self.media.marker)
+            told = [{**m, "content": _parts(m["content"], has_own=own)} for m in messages]
         try:
             rendered: str = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=generate, date_string=_DATE
+                told, tokenize=False, add_generation_prompt=generate, date_string=_DATE
             )
         except TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
@@ -221,6 +276,30 @@ class ChatFormat:
         """Tokens between an answer and the end of its turn, the end-of-turn token included."""
         closing = self._encode(self._after_answer())
         return next((i + 1 for i, token in enumerate(closing) if token in self.stop_ids), 0)
+
+
+def _items(observation: Observation) -> tuple[Media, ...]:
+    """Pictures and sounds, in order."""
+    if isinstance(observation, str):
+        return ()
+    return tuple(item for message in observation for item in message.media)
+
+
+def _parts(content: str, *, has_own: bool) -> list[dict[str, str]]:
+    """A message as templates of models that see take it.
+
+    Args:
+        content: Text, ``_ITEM`` where a picture stands.
+        has_own: The template writes the model's own word for a picture, which is looked for.
+    """
+    if not has_own:
+        return [{"type": "text", "text": content}]
+    pieces = re.split(f"({_ITEM})", content)
+    return [
+        {"type": "image"} if piece == _ITEM else {"type": "text", "text": piece}
+        for piece in pieces
+        if piece
+    ]
 
 
 def _user(content: str) -> dict[str, str]:

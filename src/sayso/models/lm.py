@@ -21,6 +21,9 @@ from sayso.models.chat import ChatFormat
 from sayso.models.forest import Forest
 from sayso.models.heads import ValueHead
 from sayso.models.limits import max_context, stop_ids
+from sayso.models.media import MediaTable
+from sayso.models.media_embedding import media_of
+from sayso.models.options import MediaOptions
 from sayso.models.trunk import hidden as trunk_hidden
 from sayso.models.trunk import why_no_trunk
 
@@ -41,6 +44,9 @@ class LanguageModel:
         name: What the user called it.
         stop_ids: Tokens that end an action.
         max_context: Most tokens of a context.
+        media: What ids of pictures and sounds mean; ``None``: it reads text only.
+        media_options: The encoders that were put in front of it, if some were.
+        processor: That of a model that sees by itself.
         value_head: Critic, if an algorithm added one.
         saved_value_head: Weights of a critic that lay beside the model; the next value head of
             this shape starts from them.
@@ -54,7 +60,12 @@ class LanguageModel:
         self.network, self.tokenizer, self.name = network.eval(), tokenizer, name
         self.stop_ids = stop_ids(network, tokenizer)
         self.chat = ChatFormat(tokenizer, self.stop_ids)
-        self.max_context = max_context(self.causal_lm.config)
+        self.max_context = max_context(self.causal_lm.config.get_text_config())
+        self.media: MediaTable | None = None
+        self.media_options: MediaOptions | None = None
+        self.processor: Any = None
+        if (embedding := media_of(self.causal_lm)) is not None:
+            self.take_media(embedding.table)
         self.value_head: ValueHead | None = None
         self.saved_value_head: Mapping[str, Tensor] = {}
         self.q_heads: nn.Module | None = None
@@ -69,6 +80,15 @@ class LanguageModel:
     def causal_lm(self) -> Any:
         """The Hugging Face model itself, without a peft wrapper (adapter layers stay inside)."""
         return _unwrapped(self.network)
+
+    @property
+    def _config(self) -> Any:
+        """Of the decoder: a model that sees keeps it beside that of its encoder."""
+        return self._active_lm().config.get_text_config()
+
+    def take_media(self, table: MediaTable) -> None:
+        """Let observations hold what the table has encoders for."""
+        self.media = self.chat.media = table
 
     @property
     def has_adapter(self) -> bool:
@@ -102,8 +122,12 @@ class LanguageModel:
                 at least itself, padding included. Or the forest of a single row.
 
         Raises:
-            ModelError: If a position lies outside the model's context.
+            ModelError: If a position lies outside the model's context, or a row holds an item that
+                is not whole.
         """
+        if self.media is not None:
+            for number, row in enumerate(ids.tolist()):
+                self.media.check_row(row, where=f"row {number}")
         found = self._hidden(ids, position, visible)
         self.num_read_tokens += ids.numel() * (3 if found.requires_grad else 1)
         return found
@@ -137,13 +161,14 @@ class LanguageModel:
         """Next-token logits, with the scaling that the architecture asks for."""
         active = self._active_lm()
         logits: Tensor = active.get_output_embeddings()(hidden)
-        scale = getattr(active.config, "logit_scale", None)
+        config = self._config
+        scale = getattr(config, "logit_scale", None)
         if scale is not None:
             logits = logits * scale
-        divisor = getattr(active.config, "logits_scaling", None)
+        divisor = getattr(config, "logits_scaling", None)
         if divisor is not None:
             logits = logits / divisor
-        cap = getattr(active.config, "final_logit_softcapping", None)
+        cap = getattr(config, "final_logit_softcapping", None)
         if cap is not None:
             logits = torch.tanh(logits / cap) * cap
         return logits
@@ -153,7 +178,7 @@ class LanguageModel:
         active = self._active_lm()
         head = active.get_output_embeddings()
         names = ("logit_scale", "logits_scaling", "final_logit_softcapping")
-        is_scaled = any(getattr(active.config, name, None) is not None for name in names)
+        is_scaled = any(getattr(self._config, name, None) is not None for name in names)
         has_bias = getattr(head, "bias", None) is not None
         # A hook may change what the head gives, and is only called when the head is.
         is_hooked = bool(head._forward_hooks or head._forward_pre_hooks)  # noqa: SLF001
@@ -267,7 +292,8 @@ class LanguageModel:
         if self._has_reference:
             return
         self._has_reference = True
-        if not self._has_fresh_adapter():
+        # Switching an adapter off leaves what sees and hears as it has become since.
+        if not self._has_fresh_adapter() or self._media_trains():
             frozen = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
             self._frozen_copy = frozen.eval()
 
@@ -301,6 +327,11 @@ class LanguageModel:
         if self._reading:
             return _unwrapped(self._copies[self._reading])
         return _unwrapped(self._frozen_copy) if self._in_reference else self.causal_lm
+
+    def _media_trains(self) -> bool:
+        embedding = media_of(self.causal_lm)
+        own = embedding.named_parameters() if embedding is not None else ()
+        return any(p.requires_grad for n, p in own if not n.startswith("inner."))
 
     def _has_fresh_adapter(self) -> bool:
         """True while every adapter still adds zero (LoRA starts with B = 0)."""

@@ -16,6 +16,9 @@ from sayso.errors import ModelError, ModelMissingError
 from sayso.models import hub, smollm2
 from sayso.models.adapters import add_lora
 from sayso.models.lm import LanguageModel
+from sayso.models.media_embedding import media_of
+from sayso.models.media_join import join_or_load
+from sayso.models.media_own import let_see, sees_by_itself, tokenizer_of
 from sayso.models.options import ModelOptions, TinyOptions
 from sayso.models.place import device_named
 from sayso.models.quiet import without_bars, without_retries_told
@@ -72,12 +75,19 @@ def load(
     if isinstance(model, str | Path):
         network = network.to(device)
     if options.lora is not None:
+        _refuse_joined(network)
         network = add_lora(network, options.lora, seed=derive(seed, "lora weights"))
+    processor, tokenizer = tokenizer, tokenizer_of(tokenizer)
     lm = LanguageModel(network, tokenizer, name=name)
     lm.saved_value_head = saved.get(VALUE_HEAD, {})
     lm.saved_q_heads = saved.get(Q_HEADS, {})
     lm.trainable()
-    refuse_unsuitable(lm)
+    if media_of(lm.causal_lm) is None:
+        refuse_unsuitable(lm)
+        if processor is not tokenizer:
+            let_see(lm, processor)
+        saved_at = Path(name) if isinstance(model, str | Path) and Path(name).is_dir() else None
+        join_or_load(lm, options.media, saved_at, seed=seed)
     if lm.chat.kind == "plain" and name != "tiny":
         _log.warning(
             "%s has no chat template (a base model): prompts are plain text with a line break "
@@ -85,6 +95,15 @@ def load(
             name,
         )
     return lm
+
+
+def _refuse_joined(network: Any) -> None:
+    if media_of(network) is not None:
+        raise ModelError(
+            where="model.lora",
+            problem="the model of the pair sees or hears already, and adapters come before that.",
+            fix="Pass the plain model with model.lora and model.media.",
+        )
 
 
 def pair_of(model: Any) -> tuple[Any, Any]:
@@ -114,15 +133,16 @@ def _told(thing: Any) -> str:
 
 
 def _pretrained(name: str, *, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Network and tokenizer of a hub id or directory; safetensors only, no remote code.
+    """Network and tokenizer (of a model that sees: processor); safetensors only, no remote code.
 
     transformers takes scaled-dot-product attention wherever the architecture has it.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     network: Any
     report: Any
     models: Any = AutoModelForCausalLM
+    tokenizers: Any = AutoTokenizer
     is_here = Path(name).is_dir()
     if not is_here and _is_path(name):
         raise ModelMissingError(
@@ -136,9 +156,12 @@ def _pretrained(name: str, *, dtype: torch.dtype) -> tuple[Any, Any]:
     bars = without_bars() if is_here else nullcontext()
     try:
         with torch.random.fork_rng(devices=[]), bars, without_retries_told():
-            tokenizer = AutoTokenizer.from_pretrained(
-                name, trust_remote_code=False, local_files_only=offline
-            )
+            where = {"trust_remote_code": False, "local_files_only": offline}
+            if sees_by_itself(AutoConfig.from_pretrained(name, **where)):
+                from transformers import AutoModelForImageTextToText, AutoProcessor
+
+                models, tokenizers = AutoModelForImageTextToText, AutoProcessor
+            tokenizer = tokenizers.from_pretrained(name, **where)
             network, report = models.from_pretrained(
                 name,
                 dtype=dtype,

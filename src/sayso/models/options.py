@@ -69,6 +69,43 @@ class TinyOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MediaOptions:
+    """How a language model of text sees and hears; written under ``[model.media]``.
+
+    Each kind gets an encoder and a projector into the model's width, and both keep what they learn
+    beside the model. A model that sees by itself (``AutoModelForImageTextToText``) needs none.
+
+    Attributes:
+        image: ``"patches"``: a small convolutional encoder that learns from the task;
+            ``"efficientnet-lite0"``: an ImageNet encoder from its package, frozen (the extra
+            ``vision``). Empty: pictures are refused.
+        audio: ``"log-mel"``: a log-mel spectrogram and a small convolutional encoder that learns.
+            Empty: sounds are refused.
+        grid: A picture becomes ``grid`` times ``grid`` tokens.
+        size: Pixels of a side that ``"patches"`` looks at; a multiple of 8.
+        cache_mb: Memory for what is computed once per item, and as much for the items themselves;
+            beyond it they are computed, or read from the run's ``media/``, again.
+    """
+
+    image: Literal["", "patches", "efficientnet-lite0"] = ""
+    audio: Literal["", "log-mel"] = ""
+    grid: int = 4
+    size: int = 64
+    cache_mb: int = 256
+
+    def __post_init__(self) -> None:
+        if not self.image and not self.audio:
+            raise ValueError("media names no encoder: set image or audio")
+        if self.size < 8 or self.size % 8:  # three halvings
+            raise ValueError(f"size must be a positive multiple of 8, got {self.size}")
+        cells = self.size // 8 if self.image == "patches" else 7
+        if not 1 <= self.grid <= cells:
+            raise ValueError(f"grid must be in [1, {cells}] here, got {self.grid}")
+        if self.cache_mb < 1:
+            raise ValueError(f"cache_mb must be positive, got {self.cache_mb}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
     """Which language model, and what of it trains; written in a run file under ``[model]``.
 
@@ -80,6 +117,7 @@ class ModelOptions:
             ``"cuda:1"``, ``"mps"``, .... A ``(model, tokenizer)`` pair stays where it lies.
         lora: Train low-rank adapters; unset trains every weight.
         tiny: The shape of ``name = "tiny"``.
+        media: How a model of text sees and hears; unset: as the model was saved, if at all.
     """
 
     name: str = "smollm2"
@@ -87,6 +125,7 @@ class ModelOptions:
     device: str = "auto"
     lora: LoraOptions | None = None
     tiny: TinyOptions | None = None
+    media: MediaOptions | None = None
 
     def __post_init__(self) -> None:
         if self.tiny is not None and self.name != "tiny":

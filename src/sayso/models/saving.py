@@ -19,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from sayso.errors import ModelError
 from sayso.models.adapters import POLICY_ADAPTER
 from sayso.models.lm import LanguageModel
+from sayso.models.media_embedding import plain_embedding
+from sayso.models.media_join import OPTIONS, load_state, save_media, state_of
 from sayso.models.quiet import without_bars
 from sayso.models.smollm2 import HUB_ID
 
@@ -87,9 +89,10 @@ def save(lm: LanguageModel, directory: str | Path, *, card: CardData) -> None:
 
 def _write(lm: LanguageModel, directory: Path, card: CardData) -> None:
     network = _merged(lm)
-    with _valid_generation(network), without_bars():
+    with plain_embedding(network), _valid_generation(network), without_bars():
         network.save_pretrained(directory)
-    lm.tokenizer.save_pretrained(directory)
+    (lm.processor or lm.tokenizer).save_pretrained(directory)
+    save_media(lm, directory)
     q_heads = lm.q_heads if card.keeps_critic else None
     for head, name in ((lm.value_head, VALUE_HEAD), (q_heads, Q_HEADS)):
         if head is not None:
@@ -129,10 +132,10 @@ def adopt(lm: LanguageModel, trained: LanguageModel, directory: Path) -> None:
     Raises:
         ModelError: If the base is another than the one that was trained.
     """
-    own, saved = lm.network.state_dict(), trained.network.state_dict()
+    own, saved = _weights(lm.network), _weights(trained.network)
     if lm.has_adapter:
         _read_adapter(lm, directory / ADAPTER)
-        own = _merged(lm).state_dict()
+        own = _weights(_merged(lm))
     shapes = {name: tensor.shape for name, tensor in own.items()}
     fits = shapes == {name: tensor.shape for name, tensor in saved.items()}
     if fits and lm.has_adapter:
@@ -147,8 +150,18 @@ def adopt(lm: LanguageModel, trained: LanguageModel, directory: Path) -> None:
             fix="Put that model back.",
         )
     if not lm.has_adapter:
-        lm.network.load_state_dict(saved)
+        with plain_embedding(lm.network):
+            lm.network.load_state_dict(saved)
+    if lm.media is not None:
+        load_state(lm, state_of(trained), where=str(directory))
     lm.saved_value_head, lm.saved_q_heads = trained.saved_value_head, trained.saved_q_heads
+
+
+def _weights(network: Any) -> dict[str, Any]:
+    """By the names they are saved by; what sees and hears is not among them."""
+    with plain_embedding(network):
+        state: dict[str, Any] = network.state_dict()
+    return state
 
 
 def _read_adapter(lm: LanguageModel, directory: Path) -> None:
@@ -213,6 +226,8 @@ def _move(staging: Path, directory: Path) -> None:
         (staging / name).replace(directory / name)
     if ADAPTER not in written and (directory / ADAPTER / "adapter_config.json").is_file():
         shutil.rmtree(directory / ADAPTER)
+    if OPTIONS not in written:
+        (directory / OPTIONS).unlink(missing_ok=True)
     for pattern in _WEIGHTS:
         for old in directory.glob(pattern):
             if old.name not in written:

@@ -7,13 +7,14 @@ import re
 import reprlib
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from sayso.envs.base import Observation, TextEnv
-from sayso.envs.spaces import ROLES, Message, messages
+from sayso.envs.media import PLACEHOLDER
+from sayso.envs.spaces import ROLES, Message, message_problem, message_row, messages
 from sayso.runs import interrupt
 from sayso.types import Failure, Task
 
@@ -59,7 +60,7 @@ class Outcome:
         """For the pipe between processes."""
         shown: Any = self.observation
         if not isinstance(shown, str):
-            shown = [{"role": m.role, "content": m.content} for m in shown]
+            shown = [message_row(message) for message in shown]
         return {
             "observation": shown,
             "reward": self.reward,
@@ -227,17 +228,14 @@ def _info(value: Any) -> Mapping[Any, Any]:
 def _observation(value: Any, max_chars: int) -> Observation:
     if isinstance(value, str):
         return _cut(str.__str__(value), max_chars)
-    if isinstance(value, tuple) and value and all(_is_message(m) for m in value):
+    if isinstance(value, tuple) and value and all(message_problem(m) is None for m in value):
         return _cut_messages(value, max_chars)
     raise _BreachError(
         "observation_type",
         f"observation is {_short(value)} ({type(value).__name__}); return a string, or a tuple "
-        f"of sayso.Message with text and a role among {', '.join(ROLES)}",
+        f"of sayso.Message with text, a role among {', '.join(ROLES)} and one placeholder for "
+        "each of its media",
     )
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, Message) and value.role in ROLES and isinstance(value.content, str)
 
 
 def _cut(text: str, max_chars: int) -> str:
@@ -260,12 +258,14 @@ def _cut_messages(chat: tuple[Message, ...], max_chars: int) -> tuple[Message, .
     kept: list[Message] = []
     room = max_chars
     for message in chat:
-        kept.append(Message(message.role, message.content[:room]))
+        text = message.content[:room]
+        media = message.media[: len(PLACEHOLDER.findall(text))]
+        kept.append(Message(message.role, text, media))
         room -= len(message.content)
         if room <= 0:
             break
     note = f"\n[cut: {total:,} characters in {len(chat):,} messages in all]"
-    kept[-1] = Message(kept[-1].role, kept[-1].content + note)
+    kept[-1] = replace(kept[-1], content=kept[-1].content + note)
     return tuple(kept)
 
 

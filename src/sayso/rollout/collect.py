@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource
+from sayso.envs.spaces import media_keys
 from sayso.errors import EnvContractError, SamplingError
 from sayso.rollout.boundary import Outcome
 from sayso.rollout.limits import RolloutLimits
@@ -163,6 +164,7 @@ class _Collector:
                 action=text,
                 choices=asked.choices,
                 candidates=completion.candidates,
+                media=media_keys(asked.observation),
             )
         )
         attempt.num_tokens += len(completion.ids)

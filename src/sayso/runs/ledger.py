@@ -190,6 +190,7 @@ def _turn_to_json(turn: Turn) -> dict[str, Any]:
         "action": _text(turn.action),
         "choices": [_text(choice) for choice in turn.choices],
         "candidates": [[int(token) for token in ids] for ids in turn.candidates],
+        **({"media": list(turn.media)} if turn.media else {}),
     }
 
 
@@ -209,6 +210,7 @@ def _turn_from_json(record: Mapping[str, Any]) -> Turn:
         action=_join(record["action"]),
         choices=tuple(map(_join, record["choices"])),
         candidates=tuple(map(tuple, record["candidates"])),
+        media=tuple(record.get("media", ())),
     )
 
 

@@ -78,7 +78,7 @@ class SessionTable:
 
     def __init__(self, lm: LanguageModel, stop: Sequence[str]) -> None:
         self._max_context = lm.max_context
-        self._num_tokens = num_embeddings(lm.network)
+        self._num_tokens, self._media = num_embeddings(lm.network), lm.media
         self._stop_ids = frozenset(lm.stop_ids)
         self._stop = tuple(stop)
         self._decode = lm.chat.text
@@ -119,6 +119,12 @@ class SessionTable:
                 problem=f"the sampled token {token} has log-probability {logprob}.",
                 fix="The logits are not finite: check the weights, or lower the learning rate.",
             )
+        if not 0 <= token < self._num_tokens:
+            raise SamplingError(
+                where=f"session {session.name!r}, token {len(row.ids)} of the action",
+                problem=f"the engine drew {token}, outside [0, {self._num_tokens}).",
+                fix="This is a defect of the engine: only tokens of text can be said.",
+            )
         session.ids.append(token)
         row.ids.append(token)
         row.logprobs.append(logprob)
@@ -145,6 +151,10 @@ class SessionTable:
         for name in list(self._sessions):
             self.close(name)
 
+    def _has(self, token: int) -> bool:
+        is_media = self._media is not None and self._media.knows(token)
+        return 0 <= token < self._num_tokens or is_media
+
     def _check(self, request: Request, session: Session) -> None:
         where = f"session {request.session!r}"
         if session.row is not None:
@@ -159,7 +169,7 @@ class SessionTable:
                 problem=f"{len(request.new_ids)} new_ids, max_new_tokens {request.max_new_tokens}.",
                 fix="Send at least one new token and a budget of at least one.",
             )
-        unknown = [token for token in request.new_ids if not 0 <= token < self._num_tokens]
+        unknown = [token for token in request.new_ids if not self._has(token)]
         if unknown:
             raise SamplingError(
                 where=where,

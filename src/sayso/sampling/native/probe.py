@@ -28,6 +28,8 @@ def why_not_native(lm: LanguageModel, *, is_int8: bool) -> str | None:
     against the plain pass. The trial is in float32 for both precisions: how far int8 is from it
     depends on the texts, and the parity meter measures that on every step.
     """
+    if lm.media is not None:
+        return "it sees or hears, and they look up words only"
     if lm.network not in _answers:
         _answers[lm.network] = _asked(lm)
     reason = _answers[lm.network]
