@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from learner_cases import tiny_lm
+from learner_cases import built
 from torch import nn
 
-from sayso.algorithms.options.kl import KLOptions
 from sayso.algorithms.options.optim import OptimOptions
-from sayso.algorithms.registry import ALGORITHMS
 from sayso.envs.maze import MOVES, Cell, MazeEnv
 from sayso.envs.tinylang_math import probability, reference, sequences
 from sayso.models.candidate_heads import CandidateCritic
@@ -21,7 +19,6 @@ from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import ModelOptions, TinyOptions, Twins
 from sayso.models.seeding import seeded
-from sayso.sampling.make import make_engine
 from sayso.sampling.options import SamplingOptions
 
 
@@ -35,12 +32,7 @@ def candidate_learner(
 ) -> Any:
     """A learner of these options."""
     torch.set_num_threads(1)
-    lm = lm or tiny_lm()
-    sampling = sampling or SamplingOptions(max_new_tokens=3)
-    return ALGORITHMS[options.type](
-        lm, make_engine(lm, sampling), options, sampling=sampling, optim=optim or OptimOptions(),
-        kl=KLOptions(), seed=seed,
-    )  # fmt: skip
+    return built(options, lm, optim=optim or OptimOptions(), sampling=sampling, seed=seed)
 
 
 def best_of(num: int, scores: Mapping[str, float]) -> float:

@@ -100,12 +100,25 @@ def learner(
     **options: Any,
 ) -> Any:
     """A learner by the name of its variant."""
+    record = (VARIANTS | SOFT | IMITATORS)[name](**options)
+    return built(record, lm, optim=optim, kl=kl, sampling=sampling)
+
+
+def built(
+    record: Any,
+    lm: LanguageModel | None = None,
+    *,
+    optim: OptimOptions | None = None,
+    kl: KLOptions | None = None,
+    sampling: SamplingOptions | None = None,
+    seed: int = 0,
+) -> Any:
+    """The learner of these options."""
     lm = lm or tiny_lm()
     sampling = sampling or SamplingOptions(max_new_tokens=3)
-    record = (VARIANTS | SOFT | IMITATORS)[name](**options)
     return ALGORITHMS[record.type](
         lm, make_engine(lm, sampling), record, sampling=sampling,
-        optim=optim or OptimOptions(lr=1e-2), kl=kl or KLOptions(), seed=0,
+        optim=optim or OptimOptions(lr=1e-2), kl=kl or KLOptions(), seed=seed,
     )  # fmt: skip
 
 

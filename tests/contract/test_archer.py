@@ -13,6 +13,7 @@ import torch
 from archer_cases import sentence
 from learner_cases import (
     END,
+    built,
     flat,
     gradient_of,
     mixed_batch,
@@ -31,13 +32,10 @@ from sayso.algorithms.options.archer import ArCHerOptions
 from sayso.algorithms.options.kl import KLOptions
 from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
 from sayso.algorithms.options.optim import OptimOptions
-from sayso.algorithms.registry import ALGORITHMS
 from sayso.data.options import ReplayOptions
 from sayso.errors import ModelError
 from sayso.models.lm import LanguageModel
 from sayso.models.options import LoraOptions
-from sayso.sampling.make import make_engine
-from sayso.sampling.options import SamplingOptions
 from sayso.types import EndReason
 
 pytestmark = pytest.mark.medium
@@ -57,12 +55,8 @@ def made_of(name: str, trunk: str = "frozen", *, lm: LanguageModel | None = None
             optim: OptimOptions | None = None, kl: KLOptions | None = None,
             **options: Any) -> Any:  # fmt: skip
     lora = LoraOptions(rank=2) if trunk == "adapter" else None
-    lm, sampling = lm or tiny_lm(lora=lora), SamplingOptions(max_new_tokens=3)
     record = RECORDS[name](trunk=trunk, **{**SMALL, **options})
-    return ALGORITHMS[name](
-        lm, make_engine(lm, sampling), record, sampling=sampling,
-        optim=optim or OptimOptions(lr=1e-2), kl=kl or KLOptions(), seed=0,
-    )  # fmt: skip
+    return built(record, lm or tiny_lm(lora=lora), optim=optim, kl=kl)
 
 
 def stale(made: Any) -> list[Any]:

@@ -110,6 +110,7 @@ def test_the_log_probability_of_the_choice_stands_at_the_first_token() -> None:
         assert set(done.logprobs[1:]) <= {0.0}
 
 
+@pytest.mark.medium
 def test_choices_are_drawn_as_often_as_they_weigh() -> None:
     requests = [ask(f"s{i}", seed=i, choices=("ab", "b", "aba")) for i in range(3000)]
     done = drain(engine(), requests)

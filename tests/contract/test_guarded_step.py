@@ -7,25 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from learner_cases import mixed_batch, same_bits, tiny_lm, weights
+from learner_cases import built, mixed_batch, same_bits, weights
 
 from sayso.algorithms.base import Skipped
 from sayso.algorithms.options.archer import ArCHerOptions
 from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
 from sayso.algorithms.options.candidate_sac import CandidateSACOptions
 from sayso.algorithms.options.filtered_bc import FilteredBCOptions
-from sayso.algorithms.options.kl import KLOptions
 from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
 from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.options.ppo import PPOOptions
 from sayso.algorithms.options.q_sharp import QSharpOptions
 from sayso.algorithms.options.token_dqn import TokenDQNOptions
-from sayso.algorithms.registry import ALGORITHMS
 from sayso.algorithms.step import StepOutcome, until_refused
 from sayso.runs import failpoints
 from sayso.runs.failpoints import Failpoint, FailpointError
-from sayso.sampling.make import make_engine
-from sayso.sampling.options import SamplingOptions
 
 MADE: dict[str, Any] = {
     "archer": ArCHerOptions(critic_updates=2),
@@ -50,11 +46,7 @@ def _disarmed() -> Iterator[None]:
 
 
 def learner_of(name: str) -> Any:
-    options, lm, sampling = MADE[name], tiny_lm(), SamplingOptions(max_new_tokens=3)
-    return ALGORITHMS[options.type](
-        lm, make_engine(lm, sampling), options, sampling=sampling,
-        optim=OptimOptions(lr=1e-2, micro_batch_tokens=20), kl=KLOptions(), seed=0,
-    )  # fmt: skip
+    return built(MADE[name], optim=OptimOptions(lr=1e-2, micro_batch_tokens=20))
 
 
 @pytest.mark.parametrize("name", list(MADE))

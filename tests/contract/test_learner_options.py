@@ -15,7 +15,14 @@ import torch
 from engine_cases import drain
 from learner_cases import END, mixed_batch, perturb, randomise_critic, tiny_lm, weights
 
-from sayso.algorithms.kinds import WITHOUT_KL
+from sayso.algorithms.kinds import (
+    HEADS_ONLY,
+    NEEDS_NO_REWARD,
+    OFFLINE_ONLY,
+    ON_POLICY,
+    WITH_CRITIC,
+    WITHOUT_KL,
+)
 from sayso.algorithms.options.a2c import A2COptions
 from sayso.algorithms.options.archer import ArCHerOptions
 from sayso.algorithms.options.awr import AWROptions
@@ -328,6 +335,14 @@ def test_row_36_a_new_algorithm_needs_a_table_here() -> None:
     others = {"mc_returns", "ilql", "token_dqn"}  # theirs: test_token_learners
     assert {record().type for record in ALGORITHM_TABLES} | others == ALGORITHMS.keys()
     assert {"algorithm", "optim", "kl"} <= {f.name for f in fields(RunConfig)}
+
+
+def test_the_kinds_of_algorithms_are_what_their_classes_say() -> None:
+    """The sets are read before any class is loaded."""
+    assert {n for n, made in ALGORITHMS.items() if hasattr(made, "action_values")} == WITH_CRITIC
+    for kind in (HEADS_ONLY, NEEDS_NO_REWARD, OFFLINE_ONLY, ON_POLICY, WITHOUT_KL):
+        assert kind < ALGORITHMS.keys()
+    assert not OFFLINE_ONLY & ON_POLICY
 
 
 @pytest.mark.parametrize(("variant", "same"), [("gspo", "grpo"), ("cispo", "dapo")])

@@ -15,6 +15,7 @@ from learner_cases import (
     IMITATORS,
     SOFT,
     VARIANTS,
+    built,
     flat,
     gradient_of,
     learner,
@@ -27,15 +28,12 @@ from value_cases import NO_MEMORY, VALUE_LEARNERS, value_learner
 
 from sayso.algorithms.options.archer import ArCHerOptions
 from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
-from sayso.algorithms.options.kl import KLOptions
 from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
 from sayso.algorithms.options.optim import OptimOptions
-from sayso.algorithms.registry import ALGORITHMS
 from sayso.envs.registry import source
 from sayso.models.seeding import seeded
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.make import make_engine
 from sayso.sampling.options import CandidateOptions, SamplingOptions
 from sayso.types import Episode
 
@@ -48,15 +46,7 @@ def _one_thread() -> None:
 
 
 def archer(record: Any, trunk: str, **more: Any) -> Callable[[Any], Any]:
-    def make(lm: Any) -> Any:
-        options = record(trunk=trunk, **more)
-        sampling = SamplingOptions(max_new_tokens=3)
-        return ALGORITHMS[options.type](
-            lm, make_engine(lm, sampling), options, sampling=sampling, optim=OptimOptions(lr=1e-2),
-            kl=KLOptions(), seed=0,
-        )  # fmt: skip
-
-    return make
+    return lambda lm: built(record(trunk=trunk, **more), lm)
 
 
 LEARNERS: dict[str, Callable[[Any], Any]] = {

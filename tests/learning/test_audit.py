@@ -195,7 +195,9 @@ def test_monte_carlo_values_that_were_learnt_are_right_about_the_policy_of_the_d
     assert audited(made).correlation.mean < 0.5
 
 
-@pytest.mark.parametrize("name", ["candidate_dqn", "candidate_sac"])
+@pytest.mark.parametrize(
+    "name", ["candidate_dqn", pytest.param("candidate_sac", marks=pytest.mark.medium)]
+)
 def test_a_critic_of_candidates_that_is_right_has_rank_correlation_1_and_a_shuffled_one_about_0(
     name: str,
 ) -> None:

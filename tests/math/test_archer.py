@@ -54,7 +54,7 @@ def archer(lm: LanguageModel | None = None, *, sampling: SamplingOptions | None 
 
 def make_q_exact(made: ArCHer, episodes: Sequence[Episode], wanted: Sequence[float]) -> None:
     """Both twins say ``wanted`` of the utterances of one-turn episodes; V stays what it is."""
-    states = [part for part, _ in made.critic._parts(episodes, ())]
+    states = [part for _, part, _ in made.critic._parts(episodes, ())]
     (part,) = states
     for head in made.critic.heads.q:
         solve(head, part.said, wanted)  # type: ignore[arg-type]
@@ -197,7 +197,7 @@ def test_t17_remembered_states_give_another_gradient_than_the_return_has() -> No
     values = {"a": 0.7, "b": 0.4}  # anything: V is a baseline
     exact_q = [[0.1 + values["a"], 0.0], [0.1 + values["a"], 1.0],
                [0.3 + values["b"], 0.6], [0.3 + values["b"], 0.2]]  # fmt: skip
-    (part,) = [online for online, _ in made.critic._parts(game, ())]
+    (part,) = [online for _, online, _ in made.critic._parts(game, ())]
     for head in made.critic.heads.q:
         solve(head, part.said, np.asarray(exact_q).flatten().tolist())  # type: ignore[arg-type]
 
@@ -265,7 +265,7 @@ def expected_targets(
 
     module.value_loss = keep  # type: ignore[assignment]
     try:
-        for online, target in made.critic._parts(episodes, redrawn):
+        for _, online, target in made.critic._parts(episodes, redrawn):
             made._critic_loss(online, target, 1.0)
     finally:
         module.value_loss = original
@@ -304,7 +304,7 @@ def test_t15_observation_tokens_between_turns_change_no_target_but_the_state_is_
             for head in made.critic.heads.v_target:
                 head.project.bias.fill_(4.0)  # type: ignore[union-attr, operator]
         found.append([t.tolist() for t in expected_targets(made, [episode])])
-        ((online, _),) = made.critic._parts([episode], ())
+        ((_, online, _),) = made.critic._parts([episode], ())
         hidden = made.lm.network(input_ids=torch.tensor([episode.ids()]),
                                  output_hidden_states=True).hidden_states[-1][0]  # fmt: skip
         at = [0, 2 + count]
@@ -363,7 +363,7 @@ def test_v_is_a_mean_over_what_the_policy_would_say_when_asked_for_that() -> Non
     made = archer(value_actions="policy")
     episodes = all_sentences(made.lm)
     for heads in (made.critic.heads.q, made.critic.heads.q_target):
-        (part,) = [online for online, _ in made.critic._parts(list(episodes.values()), ())]
+        (part,) = [online for _, online, _ in made.critic._parts(list(episodes.values()), ())]
         for head in heads:
             solve(head, part.said, list(REWARDS.values()))  # type: ignore[arg-type]
     kept = [episodes["aE"], episodes["bab"]]
@@ -525,7 +525,7 @@ def test_every_state_of_a_long_game_finds_its_successor_when_batches_are_joined(
     turns = [([END], [0], 1.0), ([1], [1], 2.0), ([0], [0, 1], 4.0)]
     mixed = [sentence(made.lm, "bab", 8.0), written(made.lm, turns, end=cut, final_ids=[0]),
              written(made.lm, turns[:1], task="u", end=cut)]  # fmt: skip
-    ((online, _),) = made.critic._parts(mixed, ())
+    ((_, online, _),) = made.critic._parts(mixed, ())
     assert online.states.following.tolist() == [-1, 2, 3, 5, 6]
     assert online.reward.tolist() == [8, 1, 2, 4, 1]
     assert isinstance(made.critic, UtteranceCritic)

@@ -76,7 +76,7 @@ def test_a_real_end_is_followed_by_nothing_and_a_cut_off_by_the_value_of_the_las
             head.project.bias.fill_(-99.0)  # type: ignore[union-attr, operator]
     ended = two_turns(made.lm, "a", "b")
     cut = replace(ended, end=EndReason.TRUNCATED, final_ids=(0,), sample_index=1)
-    ((online, target),) = made.critic._parts([ended, cut], ())
+    ((_, online, target),) = made.critic._parts([ended, cut], ())
     first, second, _ = made._critic_loss(online, target, 1.0)
     # Q says 0 everywhere: half the sum of squared targets.
     wanted = [0.1 + 2, 1.0, 0.1 + 2, 1.0 + 2]
@@ -101,7 +101,7 @@ def test_the_actor_follows_the_weighted_likelihood_of_the_data(scale: float, mos
     episodes = all_sentences(lm)
     made = offline(lm, advantage_weight=scale, max_weight=most)
     perturb(lm, scale=0.1)
-    ((online, _),) = made.critic._parts(list(episodes.values()), ())
+    ((_, online, _),) = made.critic._parts(list(episodes.values()), ())
     for head in made.critic.heads.q:
         solve(head, online.said, list(REWARDS.values()))  # type: ignore[arg-type]
     value = 0.25

@@ -50,7 +50,7 @@ def test_fault_23_of_many_that_create_one_run_exactly_one_wins(
     assert f"winner = {run.meta()['pid']}" in run.config.read_text()
 
 
-@pytest.mark.parametrize("num_processes", [2, 20])
+@pytest.mark.parametrize("num_processes", [2, pytest.param(20, marks=pytest.mark.medium)])
 def test_fault_23_of_many_that_lock_one_run_exactly_one_wins_and_is_named(
     tmp_path: Path, num_processes: int
 ) -> None:
@@ -166,6 +166,7 @@ def test_fault_23_an_existing_directory_is_refused_with_three_choices_and_unchan
         Run.create(run.path, config={}, meta={})
 
 
+@pytest.mark.medium
 def test_twenty_that_ask_for_the_next_name_get_twenty_names(tmp_path: Path) -> None:
 
     def start() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sayso.cli import demo, train
+from sayso.cli import demo, recipes, train
+from sayso.config.load import to_table
 from sayso.errors import RunError, UnusedOptionError
 from sayso.runs.interrupt import Interrupted
 from sayso.runs.run import Run
@@ -86,6 +87,12 @@ ERRORS = [
     ("train maze --set algorithm.group_siz=3", "Did you mean `group_size`"),
     ("train control-sac --set control.num_prob=3", "no such option"),
     ("eval runs/nothing", "no such run directory"),
+    ("eval there", "holds no checkpoint yet"),
+    ("eval there --checkpoint x", "Use last, best, base or a step"),
+    ("eval there --split nowhere", "has no tasks"),
+    ("eval there --beta 4", "no values steer what grpo has learnt"),
+    ("eval there --audit 4", "asks a critic, and grpo has none"),
+    ("train --resume there --set optim.lr=1", "optim.lr cannot change"),
     ("compare tinylang:grpo tinylang:grpo", "are called 'grpo'"),
     ("tune tinylang --split nowhere", "has no tasks"),
 ]
@@ -93,6 +100,7 @@ ERRORS = [
 
 def test_what_needs_no_computing_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
     """In one fresh process, one command after the other: here torch is loaded already."""
+    Run.create(tmp_path / "there", config=to_table(recipes.config("tinylang", ())), meta={})
     code = (
         "import io, json, sys\n"
         "from contextlib import redirect_stderr\n"

@@ -27,6 +27,7 @@ def started(path: Path, total: int, *more: str) -> Path:
     return path
 
 
+@pytest.mark.medium
 def test_more_episodes_end_like_a_run_that_was_asked_for_them_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

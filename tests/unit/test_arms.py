@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sayso.app.arms import differences, refuse_arms, refuse_under, trial_config
+from sayso.app.arms import differences, refuse_arms, refuse_lonely, refuse_under, trial_config
 from sayso.app.comparison import folder_of
 from sayso.app.plan import CompareOptions, Plan, make_plan, read_plan, store_plan
 from sayso.app.trial import _OneTimeline, run_trial
@@ -66,7 +66,8 @@ def test_two_arms_of_an_environment_need_two_names() -> None:
     with pytest.raises(OptionValueError, match="got no arm"):
         refuse_arms([])
     with pytest.raises(OptionValueError, match=r"nothing to compare it with\. Name two: tin"):
-        refuse_arms([one])
+        refuse_lonely([one])
+    refuse_lonely([one, other])
 
 
 def test_what_arms_should_share_and_do_not_is_told() -> None:
@@ -93,12 +94,8 @@ def test_nobody_is_told_of_episodes_that_never_come(
 ) -> None:
     """A run that something else stops is as long as whole steps are: 17 tasks, 4 attempts."""
     arm = parse_arm("maze:ppo,optim.schedule=constant,optim.total_steps=none,env.max_turns=1")
-    plan = make_plan(
-        [arm, parse_arm("maze:rloo")],
-        CompareOptions(
-            budget="reward_queries=60", points=1, episodes=1, point_episodes=1, decode=("greedy",)
-        ),
-    )  # fmt: skip
+    plan = make_plan([arm], CompareOptions(budget="reward_queries=60", points=1, episodes=1,
+                                           point_episodes=1, decode=("greedy",)))  # fmt: skip
     (tmp_path / arm.key).mkdir()
     found = run_trial(tmp_path, plan, arm, 0)
     assert (found["steps"], found["spent"]["reward_queries"]) == (1, 68)

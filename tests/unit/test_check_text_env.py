@@ -123,7 +123,7 @@ def test_of_tasks_that_are_made_when_looked_at_a_few_hundred_are_looked_at() -> 
             made.append((split, n))
             return sayso.Task(id=f"{n}", env="Odd", split=split, payload={"n": f"{split} {n}"})
 
-        return LazyTasks(4_000, one)
+        return LazyTasks(4_000, one, int)
 
     kept = {split: make(split) for split in ("train", "held_out")}
 

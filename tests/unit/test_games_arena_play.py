@@ -58,6 +58,7 @@ class Card:
     suit: str
 
 
+@pytest.mark.medium
 def test_canonical_text_is_the_same_in_every_process() -> None:
     code = (
         "from sayso.envs.games_arena_play import canonical\n"

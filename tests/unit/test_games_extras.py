@@ -37,6 +37,7 @@ def test_without_its_package_the_error_names_the_extra(env: str, needed: tuple[s
     assert raised.value.where == env
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("nothing_installed")
 def test_the_list_of_environments_says_what_is_not_installed(capsys: Any) -> None:
     listing.run("envs", as_json=True)

@@ -83,6 +83,7 @@ def test_t27_the_shortest_player_earns_minus_6_84_and_that_is_exact() -> None:
     assert found["shortest"].mean == pytest.approx(-6.84, abs=1e-12)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("name", "law"), [("random", random_law), ("mixture", mixture_law)])
 def test_the_players_earn_what_the_law_of_their_cells_says(name: str, law: Law) -> None:
     exact = exact_return(law)

@@ -39,6 +39,7 @@ def test_numbers_that_are_not_paired_or_not_finite_are_refused() -> None:
         rank_correlation([1.0, math.nan], [1.0, 2.0])
 
 
+@pytest.mark.medium
 def test_the_interval_holds_the_true_correlation_about_as_often_as_it_says() -> None:
     rho, held = 0.6, 0
     true = 6 / math.pi * math.asin(rho / 2)  # Spearman's of a normal pair

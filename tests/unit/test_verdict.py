@@ -139,6 +139,7 @@ def test_arms_that_fail_now_and_then_are_not_called_equal(num: int) -> None:
     assert num > 6 or tied > 50
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("quick")
 def test_of_many_pairs_at_the_margin_hardly_any_is_called_equal() -> None:
     draw, wrong, alone = np.random.default_rng(7), 0, 0

@@ -173,6 +173,7 @@ def test_the_most_informative_word_leaves_least_by_counting() -> None:
     assert left(best, words) < left(words[0], words)
 
 
+@pytest.mark.medium
 def test_t27_the_players_earn_what_the_page_says() -> None:
     """Specification, with LMRL-Gym's 431 words: -4.02 ± .08, -2.365 ± .04, -1.956 ± .05.
 

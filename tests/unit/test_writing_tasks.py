@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from sayso.envs.writing_tasks import NUM_TASKS, PAIRS_OF_LENGTH, _bucket, pools, render, tasks
 from sayso.rewards.constraints import CONSTRAINTS
 
@@ -169,6 +171,7 @@ def test_prompts_are_short_and_answers_fit_forty_tokens() -> None:
     assert max(high for _, high in PAIRS_OF_LENGTH) <= 16
 
 
+@pytest.mark.medium
 def test_another_process_draws_the_same_tasks() -> None:
     program = (
         "from sayso.envs.writing_tasks import tasks\n"

@@ -25,7 +25,7 @@ from sayso.algorithms.options.kl import KLOptions
 from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.recall import Memory
 from sayso.algorithms.step import RowLoss, StepOutcome, as_update
-from sayso.algorithms.utterance_credit import paid_kl, per_token, q_per_token
+from sayso.algorithms.utterance_credit import paid_kl, per_token
 from sayso.algorithms.utterance_critic import Opinion, UtteranceCritic, prepare_trunk
 from sayso.algorithms.utterances import UtteranceStates, redraw
 from sayso.data.batch import PackedRow
@@ -109,9 +109,7 @@ class ArCHer:
 
     def action_values(self, episode: Episode) -> ActionValues:
         """Least of the twins' values of each utterance, at its last token."""
-        (opinion,) = self.critic.opinions([episode])
-        values = q_per_token(episode, opinion.q)
-        return ActionValues(values=values, kind="q", gamma_turn=self.options.gamma_turn)
+        return self.critic.action_values(episode, gamma_turn=self.options.gamma_turn)
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Remember; the critic learns from memory, then the actor from what was just played."""

@@ -17,7 +17,7 @@ from sayso.algorithms.options.kl import KLOptions
 from sayso.algorithms.options.offline_archer import OfflineArCHerOptions
 from sayso.algorithms.options.optim import OptimOptions
 from sayso.algorithms.step import StepOutcome, as_update, take_step, until_refused
-from sayso.algorithms.utterance_credit import per_token, q_per_token
+from sayso.algorithms.utterance_credit import per_token
 from sayso.algorithms.utterance_critic import UtteranceCritic, prepare_trunk
 from sayso.algorithms.utterances import UtteranceStates
 from sayso.data.batch import PackedRow
@@ -96,9 +96,7 @@ class OfflineArCHer:
 
     def action_values(self, episode: Episode) -> ActionValues:
         """Least of the twins' values of each utterance, at its last token."""
-        (opinion,) = self.critic.opinions([episode])
-        values = q_per_token(episode, opinion.q)
-        return ActionValues(values=values, kind="q", gamma_turn=self.options.gamma_turn)
+        return self.critic.action_values(episode, gamma_turn=self.options.gamma_turn)
 
     def update(self, episodes: Sequence[Episode], *, seed: int) -> Update:
         """Critic steps on the episodes, then actor steps."""

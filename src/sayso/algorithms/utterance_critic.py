@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sayso.algorithms.base import ActionValues
 from sayso.algorithms.core import Core
 from sayso.algorithms.grading import Numbers
 from sayso.algorithms.options.archer import Trunk
 from sayso.algorithms.step import Part, Parts, StepOutcome, guarded_step
+from sayso.algorithms.utterance_credit import q_per_token
 from sayso.algorithms.utterances import UtteranceStates, joined, utterance_states, with_redrawn
 from sayso.data.batch import PackedRow
 from sayso.errors import ModelError
@@ -115,7 +117,7 @@ class UtteranceCritic:
 
         def parts() -> Parts:
             with closing(self._parts(episodes, redrawn)) as read:
-                for online, target in read:
+                for _, online, target in read:
                     yield Part(losses=loss(online, target, num_turns), about="of the critic")
 
         outcome = guarded_step(core, parts())
@@ -128,17 +130,21 @@ class UtteranceCritic:
     @torch.no_grad()
     def opinions(self, episodes: Sequence[Episode]) -> list[Opinion]:
         """What it says of every turn."""
-        rows = [(online, target) for online, target in self._parts(episodes, ())]
-        q = torch.cat([each(self.heads.q, online.said) for online, _ in rows], dim=1)
-        v = torch.cat([each(self.heads.v, online.states.hidden) for online, _ in rows], dim=1)
-        numbers = torch.stack([q.amin(0), v.amin(0), q.amax(0) - q.amin(0)]).double().cpu().numpy()
-        order = self._order(episodes)
-        cuts = np.cumsum([len(episodes[i].turns) for i in order])[:-1]
-        by_index = dict(zip(order, np.split(numbers, cuts, axis=1), strict=True))
+        by_index: dict[int, Numbers] = {}
+        for places, online, _ in self._parts(episodes, ()):
+            q, v = each(self.heads.q, online.said), each(self.heads.v, online.states.hidden)
+            told = torch.stack([q.amin(0), v.amin(0), q.amax(0) - q.amin(0)]).double().cpu().numpy()
+            cuts = np.cumsum([len(episodes[i].turns) for i in places])[:-1]
+            by_index |= zip(places, np.split(told, cuts, axis=1), strict=True)
         return [
             Opinion(q=by_index[i][0], v=by_index[i][1], gap=by_index[i][2])
             for i in range(len(episodes))
         ]
+
+    def action_values(self, episode: Episode, *, gamma_turn: float) -> ActionValues:
+        """Least of the twins' values of each utterance, at its last token."""
+        (opinion,) = self.opinions([episode])
+        return ActionValues(values=q_per_token(episode, opinion.q), kind="q", gamma_turn=gamma_turn)
 
     @torch.no_grad()
     def token_states(self, row: PackedRow) -> Tensor:
@@ -193,21 +199,19 @@ class UtteranceCritic:
         lm = self._core.lm
         return lm.copy_weights(name) if self.trunk == "copy" else adapter_weights(lm.network, name)
 
-    def _order(self, episodes: Sequence[Episode]) -> list[int]:
-        """Indices of episodes in the order in which ``_parts`` has them."""
-        if self.trunk == "frozen":
-            return list(range(len(episodes)))
-        return [i for row in self._core.pack(list(episodes)).rows for i in row.episodes]
-
     def _parts(
         self, episodes: Sequence[Episode], redrawn: Sequence[Episode]
-    ) -> Generator[tuple[UtteranceStates, UtteranceStates], None, None]:
-        """The batch as the critic and as its target read it, in parts that fit the memory."""
+    ) -> Generator[tuple[Sequence[int], UtteranceStates, UtteranceStates], None, None]:
+        """The batch in parts that fit the memory.
+
+        Yields:
+            Which episodes, and their states as the critic and as its target read them.
+        """
         said = self._said(redrawn, episodes) if redrawn else None
         if self.trunk == "frozen":
             whole = joined([self._frozen(episode) for episode in episodes])
             whole = whole if said is None else with_redrawn(whole, torch.cat(said))
-            yield whole, whole
+            yield range(len(episodes)), whole, whole
             return
         core = self._core
         batch = core.pack(list(episodes))
@@ -217,7 +221,7 @@ class UtteranceCritic:
             if said is not None:
                 target = with_redrawn(target, torch.cat([said[i] for i in row.episodes]))
             with self._reading(CRITIC):
-                yield utterance_states(core, row, batch), target
+                yield row.episodes, utterance_states(core, row, batch), target
 
     @torch.no_grad()
     def _frozen(self, episode: Episode) -> UtteranceStates:

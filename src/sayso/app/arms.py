@@ -81,23 +81,33 @@ def trial_config(arm: Arm, budget: Budget, seed: int) -> RunConfig:
     return dataclasses.replace(config, seed=seed, train=train)
 
 
-def refuse_arms(arms: Sequence[Arm]) -> None:
-    """Refuse what is no comparison: fewer than two arms, or some that cannot be told apart.
+def refuse_lonely(arms: Sequence[Arm]) -> None:
+    """Refuse what is no comparison.
 
     Raises:
-        OptionValueError: If there are not two, one has no environment, or two of an environment
-            share a name.
+        OptionValueError: If there are not two arms.
     """
-    if len(arms) < 2:
-        got, recipe, first = "no arm", "writing", "grpo"
-        if arms:
-            recipe, first = arms[0].recipe, arms[0].config["algorithm"]["type"]
-            got = f"one arm, {arms[0].name}: there is nothing to compare it with"
+    if len(arms) == 1:
+        recipe, first = arms[0].recipe, arms[0].config["algorithm"]["type"]
         second = "rloo" if first == "ppo" else "ppo"
         raise OptionValueError(
-            where="compare", problem=f"got {got}.",
+            where="compare",
+            problem=f"got one arm, {arms[0].name}: there is nothing to compare it with.",
             fix=f"Name two: {recipe}:{first} {recipe}:{second}.",
-        )  # fmt: skip
+        )
+
+
+def refuse_arms(arms: Sequence[Arm]) -> None:
+    """Refuse arms that cannot be measured or told apart.
+
+    Raises:
+        OptionValueError: If there is none, one has no environment, or two of an environment share a
+            name.
+    """
+    if not arms:
+        raise OptionValueError(
+            where="compare", problem="got no arm.", fix="Name two: writing:grpo writing:ppo."
+        )
     for arm in arms:
         refuse_homeless(arm)
     seen: set[tuple[str, str]] = set()

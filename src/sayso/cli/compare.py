@@ -88,11 +88,12 @@ def compare(*arms: str, set: Sequence[str] = (), quiet: bool = True, **options: 
         ConfigError: If an arm or option is wrong, or an arm cannot be stopped by the budget.
         GuardError: If every run failed.
     """
-    from sayso.app.arms import differences
+    from sayso.app.arms import differences, refuse_lonely
     from sayso.app.plan import CompareOptions, make_plan, store_plan
 
     chosen = _options(CompareOptions, options)
     parsed = [parse_arm(text, set) for text in arms]
+    refuse_lonely(parsed)
     plan = make_plan(parsed, chosen)
     from sayso.app.comparison import folder_of, results, run_all  # loads torch: once all is right
 

@@ -79,7 +79,7 @@ def _machine() -> list[Finding]:
 
 def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     """Options, environment, model, one rollout, one update; nothing is kept."""
-    from sayso.app.assemble import build_learner, build_lm
+    from sayso.app.assemble import build_lm
     from sayso.app.opening import env_source, rollout_limits
     from sayso.app.schedule import follow_schedule
     from sayso.training.check import check_rollout, check_update
@@ -103,7 +103,7 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     if lm is None or problems:
         return findings
     learner = attempt(
-        "algorithm", lambda: build_learner(config, lm),
+        "algorithm", lambda: _learner(config, lm, env),
         lambda _: f"{sum(p.numel() for p in lm.trainable().values()):,} trainable parameters",
     )  # fmt: skip
     if learner is None:
@@ -123,6 +123,16 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     if episodes:
         attempt("update", lambda: check_update(learner, episodes), lambda sentence: sentence)
     return findings
+
+
+def _learner(config: RunConfig, lm: LanguageModel, env: EnvSource) -> Learner:
+    """The learner, if the actions that the environment lists fit into its token budget."""
+    from sayso.app.assemble import build_learner
+    from sayso.app.choices import require_choices_fit
+
+    learner = build_learner(config, lm)
+    require_choices_fit(config, lm, env)
+    return learner
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Interval:
     high: float
     n: int
 
-    def to_json(self, *, least: int = 2) -> dict[str, Any]:
+    def to_json(self, *, least: int = 0) -> dict[str, Any]:
         """``mean``, ``low``, ``high``, ``n``; None where a number is not finite: JSON has none.
 
         Args:

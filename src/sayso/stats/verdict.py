@@ -63,7 +63,7 @@ class Judged:
             "difference": self.difference.to_json(least=SHOWN_FROM),
             "p": self.p,
             "p_adjusted": self.p_adjusted,
-            "improvement": self.improvement.to_json(least=SHOWN_FROM),
+            "improvement": self.improvement.to_json(),
             "detectable": self.detectable if math.isfinite(self.detectable) else None,
             "least_seeds": self.least_seeds,
             "margin": self.margin,
