@@ -26,7 +26,7 @@ from sayso.models.media_embedding import media_of
 from sayso.models.media_encoders import LogMel, Patches
 from sayso.models.media_join import join_media, state_of
 from sayso.models.options import LoraOptions, MediaOptions, ModelOptions
-from sayso.models.saving import CardData, save
+from sayso.models.saving import CardData, adopt, save
 from sayso.models.scoring import score
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
@@ -219,7 +219,7 @@ def test_saved_and_loaded_it_sees_the_same(lm: LanguageModel, tmp_path: Path) ->
     assert load(tmp_path / "model").media is None  # what an earlier model saw with is gone
 
 
-def test_with_adapters_encoders_train_and_the_reference_keeps_its_own() -> None:
+def test_with_adapters_encoders_train_and_the_reference_keeps_its_own(tmp_path: Path) -> None:
     model = seeing(lora=LoraOptions(rank=2))
     names = model.trainable()
     assert any("lora_" in name for name in names)
@@ -233,6 +233,11 @@ def test_with_adapters_encoders_train_and_the_reference_keeps_its_own() -> None:
     with model.reference():
         assert torch.equal(hidden(model, ids), before)
     assert not torch.allclose(hidden(model, ids), before)
+    save(model, tmp_path / "m", card=CARD)
+    again = seeing(lora=LoraOptions(rank=2))
+    adopt(again, load(tmp_path / "m", ModelOptions(name="m", dtype="float64")), tmp_path / "m")
+    assert again.chat.prompt(shown("<image>", picture())) == ids
+    assert torch.equal(hidden(again, ids), hidden(model, ids))
 
 
 def test_stored_games_carry_media_and_a_ledger_finds_them_beside_it(
