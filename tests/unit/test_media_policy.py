@@ -28,6 +28,7 @@ from sayso.models.media_join import join_media, state_of
 from sayso.models.options import LoraOptions, MediaOptions, ModelOptions
 from sayso.models.saving import CardData, adopt, save
 from sayso.models.scoring import score
+from sayso.models.slates import fitting
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
 from sayso.runs.ledger import episode_from_json, episode_to_json
@@ -140,6 +141,13 @@ def test_a_row_with_fewer_tokens_than_features_is_refused_and_named(lm: Language
         )  # fmt: skip
     with pytest.raises(ModelError, match="feature 4, its encoder gives 4"):
         media_of(lm.causal_lm)(torch.tensor([max(ids) + 1]))  # type: ignore[misc]
+
+
+def test_a_state_that_is_cut_leaves_out_what_would_not_be_whole(lm: LanguageModel) -> None:
+    ids = lm.chat.prompt(shown("a<image>b<image>c", picture(3), picture(4)))  # begin, 11, line end
+    assert len(ids) == 13
+    for room, kept in ((13, 13), (11, 11), (10, 7), (7, 7), (6, 2), (2, 2)):
+        assert fitting(ids, 1, room + 1, media=lm.media) == ids[-kept:]
 
 
 def test_words_that_look_like_media_are_words(lm: LanguageModel) -> None:
