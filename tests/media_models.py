@@ -123,7 +123,7 @@ class ColourEnv(OneTurnEnv):
 
 
 def idefics() -> tuple[Any, Any]:
-    """A random model of the Idefics3 and SmolVLM type: its processor puts words around a picture."""
+    """A random model of the Idefics3 type: its processor puts words around a picture."""
     from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
     from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
