@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sayso.cli.main import app, call
+from sayso.cli.media import picture
 from sayso.cli.play import _person
+from sayso.envs.media_rows import sound_of
 from sayso.envs.recommend import RecommendEnv
 from sayso.envs.scripted import play
+from sayso.envs.sound import SoundEnv
+from sayso.envs.vision_tasks import SCENES, tasks
+from sayso.seeds import generator
 
 
 def said(arguments: str, capsys: pytest.CaptureFixture[str], *, code: int = 0) -> str:
@@ -139,3 +147,34 @@ def test_without_bounds_nothing_is_played(
 
     monkeypatch.setattr(scripted, "bounds", lambda *a, **k: pytest.fail("played"))
     assert "bounds" not in said("list envs --json", capsys)
+
+
+def test_a_picture_is_drawn_and_a_sound_written_to_be_listened_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = tasks("train", tuple(SCENES))[4]
+    thing = task.payload["objects"][0]
+    typed(monkeypatch, f"{thing['shape']}\n")
+    lines = said(f"play sayso/Vision-v0 --task {task.id}", capsys).splitlines()
+    assert lines[2:4] == ["user: <image>", f"Which shape is {thing['colour']}?"]
+    assert {len(line) for line in lines[4:28]} == {48}
+    row, column = thing["y"] * 24 // 1000, thing["x"] * 48 // 1000
+    assert lines[4 + row][column] == thing["colour"][0]
+    assert lines[29].startswith("reward 1.000 (answer 1.000")
+    assert lines[30].startswith("terminated after 1 turn"), "no empty message after the end"
+    typed(monkeypatch, "\n")
+    shown = said("play sayso/Sound-v0", capsys)
+    path = re.search(r"dB of full scale: (\S+\.wav)", shown)
+    assert path is not None
+    env = SoundEnv()
+    place = int(generator(0, "play", "train").integers(len(env.tasks("train"))))
+    played, _ = env.reset(options={"task": env.tasks("train")[place].id})
+    assert np.abs(sound_of(Path(path[1])).data - played[0].media[0].data).max() < 1e-4  # type: ignore[union-attr]
+
+
+def test_colours_of_half_blocks_are_those_of_the_picture() -> None:
+    data = np.zeros((2, 2, 3), np.uint8)
+    data[0, 1], data[1, 0] = (255, 0, 0), (1, 2, 3)
+    assert picture(data, in_colour=True) == (
+        "\x1b[38;2;0;0;0m\x1b[48;2;1;2;3m▀\x1b[38;2;255;0;0m\x1b[48;2;0;0;0m▀\x1b[0m"
+    )

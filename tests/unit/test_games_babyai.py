@@ -189,3 +189,23 @@ def test_every_level_of_babyai_can_be_entered_and_read() -> None:
 def test_it_keeps_the_contract_with_two_hundred_seeds() -> None:
     report = sayso.check_text_env("sayso/BabyAI-v0", num_seeds=200, max_turns=8)
     assert max(report.exploits.values()) == pytest.approx(-0.4)
+
+
+def test_the_picture_comes_with_the_words_of_the_same_view() -> None:
+    plain, seeing = BabyAIEnv(), BabyAIEnv(picture=True)
+    task = plain.tasks("train")[0]
+    assert plain.observation_space != seeing.observation_space
+    told, _ = plain.reset(options={"task": task.id})
+    shown, info = seeing.reset(options={"task": task.id})
+    for _ in range(4):
+        (message,) = shown
+        assert message.parts() == (message.media[0], f"\n{told}")
+        assert message.media[0].data.shape == (56, 56, 3)
+        assert np.array_equal(message.media[0].data, seeing.picture())
+        action = info["choices"][0]
+        told = plain.step(action)[0]
+        shown, _, ended, _, info = seeing.step(action)
+        assert seeing.observation_space.contains(shown)
+        if ended:
+            break
+    sayso.check_text_env("sayso/BabyAI-v0", num_seeds=2, exploits=False, picture=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import wave
 from collections import Counter, defaultdict
@@ -93,9 +94,10 @@ def test_equal_questions_have_different_answers() -> None:
 
 @pytest.mark.medium
 def test_who_does_not_listen_stays_low_and_the_oracle_is_right() -> None:
-    for split in NUM_TASKS:
-        found = bounds(SoundEnv(), split=split, num_games=240)
+    for split in ("held_out", "unseen"):  # in train the blind player knows its own tasks
+        found = bounds(SoundEnv(), split=split, num_games=200)
         assert found["oracle"].mean == 1.0
+        assert found["random"].mean < 0.25, split
         assert found["blind"].mean < 0.25, split
 
 
@@ -114,9 +116,7 @@ def features(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     power = power[loud[0] : loud[-1] + 1]
     mel = np.linspace(2595 * np.log10(1 + 80 / 700), 2595 * np.log10(1 + 7800 / 700), 26)
     edges = np.rint(700 * (10 ** (mel / 2595) - 1) / SAMPLE_RATE * 512).astype(int)
-    bands = [
-        power[:, a : max(b, a + 1)].mean(axis=1) for a, b in zip(edges, edges[1:], strict=False)
-    ]
+    bands = [power[:, a : max(b, a + 1)].mean(axis=1) for a, b in itertools.pairwise(edges)]
     logs = np.log(np.stack(bands, axis=1) + 1e-6)
     logs -= logs.mean()
     places = np.linspace(0, len(logs) - 1, 10)

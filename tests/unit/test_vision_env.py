@@ -62,7 +62,7 @@ def test_the_same_task_has_the_same_picture_and_another_has_another() -> None:
         assert one.observation_space.contains(shown)
         keys.append(shown[0].media[0].key)  # type: ignore[union-attr]
     assert len(set(keys)) == 16
-    assert keys[0] == "KEY_OF_FIRST", "pictures of stored games would no longer be found"
+    assert keys[0].startswith("73a6dbb51a8cd39d"), "pictures of stored games would be lost"
 
 
 def test_splits_are_cut_by_rule() -> None:
@@ -129,10 +129,10 @@ def test_equal_questions_have_different_answers() -> None:
 
 @pytest.mark.medium
 def test_who_does_not_look_stays_low_and_the_oracle_is_right() -> None:
-    for split in NUM_TASKS:
-        found = bounds(VisionEnv(), split=split, num_games=240)
+    for split in ("held_out", "unseen"):  # in train the blind player knows its own tasks
+        found = bounds(VisionEnv(), split=split, num_games=200)
         assert found["oracle"].mean == 1.0
-        assert found["random"].mean < found["blind"].mean + 0.02
+        assert found["random"].mean < 0.27, split
         assert found["blind"].mean < 0.27, split
 
 
@@ -153,7 +153,7 @@ def test_names_of_families_are_checked() -> None:
 
 @pytest.mark.skipif(HAS_DIGITS, reason="scikit-learn is installed")
 def test_digits_without_their_extra_are_refused() -> None:
-    with pytest.raises(ExtraMissingError, match=r"sayso\[pictures\]"):
+    with pytest.raises(ExtraMissingError, match=r"sayso\[digits\]"):
         VisionEnv(families="digits")
 
 

@@ -47,7 +47,8 @@ def _blind(env: TextEnv, draws: np.random.Generator) -> str:
     played = cast("MediaEnv", env)
     payload = played.task.payload
     if played.rows is None:
-        best = _best(type(played), played.families)
+        kind: Any = type(played)
+        best = _best(kind, played.families)
     else:
         best = best_answers(played.require_tasks("train"))
     by_text = best.get((payload["family"], payload["prompt"]))

@@ -108,7 +108,7 @@ def picture_of(path: Path, where: str) -> Media:
         ExtraMissingError: If pillow is not installed.
         OSError: If it is no picture.
     """
-    pillow = extra_module("PIL.Image", extra="pictures", where=f"{where}, data")
+    pillow = extra_module("PIL.Image", extra="vision", where=f"{where}, data")
     with pillow.open(path) as opened:
         image = opened.convert("RGB")
     image.thumbnail((MAX_SIDE, MAX_SIDE))

@@ -208,4 +208,4 @@ def _jaccard(one: Sequence[Any], two: Sequence[Any]) -> float:
 def _form(said: Sequence[str], prompt: str) -> float:
     """Share of the words that may stand in an answer; 0 for none."""
     known = LIGHT.union(_tokens(prompt), *VALUES.values())
-    return sum(word in known for word in said) / len(said) if said else 0.0
+    return sum(w in known or w.isdecimal() for w in said) / len(said) if said else 0.0

@@ -46,7 +46,7 @@ def sound(payload: Mapping[str, Any]) -> Array:
     draws = generator(payload["noise_seed"], "noise")
     wave += payload["noise"] * (2 * draws.random(len(wave)) - 1)
     steps = np.rint(np.clip(wave, -1, 1) * STEPS)
-    return (steps / STEPS).astype(np.float32)
+    return np.asarray(steps / STEPS, dtype=np.float32)
 
 
 def _tones(payload: Mapping[str, Any]) -> Array:

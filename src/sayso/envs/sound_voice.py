@@ -134,7 +134,7 @@ def _track(values: Sequence[Sequence[float]], frames: Sequence[int]) -> Array:
     """Values of each frame, [sum of frames, number]: steps that melt over ``GLIDE`` frames."""
     steps = np.repeat(np.asarray(values, dtype=float), frames, axis=0)
     padded = np.concatenate([steps[:1]] * GLIDE + [steps] + [steps[-1:]] * GLIDE)
-    return np.mean([padded[i : i + len(steps)] for i in range(2 * GLIDE + 1)], axis=0)
+    return np.asarray(np.mean([padded[i : i + len(steps)] for i in range(2 * GLIDE + 1)], axis=0))
 
 
 def _resonances(bins: Array, formants: Array) -> Array:

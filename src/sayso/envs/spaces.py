@@ -232,7 +232,8 @@ def message_problem(given: Any) -> str | None:
         return f"got {type(given).__name__}, which is not a sayso.Message."
     if given.role not in ROLES or not isinstance(given.content, str):
         return f"got the role {given.role!r} and content of {type(given.content).__name__}."
-    if not isinstance(given.media, tuple) or not all(isinstance(m, Media) for m in given.media):
+    media: Any = given.media
+    if not isinstance(media, tuple) or not all(isinstance(item, Media) for item in media):
         return "its media are not a tuple of sayso.Media."
     told, kept = PLACEHOLDER.findall(given.content), [m.placeholder for m in given.media]
     if given.media and told != kept:

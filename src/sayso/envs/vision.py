@@ -26,11 +26,11 @@ class VisionEnv(MediaEnv):
     The text alone does not tell: see the player ``blind``.
 
     Args:
-        families: ``"scenes"``, ``"digits"`` (the extra ``pictures``), ``"all"``, or names of single
+        families: ``"scenes"``, ``"digits"`` (the extra ``digits``), ``"all"``, or names of single
             families.
         size: Side of the picture in pixels.
         data: Rows of a user's own instead: a JSON Lines file with ``image`` (a file beside it),
-            ``question``, ``answer``, perhaps ``split``; needs the extra ``pictures``.
+            ``question``, ``answer``, perhaps ``split``; needs the extra ``vision``.
     """
 
     env_id = ENV_ID
@@ -43,7 +43,8 @@ class VisionEnv(MediaEnv):
         size: int = 64,
         data: str | Path | None = None,
     ) -> None:
-        if isinstance(size, bool) or not isinstance(size, int) or not 24 <= size <= 512:
+        given: Any = size
+        if isinstance(given, bool) or not isinstance(given, int) or not 24 <= size <= 512:
             raise OptionValueError(
                 where=f"{ENV_ID}, size", problem=f"got {size!r}.", fix="Use 24 to 512 pixels."
             )

@@ -35,7 +35,7 @@ def handwritten() -> tuple[np.ndarray[Any, np.dtype[Any]], tuple[int, ...]]:
         raise ExtraMissingError(
             where="sayso/Vision-v0, families with digits",
             problem="scikit-learn, which has the digits, is not installed.",
-            fix="Run: pip install 'sayso[pictures]'",
+            fix="Run: pip install 'sayso[digits]'",
         )
     with gzip.open(files[0], "rt", encoding="ascii") as file:
         rows = np.loadtxt(file, delimiter=",")

@@ -64,15 +64,15 @@ def is_inside(shape: str, x: Array, y: Array) -> Array:
     """Which points belong to a shape that just fits into [-1, 1] by [-1, 1]; y points down."""
     across, down = np.abs(x), np.abs(y)
     if shape == "circle":
-        return x * x + y * y <= 0.81
+        return np.asarray(x * x + y * y <= 0.81)
     if shape == "square":
-        return np.maximum(across, down) <= 0.8
+        return np.asarray(np.maximum(across, down) <= 0.8)
     if shape == "diamond":
-        return across + down <= 1.0
+        return np.asarray(across + down <= 1.0)
     if shape == "triangle":
-        return (y <= 0.8) & (across <= 0.55 * (y + 0.95))
+        return np.asarray((y <= 0.8) & (across <= 0.55 * (y + 0.95)))
     if shape == "cross":
-        return (np.minimum(across, down) <= 0.28) & (np.maximum(across, down) <= 0.95)
+        return np.asarray((np.minimum(across, down) <= 0.28) & (np.maximum(across, down) <= 0.95))
     behind = sum((a * x + b * y <= 0.309).astype(np.int64) for a, b in _STAR)
     return np.asarray(behind >= len(_STAR) - 1)
 

@@ -184,7 +184,7 @@ DIGITS = {
     "left_digit": "Which digit is on the left?",
     "sum": "What is the sum of the two digits?",
 }
-"""Families with handwritten digits; they need the extra ``pictures``."""
+"""Families with handwritten digits; they need the extra ``digits``."""
 FAMILIES = (*SCENES, *DIGITS)
 
 
