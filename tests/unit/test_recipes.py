@@ -73,6 +73,19 @@ def test_a_missing_data_set_is_answered_with_the_command_that_makes_it(
     recipes.require_made(name, recipes.config(name, ["data.path=mine.jsonl"]))
 
 
+@pytest.mark.parametrize("name", ["vision", "sound"])
+def test_a_missing_model_is_answered_with_the_commands_that_make_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = recipes.config(name, ())
+    with pytest.raises(DataError, match=f"Make it: sayso train {name}_bc; sayso export"):
+        recipes.require_made(name, config)
+    recipes.require_made(name, recipes.config(name, ["model.name=smollm2"]))
+    (tmp_path / f"{name}_warm").mkdir()
+    recipes.require_made(name, config)
+
+
 def test_the_seed_is_said_once() -> None:
     assert recipes.config("maze", (), seed=4).seed == 4
     assert recipes.config("maze", ["seed=3"]).seed == 3

@@ -106,6 +106,8 @@ def test_every_question_has_one_answer_that_the_picture_tells() -> None:
                 if far[0] * (o["x"] - middle["x"]) > 160 or far[1] * (o["y"] - middle["y"]) > 160
             ]  # fmt: skip
             assert [[o["colour"], o["shape"]] for o in there] == [value]
+            across = "y" if far[0] else "x"
+            assert abs(there[0][across] - middle[across]) <= 90, "in the same row or column"
         else:
             one, two = ((words[3], words[4].strip(",")), (words[8], words[9].strip(":")))
             (first,) = (o for o in things if (o["colour"], o["shape"]) == one)

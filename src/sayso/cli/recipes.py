@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 MADE_BY = "made_by"
-"""Key of a recipe, no option: the command that makes the data set that it learns from."""
+"""Key of a recipe, no option: the command that makes the data set that it learns from, or the
+model it begins with; it ends on its name."""
 _MOOT: tuple[tuple[str, str, tuple[str, ...], float | None], ...] = (
     ("model", "name", ("tiny",), None),
     ("env", "id", ("kwargs",), None),
@@ -96,21 +97,29 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
 
 
 def require_made(recipe: str, config: RunConfig) -> None:
-    """Say how the data set is made that a recipe learns from, where it is missing.
+    """Say how the data set that a recipe learns from, or the model it begins with, is made.
 
     Raises:
-        DataError: With the command.
+        DataError: With the command, where it is missing.
     """
     table, source = read(recipe)
-    own, command = table.get("data"), table.get(MADE_BY)
-    path = own.get("path") if isinstance(own, Mapping) else None
-    if not isinstance(path, str) or path != config.data.path:
-        return
-    if command and not Path(path).exists():
+    command = str(table.get(MADE_BY, ""))
+    name, where, chosen = _own(table, "data", "path"), "data.path", config.data.path
+    if not name:
+        name, where, chosen = _own(table, "model", "name"), "model.name", config.model.name
+        if name not in command.split():  # a name that is known everywhere
+            return
+    if command and name == chosen and not Path(name).exists():
         raise DataError(
-            where=f"{source}, data.path", problem=f"there is no {path} here yet.",
+            where=f"{source}, {where}", problem=f"there is no {name} here yet.",
             fix=f"Make it: {command}",
         )  # fmt: skip
+
+
+def _own(table: Mapping[str, Any], section: str, key: str) -> str:
+    found = table.get(section)
+    value = found.get(key) if isinstance(found, Mapping) else None
+    return value if isinstance(value, str) else ""
 
 
 def _without_moot(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
