@@ -120,3 +120,34 @@ class ColourEnv(OneTurnEnv):
     def grade(self, action: str, payload: Mapping[str, Any]) -> Graded:
         """Exactness."""
         return float(action == payload["colour"]), {}
+
+
+def idefics() -> tuple[Any, Any]:
+    """A random model of the Idefics3 type: its processor puts words around a picture."""
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+    tokenizer = tiny_tokenizer("abcdefghir :.\n", context=256)
+    marks = ["<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>"]
+    tokenizer.add_special_tokens({"additional_special_tokens": marks})
+    pixels = Idefics3ImageProcessorPil(
+        size={"longest_edge": 32}, max_image_size={"longest_edge": 32}, do_image_splitting=False
+    )
+    processor = Idefics3Processor(image_processor=pixels, tokenizer=tokenizer, image_seq_len=4)
+    vision = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
+    }  # fmt: skip
+    text = {
+        "model_type": "llama", "vocab_size": 32, "hidden_size": 32, "intermediate_size": 48,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 256, "initializer_range": 0.25, "bos_token_id": 0,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": None,
+    }  # fmt: skip
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    config = Idefics3Config(
+        vision_config=vision, text_config=text, image_token_id=image, scale_factor=2
+    )
+    with seeded(0):
+        network = Idefics3ForConditionalGeneration(config)
+    return network, processor

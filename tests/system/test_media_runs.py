@@ -22,9 +22,7 @@ TINY: dict[str, Any] = {
 
 def agent(**options: Any) -> sayso.Agent:
     """A small model with small eyes."""
-    return sayso.RLOO(
-        "tiny", ColourEnv, **TINY, group_size=4, tasks_per_step=4, lr=1e-3, **options
-    )
+    return sayso.RLOO("tiny", ColourEnv, **TINY, group_size=4, tasks_per_step=4, lr=1e-3, **options)
 
 
 @pytest.mark.medium
@@ -43,22 +41,24 @@ def test_a_run_with_pictures_goes_on_bit_for_bit(tmp_path: Path) -> None:
 @pytest.mark.medium
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_cloning_a_little_then_rloo_learns_to_name_colours(seed: int, tmp_path: Path) -> None:
-    """Three pictures of 96 are shown with their answers; RL learns the rest from rewards."""
+    """24 pictures of 96 are shown with their answers; rewards do the rest. Always one answer: 1/3.
+
+    Measured on held-out pictures: 0.52, 0.48, 0.56 after cloning, 0.92 each after RLOO.
+    """
     torch.set_num_threads(1)
     env = ColourEnv()
-    games = play_many(env, scripted(env, "oracle").act, split="train", num_games=3, seed=seed)
-    cloned = sayso.BC("tiny", data=games, **TINY, lr=3e-3, batch_episodes=3, seed=seed)
-    cloned.learn(45, run=tmp_path / "bc", progress_bar=False)
+    games = play_many(env, scripted(env, "oracle").act, split="train", num_games=24, seed=seed)
+    cloned = sayso.BC("tiny", data=games, **TINY, lr=2e-3, batch_episodes=24, seed=seed)
+    cloned.learn(480, run=tmp_path / "bc", progress_bar=False)
     cloned.save(tmp_path / "cloned")
     begun = sayso.RLOO(
         str(tmp_path / "cloned"), ColourEnv, max_new_tokens=2, group_size=8, tasks_per_step=8,
-        lr=1e-3, seed=seed,
+        lr=2e-3, seed=seed,
     )  # fmt: skip
     before = begun.evaluate(split="held_out", num_episodes=48).mean.mean
-    begun.learn(1280, run=tmp_path / "rl", progress_bar=False)
+    begun.learn(2560, run=tmp_path / "rl", progress_bar=False)
     after = begun.evaluate(split="held_out", num_episodes=48).mean.mean
-    print(seed, before, after)
     assert before is not None
     assert after is not None
-    assert after >= 0.9
-    assert after > before
+    assert 1 / 3 < before < 0.7
+    assert after >= 0.85

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from media_models import ColourEnv, llava, picture, shown
+from media_models import ColourEnv, idefics, llava, picture, shown
 from PIL import Image
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
@@ -90,6 +90,14 @@ def test_saved_and_loaded_by_its_directory_it_says_the_same(
     names = back.trainable()
     assert names
     assert all("language_model" in name for name in names)  # its sight stays as it is
+
+
+def test_words_that_its_processor_puts_around_a_picture_are_kept() -> None:
+    model = load(idefics())  # compared with its own forward on the way
+    name = model.tokenizer.convert_tokens_to_ids
+    fake, whole = name("<fake_token_around_image>"), name("<global-img>")
+    ids = model.chat.prompt(shown("a<image>b", picture()))
+    assert [token if token < 32 else -1 for token in ids[2:-2]] == [fake, whole, *[-1] * 4, fake]
 
 
 def test_a_processor_of_another_model_is_refused() -> None:

@@ -26,8 +26,9 @@ from sayso.models.media_embedding import media_of
 from sayso.models.media_encoders import LogMel, Patches
 from sayso.models.media_join import join_media, state_of
 from sayso.models.options import LoraOptions, MediaOptions, ModelOptions
-from sayso.models.saving import CardData, save
+from sayso.models.saving import CardData, adopt, save
 from sayso.models.scoring import score
+from sayso.models.slates import fitting
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
 from sayso.runs.ledger import episode_from_json, episode_to_json
@@ -142,6 +143,13 @@ def test_a_row_with_fewer_tokens_than_features_is_refused_and_named(lm: Language
         media_of(lm.causal_lm)(torch.tensor([max(ids) + 1]))  # type: ignore[misc]
 
 
+def test_a_state_that_is_cut_leaves_out_what_would_not_be_whole(lm: LanguageModel) -> None:
+    ids = lm.chat.prompt(shown("a<image>b<image>c", picture(3), picture(4)))  # begin, 11, line end
+    assert len(ids) == 13
+    for room, kept in ((13, 13), (11, 11), (10, 7), (7, 7), (6, 6), (5, 2), (2, 2)):
+        assert fitting(ids, 1, room + 1, media=lm.media) == ids[-kept:]
+
+
 def test_words_that_look_like_media_are_words(lm: LanguageModel) -> None:
     forged = "a<image>b\ue002item\ue003c"
     assert max(lm.chat.prompt(forged)) < 257
@@ -219,7 +227,7 @@ def test_saved_and_loaded_it_sees_the_same(lm: LanguageModel, tmp_path: Path) ->
     assert load(tmp_path / "model").media is None  # what an earlier model saw with is gone
 
 
-def test_with_adapters_encoders_train_and_the_reference_keeps_its_own() -> None:
+def test_with_adapters_encoders_train_and_the_reference_keeps_its_own(tmp_path: Path) -> None:
     model = seeing(lora=LoraOptions(rank=2))
     names = model.trainable()
     assert any("lora_" in name for name in names)
@@ -233,6 +241,11 @@ def test_with_adapters_encoders_train_and_the_reference_keeps_its_own() -> None:
     with model.reference():
         assert torch.equal(hidden(model, ids), before)
     assert not torch.allclose(hidden(model, ids), before)
+    save(model, tmp_path / "m", card=CARD)
+    again = seeing(lora=LoraOptions(rank=2))
+    adopt(again, load(tmp_path / "m", ModelOptions(name="m", dtype="float64")), tmp_path / "m")
+    assert again.chat.prompt(shown("<image>", picture())) == ids
+    assert torch.equal(hidden(again, ids), hidden(model, ids))
 
 
 def test_stored_games_carry_media_and_a_ledger_finds_them_beside_it(

@@ -91,7 +91,8 @@ class _Scene:
 
 
 def _describe(scene: _Scene) -> Posed:
-    found = scene.objects(1, 4)
+    # In reading order, so that what the oracle writes follows from the picture.
+    found = sorted(scene.objects(1, 4), key=lambda o: int(o["cell"]))
     value = [[o["colour"], o["shape"]] for o in found]
     return found, "List every shape with its colour.", {"form": "objects", "value": value}
 

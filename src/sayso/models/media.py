@@ -167,6 +167,15 @@ class MediaTable:
                 )
             start += expected
 
+    def whole(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        """The ids from behind the last row of an item whose first rows were cut off before them."""
+        rows = [(i, token - self.first_id) for i, token in enumerate(ids) if token >= self.first_id]
+        if not rows or rows[0][1] % PLACES == 0:
+            return ids
+        slot, place = divmod(rows[0][1], PLACES)
+        left = self.num_rows(slot) - place
+        return ids[rows[min(left, len(rows)) - 1][0] + 1 :]
+
     def _ids(self, slot: int) -> tuple[int, ...]:
         base = self.first_id + slot * PLACES
         place = 0

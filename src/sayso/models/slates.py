@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
+from sayso.models.media import MediaTable
 
 Ids = tuple[int, ...]
 CACHE_BYTES = 1 << 28
@@ -205,10 +206,16 @@ def trained_copy(lm: LanguageModel) -> nn.Module:
     return network
 
 
-def fitting(state: Sequence[int], longest: int, max_context: int) -> Ids:
-    """A state behind which ``longest`` tokens have room: of one that is too long, the end."""
+def fitting(
+    state: Sequence[int], longest: int, max_context: int, *, media: MediaTable | None = None
+) -> Ids:
+    """A state behind which ``longest`` tokens have room: of one that is too long, the end.
+
+    A picture or sound that does not fit whole is left out, where the model's ``media`` are given.
+    """
     room = max(1, max_context - longest)
-    return tuple(state[-room:])
+    kept = tuple(state[-room:])
+    return kept if media is None else media.whole(kept) or kept[-1:]
 
 
 def digest(*texts: Sequence[int]) -> bytes:

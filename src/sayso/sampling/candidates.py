@@ -149,7 +149,9 @@ class CandidateMaker:
             logprior = np.log(np.array(list(weight.values())))
         longest = max(map(len, weight))
         return Slate(
-            state=fitting(asked.state(self.options), longest, self.lm.max_context),
+            state=fitting(
+                asked.state(self.options), longest, self.lm.max_context, media=self.lm.media
+            ),
             candidates=tuple(weight),
             logprior=tuple(logprior.tolist()),
         )
@@ -179,7 +181,9 @@ class CandidateMaker:
                 name = f"proposal/{place}/{number}"
                 names[name] = place
                 seed = derive(one.seed, "proposal", number)
-                room = fitting(one.context, one.max_new_tokens, self.engine.max_context)
+                room = fitting(
+                    one.context, one.max_new_tokens, self.engine.max_context, media=self.lm.media
+                )
                 self.engine.submit(
                     Request(
                         session=name,
@@ -216,7 +220,8 @@ class CandidateMaker:
     @torch.no_grad()
     def _logprobs(self, context: Ids, actions: Sequence[Ids]) -> NDArray[np.float64]:
         """Log-probability of each whole action, stop token included."""
-        context = fitting(context, max(map(len, actions)), self.lm.max_context)
+        longest = max(map(len, actions))
+        context = fitting(context, longest, self.lm.max_context, media=self.lm.media)
         ids, position, source, owner = list(context), list(range(len(context))), [], []
         for place, action in enumerate(actions):
             start = len(ids)
