@@ -32,11 +32,11 @@ from sayso.types import FinishReason
 SAMPLING = SamplingOptions(max_new_tokens=3, engine="torch")
 
 
-def by_prior(slates: Sequence[Slate]) -> list[Any]:
+def by_prior(slates: Sequence[Slate], _: Sequence[int] = ()) -> list[Any]:
     return [np.array(slate.logprior) for slate in slates]
 
 
-def by_length(slates: Sequence[Slate]) -> list[Any]:
+def by_length(slates: Sequence[Slate], _: Sequence[int] = ()) -> list[Any]:
     """Weights that a test can work out: in proportion to the number of tokens."""
     lengths = [np.array([len(ids) for ids in slate.candidates], float) for slate in slates]
     return [np.log(x / x.sum()) for x in lengths]
@@ -47,9 +47,11 @@ class Watched:
 
     def __init__(self) -> None:
         self.calls: list[list[Slate]] = []
+        self.episodes: list[int] = []
 
-    def __call__(self, slates: Sequence[Slate]) -> list[Any]:
+    def __call__(self, slates: Sequence[Slate], episodes: Sequence[int]) -> list[Any]:
         self.calls.append(list(slates))
+        self.episodes += episodes
         return by_length(slates)
 
 

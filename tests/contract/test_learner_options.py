@@ -20,6 +20,7 @@ from sayso.algorithms.awr import AWROptions
 from sayso.algorithms.bc import BCOptions
 from sayso.algorithms.candidate_dqn import CandidateDQNOptions
 from sayso.algorithms.candidate_sac import CandidateSACOptions
+from sayso.algorithms.ensemble import EnsembleOptions
 from sayso.algorithms.filtered_bc import FilteredBCOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
@@ -172,7 +173,12 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
         "max_weight": ({"advantage_scale": 5.0}, [20.0, 0.5]),
     },
     CandidateDQNOptions: CANDIDATE_LEARNERS | {
-        "explore": (TUNED, ["boltzmann", "epsilon"]),
+        "explore": (TUNED, ["boltzmann", "epsilon", "thompson", "ucb"]),
+        "ensemble": ({"explore": "ucb"}, [
+            EnsembleOptions(**more) for more in (
+                {}, {"heads": 3}, {"prior_scale": 5.0}, {"bootstrap": 1.0}, {"bonus": 9.0},
+            )
+        ]),
         "alpha": (TUNED, [10.0, 1.0]),
         "epsilon_start": (TUNED | {"explore": "epsilon"}, [0.3, 0.9]),
         "epsilon_end": (TUNED | {"explore": "epsilon", "epsilon_decisions": 9}, [0.05, 0.5]),

@@ -36,6 +36,8 @@ class Transition:
         discount: Of what that one is worth.
         following: That decision; ``None`` where the task ended before it.
         weight: Importance weight.
+        episode: Where it was met.
+        turn: Which turn of that.
     """
 
     slate: Slate
@@ -44,6 +46,8 @@ class Transition:
     discount: float
     following: Slate | None
     weight: float
+    episode: Episode
+    turn: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +150,8 @@ class DecisionReader:
                     discount=self._gamma ** len(rewards),
                     following=next(slates) if goes_on else None,
                     weight=weight,
+                    episode=e,
+                    turn=turn,
                 )
             )
         return found
