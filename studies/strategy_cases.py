@@ -175,7 +175,7 @@ MAZE_DQN: dict[str, Any] = {
 MAZE_EPSILON = {
     "explore": "epsilon", "epsilon_start": 1.0, "epsilon_end": 0.05, "epsilon_decisions": 4000,
 }  # fmt: skip
-MAZE_SOFT = {"beta": 0.3, "gamma_turn": 0.95, "updates_per_step": 4, "critic_lr": 1e-2}
+MAZE_SOFT = {"beta": 0.3, "updates_per_step": 4, "critic_lr": 1e-2}
 MAZE_GROUPS = {"tasks_per_step": 8, "group_size": 8, "entropy_coef": 0.03}
 MAZE = Case(
     title="Maze-v0, goals held out",

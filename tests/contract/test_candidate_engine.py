@@ -100,6 +100,12 @@ def test_all_that_is_queued_is_weighed_in_one_call() -> None:
     assert [len(call) for call in watched.calls] == [5]
 
 
+def test_who_chooses_is_told_which_episode_it_is() -> None:
+    watched = Watched()
+    drain(engine(choose=watched), [ask(f"s{i}", seed=i, episode_seed=i // 2) for i in range(4)])
+    assert watched.episodes == [0, 0, 1, 1]
+
+
 def test_listed_actions_are_written_by_the_chat_format_stop_token_included() -> None:
     (done,) = drain(engine(), [ask("s", choices=("ab", "b", "aba", "bbbb"))]).values()
     assert done.candidates == ((0, 1, END), (1, END), (0, 1, 0), (1, 1, 1))

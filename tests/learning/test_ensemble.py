@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from candidate_cases import candidate_learner
+from candidate_cases import candidate_learner, louder
 
 from sayso.algorithms.candidate_dqn import CandidateDQNOptions
 from sayso.algorithms.ensemble import EnsembleOptions
@@ -65,9 +65,9 @@ class DeepSea(TextEnv):
 
 
 def model(seed: int) -> Any:
-    """A random model with a symbol for each row and column."""
+    """A random model with a symbol for each row and column, whose states tell them apart."""
     tiny = TinyOptions(tokens=("this", "that", *NUMBERS), width=32, layers=1, heads=2, context=64)
-    return load("tiny", ModelOptions(name="tiny", tiny=tiny), seed=seed)
+    return louder(load("tiny", ModelOptions(name="tiny", tiny=tiny), seed=seed))
 
 
 def dives(explore: str, seed: int, **more: Any) -> tuple[float, int]:
@@ -75,8 +75,8 @@ def dives(explore: str, seed: int, **more: Any) -> tuple[float, int]:
     torch.set_num_threads(1)
     options = CandidateDQNOptions(
         tasks_per_step=1, group_size=PER_UPDATE, candidates=CandidateOptions(state="observation"),
-        explore=explore, features="own", critic_lr=3e-3, updates_per_step=16, target_every=16, gamma_turn=1.0,  # noqa: E501
-        **more,
+        explore=explore, features="own", critic_lr=3e-3, updates_per_step=16, target_every=16,
+        gamma_turn=1.0, **more,
     )  # type: ignore[arg-type]  # fmt: skip
     made = candidate_learner(
         options, model(seed), sampling=SamplingOptions(max_new_tokens=1), seed=seed
