@@ -52,7 +52,7 @@ def _tiny(name: str) -> dict[str, Any]:
 
     if name == "wordle":
         return {"tokens": WORDLE_TOKENS, "width": 96, "layers": 2, "heads": 4, "context": 128}
-    return {"tokens": list(ascii_lowercase), "width": 64, "layers": 2, "heads": 4, "context": 32}
+    return {"tokens": ["\n", *ascii_lowercase], "width": 64, "layers": 2, "heads": 4, "context": 32}
 
 
 def games(name: str, folder: Path) -> Path:

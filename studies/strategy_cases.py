@@ -113,8 +113,8 @@ GREEDY = {"algorithm": {"epsilon_start": 0.0, "epsilon_end": 0.0}}
 # One turn, a walk is an utterance; all arms begin with a model that has read random walks.
 WALK_PG = {"tasks_per_step": 8, "group_size": 8}
 WALK_DQN: dict[str, Any] = {
-    "tasks_per_step": 8, "group_size": 8, "features": "own", "critic_lr": 1e-3,
-    "candidates": {"num_proposals": 16}, "updates_per_step": 8,
+    "tasks_per_step": 8, "group_size": 8, "critic_lr": 2e-3, "updates_per_step": 8,
+    "candidates": {"num_proposals": 8},
 }  # fmt: skip
 WALK_EPSILON = {
     "explore": "epsilon", "epsilon_start": 1.0, "epsilon_end": 0.05, "epsilon_decisions": 2000,
@@ -139,7 +139,7 @@ WALKS = Case(
         "soft_q": arm("soft_q", lr=1e-3, **WALK_SOFT),
         "archer": arm(
             "archer", lr=1e-3, tasks_per_step=8, group_size=8, critic_updates=20,
-            warmup_updates=5, trunk="copy",
+            warmup_updates=5,
         ),
         "filtered_bc": arm("filtered_bc", lr=1e-3, updates_per_step=4, **WALK_PG),
     },
@@ -156,7 +156,7 @@ WALKS = Case(
         policy_name="rloo", without_epsilon=GREEDY,
     ),
     players={"random_walk": 1_000},
-    budget="env_tokens=24000",
+    budget="env_tokens=16000",
     logged_budget="learner_tokens=1000000",
     a="rloo",
     imitated=6_000,
@@ -170,7 +170,7 @@ MAZE_PPO = arm(
 )  # fmt: skip
 MAZE_DQN: dict[str, Any] = {
     "tasks_per_step": 32, "features": "own", "gamma_turn": 0.95, "critic_lr": 1e-3,
-    "updates_per_step": 16, "target_every": 50, "candidates": {"state": "observation"},
+    "updates_per_step": 8, "target_every": 20, "candidates": {"state": "observation"},
 }  # fmt: skip
 MAZE_EPSILON = {
     "explore": "epsilon", "epsilon_start": 1.0, "epsilon_end": 0.05, "epsilon_decisions": 4000,
@@ -200,7 +200,7 @@ MAZE = Case(
         "dqn_ensemble": arm("candidate_dqn", **MAZE_DQN, explore="thompson"),
         "soft_q": arm("soft_q", lr=1e-3, tasks_per_step=32, **MAZE_SOFT),
         "archer": arm(
-            "archer", lr=3e-3, tasks_per_step=32, critic_updates=20, critic_lr=3e-3,
+            "archer", lr=3e-3, tasks_per_step=32, critic_updates=10, critic_lr=3e-3,
             target_rate=0.05, warmup_updates=5, trunk="copy", entropy_coef=0.03,
         ),
         "filtered_bc": arm("filtered_bc", lr=1e-3, updates_per_step=4, among="all", **MAZE_PG),
@@ -218,10 +218,10 @@ MAZE = Case(
         policy_name="ppo", without_epsilon=GREEDY,
     ),
     players={"random": 1_000, "shortest": 200},
-    budget="env_tokens=100000",
+    budget="env_tokens=60000",
     logged_budget="learner_tokens=1500000",
     a="ppo",
-    episodes=150,
+    episodes=90,
 )  # fmt: skip
 
 WORDLE_SHARED: Table = {

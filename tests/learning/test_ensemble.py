@@ -75,7 +75,7 @@ def dives(explore: str, seed: int, **more: Any) -> tuple[float, int]:
     torch.set_num_threads(1)
     options = CandidateDQNOptions(
         tasks_per_step=1, group_size=PER_UPDATE, candidates=CandidateOptions(state="observation"),
-        explore=explore, features="own", critic_lr=3e-3, updates_per_step=16, target_every=16,
+        explore=explore, critic_lr=3e-3, updates_per_step=24, target_every=12,
         gamma_turn=1.0, **more,
     )  # type: ignore[arg-type]  # fmt: skip
     made = candidate_learner(
@@ -95,7 +95,7 @@ def dives(explore: str, seed: int, **more: Any) -> tuple[float, int]:
     return last.return_, num_found
 
 
-ENSEMBLE = EnsembleOptions(heads=10, prior_scale=1.0)
+ENSEMBLE = EnsembleOptions(heads=10, prior_scale=1.0, bootstrap=1.0)
 EPSILON = {"epsilon_start": 1.0, "epsilon_end": 0.05, "epsilon_decisions": 2400}
 
 

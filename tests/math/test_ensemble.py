@@ -93,7 +93,7 @@ def test_a_prior_says_as_much_as_it_was_asked_to() -> None:
     read = Read(slates=(0,), phi=phi, psi=psi, owner=torch.zeros(1, dtype=torch.long))
     said = torch.stack(
         [CandidateHead(lm.width, seed=s, spread=2.5, dtype=lm.dtype)(read) for s in range(600)]
-    )
+    ).detach()
     deviation = 2.5 * (1 + 3 * math.sqrt(1 / 600))  # a mixture: wider than a normal's 1 / 2n
     assert float(said.std()) == pytest.approx(2.5, abs=deviation - 2.5)
     assert abs(float(said.mean())) < 3 * 2.5 / math.sqrt(600)
@@ -141,7 +141,7 @@ def test_the_step_follows_each_members_share_and_target() -> None:
     """The gradient at a head's bias is its mean weighted error over the number of members."""
     made = learner(prior_scale=0.5, bootstrap=0.5)
     minibatch = made.parts.minibatch(met(made))
-    target = np.stack([minibatch.targets(v) for v in made._following(minibatch.following)])
+    target = minibatch.targets(made._following(minibatch.following))
     share = bootstrap_weights(minibatch.transitions, made.options.ensemble, seed=0)
     table = made.parts.scored([t.slate for t in minibatch.transitions], made.critic.each)
     taken = [t.taken for t in minibatch.transitions]

@@ -244,7 +244,7 @@ class CandidateDQN:
         if values is None:
             reason = "a value of the critic is not finite"
             return StepOutcome(skipped=Skipped(reason=reason)), np.zeros(0)
-        target = np.stack([minibatch.targets(by_one) for by_one in values])
+        target = np.atleast_2d(minibatch.targets(values))  # of each member, or one for all heads
         share, errors = self._shares(minibatch), np.zeros(minibatch.count)
         count, cql = float(minibatch.count), self.options.alpha_cql
 
@@ -293,23 +293,26 @@ class CandidateDQN:
         ]
 
     def _following(self, slates: Sequence[Slate]) -> Numbers | None:
-        """What the decisions are worth that follow, [h, n]: to each member, or to all ([1, n]).
+        """What the decisions are worth that follow, [n], or to each member of an ensemble, [h, n].
 
         ``None`` where that is no number.
         """
+        num = self.options.num_members
         if not slates:
-            return np.zeros((self.options.num_members or 1, 0))
+            return np.zeros((num, 0) if num else 0)
         readers = self.parts.readers
         judges = self._tables(readers.target, slates, self.target)
         if not is_sound(judges):
             return None
         if self.options.backup == "soft":
             prior, alpha = padded_prior(slates), self.options.alpha
-            return np.stack([soft_max(judge, prior, alpha=alpha) for judge in judges])
-        choosers = self._tables(readers.online, slates, self.critic)
-        if not is_sound(choosers):
-            return None
-        return np.stack([double_max(*pair) for pair in zip(choosers, judges, strict=True)])
+            found = [soft_max(judge, prior, alpha=alpha) for judge in judges]
+        else:
+            choosers = self._tables(readers.online, slates, self.critic)
+            if not is_sound(choosers):
+                return None
+            found = [double_max(*pair) for pair in zip(choosers, judges, strict=True)]
+        return np.stack(found) if num else found[0]
 
     def _tables(
         self, reader: SlateReader, slates: Sequence[Slate], critic: CandidateCritic

@@ -87,12 +87,15 @@ class Minibatch:
         return torch.tensor(each, dtype=torch.float64).to(like)
 
     def targets(self, values: Numbers) -> Numbers:
-        """Bootstrapped targets from the values of the decisions that follow, in order."""
-        found, place = np.empty(self.count), 0
+        """Bootstrapped targets from the values of the decisions that follow, in order.
+
+        What ``values`` has in front of [n], such as members of an ensemble, the targets have too.
+        """
+        found, place = np.empty((*values.shape[:-1], self.count)), 0
         for i, transition in enumerate(self.transitions):
-            found[i] = transition.reward
+            found[..., i] = transition.reward
             if transition.following is not None:
-                found[i] += transition.discount * values[place]
+                found[..., i] += transition.discount * values[..., place]
                 place += 1
         return found
 
