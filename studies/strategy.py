@@ -159,7 +159,7 @@ def run_cell(name: str, regime: str, asked: argparse.Namespace) -> None:
     store_plan(place, plan)
     failed = run_all(place, plan, seeds=range(asked.seeds), jobs=asked.jobs, tell=print)
     if regime == "online" and asked.pair_seeds > asked.seeds:
-        pair = pair_of(plan, CASES[name])
+        pair = only(plan, CASES[name].a, CASES[name].b)
         later = range(asked.seeds, asked.pair_seeds)
         failed += run_all(place, pair, seeds=later, jobs=asked.jobs, tell=print)
     for each in failed:
@@ -167,9 +167,9 @@ def run_cell(name: str, regime: str, asked: argparse.Namespace) -> None:
     keep_report(name, regime, plan, asked, failed=[str(each) for each in failed])
 
 
-def pair_of(plan: Any, case: Case) -> Any:
-    """The plan of the headline pair alone."""
-    return dataclasses.replace(plan, arms=tuple(a for a in plan.arms if a.name in (case.a, case.b)))
+def only(plan: Any, *names: str) -> Any:
+    """The plan of some arms alone."""
+    return dataclasses.replace(plan, arms=tuple(a for a in plan.arms if a.name in names))
 
 
 def keep_report(
@@ -179,24 +179,26 @@ def keep_report(
     from sayso.app.comparison import results
     from sayso.evaluation.comparison import summarise
 
-    folder, most = asked.folder, max(asked.seeds, asked.pair_seeds)
+    folder, most, case = asked.folder, max(asked.seeds, asked.pair_seeds), CASES[name]
     found = results(folder / f"{name}-{regime}", plan, range(asked.seeds))
     command = f"python studies/strategy.py {name} --regimes {regime} --seeds {asked.seeds}"
     command += f" --trials {asked.trials}"
+    if regime == "online" and most > asked.seeds:
+        command += f" --pair-seeds {most}"
     report = summarise(plan.to_json(), found, command=command,
                        notes=[f"Failed: {each}" for each in failed])  # fmt: skip
     told: dict[str, Any] = {"report": report, "trials": asked.trials}
-    if regime == "online" and most > asked.seeds:
-        pair = pair_of(plan, CASES[name])
-        both = results(folder / f"{name}-{regime}", pair, range(most))
-        told["pair"] = summarise(pair.to_json(), both, command=f"{command} --pair-seeds {most}")
     if regime == "online":
-        told["untrained"] = untrained(name, plan, folder, seeds=asked.seeds)
-        told["bounds"] = bounds_of(CASES[name], plan)
+        for what, arms in (("named", (case.a, case.b, case.ensemble)), ("pair", (case.a, case.b))):
+            some = only(plan, *arms)
+            of_some = results(folder / f"{name}-{regime}", some, range(most))
+            told[what] = summarise(some.to_json(), of_some, command=command)
+        told["untrained"] = untrained(name, plan, seeds=asked.seeds)
+        told["bounds"] = bounds_of(case, plan)
     (folder / f"{name}-{regime}.json").write_text(json.dumps(told))
 
 
-def untrained(name: str, plan: Any, folder: Path, *, seeds: int) -> list[dict[str, Any]]:
+def untrained(name: str, plan: Any, *, seeds: int) -> list[dict[str, Any]]:
     """The first model of all arms, on the episodes that they are measured on."""
     from sayso.app.arms import trial_config
     from sayso.app.assemble import build_learner, build_lm, env_source, rollout_limits

@@ -42,7 +42,7 @@ def told(num_seeds: int) -> dict[str, Any]:
             point["mean"] += 0.002 * (each["seed"] % 3) * len(each["arm"])  # seeds differ
     asked["decode"] = ["greedy"]
     report = summarise(asked, runs, command="python studies/strategy.py walks")
-    return {"report": report, "trials": 0}
+    return {"report": report, "named": report, "pair": report, "trials": 0}
 
 
 def test_the_hypotheses_follow_the_verdicts_and_the_rest_of_the_page_stays(
