@@ -65,8 +65,8 @@ def hypotheses(case: Case, told: Record) -> list[str]:
     """Rows of the table, one for each thing that was claimed of this environment."""
     named, pair, found = told["named"], told["pair"], []
     a, b, e = case.a, case.b, case.ensemble
-    more = pair["seeds"][case.env] > named["seeds"][case.env]
-    report = pair if more else named  # of the pair alone only where it has seeds of its own
+    # Of the pair alone only where it has seeds of its own.
+    report = pair if _num_seeds(pair) > _num_seeds(named) else named
     for claim, two, where in (("H1", (a, b), "train"), ("H2", (b, a), "held_out"),
                                ("H2", (b, a), "unseen")):  # fmt: skip
         found.append(_claim(claim, case, two, where, on_split(report, two, where)))
@@ -226,6 +226,10 @@ def missing(cells: Iterable[tuple[str, str]]) -> list[str]:
                 command = f"`python studies/strategy.py {name} --regimes {regime}`"
                 lines.append(f"- {case.title}, {regime}{why}: {command}")
     return lines or ["Nothing: every cell has a result."]
+
+
+def _num_seeds(report: Record) -> int:
+    return max(map(len, report["seeds"].values()), default=0)
 
 
 def _is_return(row: Record) -> bool:

@@ -129,7 +129,7 @@ def test_members_begin_as_their_priors_which_no_step_moves(features: str) -> Non
     )  # fmt: skip
     live = before > -INF
     whole = made.parts.scored(slates, made.critic.each)
-    assert (whole - learnt)[live] == pytest.approx(before[live], abs=1e-12)
+    assert whole[live] - learnt[live] == pytest.approx(before[live], abs=1e-12)
     assert learnt[live].any()
 
 
