@@ -20,11 +20,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import strategy_page
-from strategy_cases import CASES, REGIMES, Case, merged
+from strategy_cases import CASES, REGIMES, Case
 
 SEARCH_SEEDS = 2
 SPLITS = {"ablations": ("train", "unseen")}
@@ -84,14 +85,10 @@ def config_of(name: str, regime: str, arm: str, folder: Path, *, trials: int) ->
     best = search_of(name, regime, arm, folder) / "best.toml"
     if trials and regime != "ablations" and best.is_file():
         return load_config(load_toml(best), source=str(best))
-    own = getattr(case, regime)[arm]
-    more: dict[str, Any] = {"env": {"kwargs": dict(case.kwargs)}}
-    if case.imitated:
-        more["model"] = {"name": str(start_of(name, folder))}
-    if regime == "logged":
-        path = str(games(name, folder))
-        more["data"] = {"path": path, "batch_episodes": case.batch_episodes}
-    return load_config(merged(case.shared, more, own), source=f"{name}, {regime}, {arm}")
+    model = str(start_of(name, folder)) if case.imitated else ""
+    data = str(games(name, folder)) if regime == "logged" else ""
+    table = case.options(regime, arm, model=model, data=data)
+    return load_config(table, source=f"{name}, {regime}, {arm}")
 
 
 def search_of(name: str, regime: str, arm: str, folder: Path) -> Path:
@@ -127,6 +124,9 @@ def search_all(name: str, regime: str, folder: Path, *, trials: int, jobs: int) 
             ]  # fmt: skip
             running.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}))
         time.sleep(0.2)
+    for arm in getattr(CASES[name], regime) if trials and regime != "ablations" else ():
+        if not (search_of(name, regime, arm, folder) / "best.toml").is_file():
+            raise SystemExit(f"{name}, {regime}: the search of {arm} found nothing; see above")
 
 
 def plan_of(name: str, regime: str, folder: Path, *, trials: int) -> Any:
@@ -187,18 +187,22 @@ def keep_report(
         command += f" --pair-seeds {most}"
     report = summarise(plan.to_json(), found, command=command,
                        notes=[f"Failed: {each}" for each in failed])  # fmt: skip
+    whole = report["seeds"].get(case.env, [])
+    if not whole:
+        print(f"{name}, {regime}: no seed has been finished in all arms")
+        return
     told: dict[str, Any] = {"report": report, "trials": asked.trials}
     if regime == "online":
         for what, arms in (("named", (case.a, case.b, case.ensemble)), ("pair", (case.a, case.b))):
             some = only(plan, *arms)
             of_some = results(folder / f"{name}-{regime}", some, range(most))
             told[what] = summarise(some.to_json(), of_some, command=command)
-        told["untrained"] = untrained(name, plan, seeds=asked.seeds)
+        told["untrained"] = untrained(name, plan, seeds=whole)
         told["bounds"] = bounds_of(case, plan)
     (folder / f"{name}-{regime}.json").write_text(json.dumps(told))
 
 
-def untrained(name: str, plan: Any, *, seeds: int) -> list[dict[str, Any]]:
+def untrained(name: str, plan: Any, *, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """The first model of all arms, on the episodes that they are measured on."""
     from sayso.app.arms import trial_config
     from sayso.app.assemble import build_learner, build_lm, env_source, rollout_limits
@@ -209,7 +213,7 @@ def untrained(name: str, plan: Any, *, seeds: int) -> list[dict[str, Any]]:
 
     (arm,) = [a for a in plan.arms if a.name == CASES[name].a]
     means: dict[tuple[str, str], list[float]] = {}
-    for seed in range(seeds):
+    for seed in seeds:
         config = trial_config(arm, plan.budget, seed)
         learner = build_learner(config, build_lm(config))
         for decode in plan.decode:
@@ -257,20 +261,26 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8, help="sets of options tried for each arm")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, default=Path("runs/studies/strategy"))
-    parser.add_argument("--page", action="store_true", help="run nothing, write the page")
+    parser.add_argument(
+        "--page", action="store_true", help="train nothing, write the page from what is there"
+    )
     parser.add_argument("--search", default="", metavar="ARM", help="one arm's search, and no more")
     asked = parser.parse_args()
     if unknown := [name for name in asked.cases if name not in CASES]:
         parser.error(f"no case {unknown[0]!r}; there are {', '.join(CASES)}")
+    from sayso.app.plan import FILE, read_plan
+
     asked.folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("sayso").setLevel(logging.ERROR)
     if asked.search:
         search(asked.cases[0], asked.regimes[0], asked.search, asked.folder, trials=asked.trials)
         return
-    for name in asked.cases if not asked.page else ():
-        for regime in asked.regimes:
-            if getattr(CASES[name], regime):
-                run_cell(name, regime, asked)
+    for name, regime in product(asked.cases, asked.regimes):
+        if asked.page and (asked.folder / f"{name}-{regime}" / FILE).is_file():
+            plan = read_plan(asked.folder / f"{name}-{regime}")
+            keep_report(name, regime, plan, asked, failed=[])
+        elif not asked.page and getattr(CASES[name], regime):
+            run_cell(name, regime, asked)
     strategy_page.write(asked.folder)
 
 

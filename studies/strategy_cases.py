@@ -64,6 +64,22 @@ class Case:
     episodes: int = 100
     untried: str = ""
 
+    def options(self, regime: str, arm: str, *, model: str, data: str) -> dict[str, Any]:
+        """The whole table of an arm.
+
+        Args:
+            regime: ``online``, ``logged`` or ``ablations``.
+            arm: Its name.
+            model: Where the first model lies, if it has imitated.
+            data: Where the stored games lie, if they are read.
+        """
+        more: dict[str, Any] = {"env": {"kwargs": dict(self.kwargs)}}
+        if model:
+            more["model"] = {"name": model}
+        if data:
+            more["data"] = {"path": data, "batch_episodes": self.batch_episodes}
+        return merged(self.shared, more, getattr(self, regime)[arm])
+
 
 def merged(*tables: Table) -> dict[str, Any]:
     """Tables of tables as one; later ones win."""
@@ -270,32 +286,37 @@ def _dialogue(title: str, kwargs: Table, tokens: int) -> Case:
     env = f"sayso/{title}-v0"
     candidates: dict[str, Any] = {"tasks_per_step": 32, "updates_per_step": 16}
     groups = {"tasks_per_step": 6, "group_size": 8}
+
+    def adapted(kind: str, **options: Any) -> dict[str, Any]:
+        """An arm that trains adapters; candidates leave the model as it is."""
+        return merged(arm(kind, **options), {"model": {"lora": {"rank": 16, "alpha": 32.0}}})
+
     return Case(
         title=f"{title}-v0",
         env=env,
         kwargs=kwargs,
         shared={
-            "model": {"name": "smollm2", "lora": {"rank": 16, "alpha": 32.0}},
+            "model": {"name": "smollm2"},
             "env": {"id": env},
             "sampling": {"temperature": 0.7, "max_new_tokens": tokens, "stop": ["\n"]},
         },
         online={
-            "ppo": arm("ppo", lr=4e-4, tasks_per_step=48, epochs=2, minibatches=4),
-            "rloo": arm("rloo", lr=4e-4, **groups),
-            "grpo": arm("grpo", lr=4e-4, epochs=2, **groups),
+            "ppo": adapted("ppo", lr=4e-4, tasks_per_step=48, epochs=2, minibatches=4),
+            "rloo": adapted("rloo", lr=4e-4, **groups),
+            "grpo": adapted("grpo", lr=4e-4, epochs=2, **groups),
             "dqn": arm("candidate_dqn", **candidates, **WALK_EPSILON),
             "dqn_ensemble": arm("candidate_dqn", **candidates, explore="thompson"),
-            "soft_q": arm("soft_q", lr=1e-4, tasks_per_step=48),
-            "archer": arm("archer", lr=1e-4, tasks_per_step=48, critic_updates=20),
-            "filtered_bc": arm("filtered_bc", lr=2e-4, **groups),
+            "soft_q": adapted("soft_q", lr=1e-4, tasks_per_step=48),
+            "archer": adapted("archer", lr=1e-4, tasks_per_step=48, critic_updates=20),
+            "filtered_bc": adapted("filtered_bc", lr=2e-4, **groups),
         },
         logged={
-            "bc": arm("bc", lr=2e-4),
-            "filtered_bc": arm("filtered_bc", lr=2e-4),
-            "awr": arm("awr", lr=2e-4),
+            "bc": adapted("bc", lr=2e-4),
+            "filtered_bc": adapted("filtered_bc", lr=2e-4),
+            "awr": adapted("awr", lr=2e-4),
             "dqn": arm("candidate_dqn", **reading(candidates), alpha_cql=0.1),
-            "soft_q": arm("soft_q", lr=1e-4),
-            "offline_archer": arm("offline_archer", lr=2e-4),
+            "soft_q": adapted("soft_q", lr=1e-4),
+            "offline_archer": adapted("offline_archer", lr=2e-4),
         },
         players={"mixture": 1_000},
         budget="env_tokens=500000",

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from compare_cases import plan, result
 
+from sayso.app.config import load_config
+from sayso.app.refusals import refuse_unused
 from sayso.evaluation.comparison import summarise
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -78,3 +80,13 @@ def test_every_cell_names_arms_that_there_are(page: Any) -> None:
     for case in page.CASES.values():
         assert {case.a, case.b, case.ensemble} <= set(case.online)
         assert set(case.logged) == {"bc", "filtered_bc", "awr", "dqn", "soft_q", "offline_archer"}
+
+
+def test_every_option_of_every_arm_counts(page: Any) -> None:
+    """Cells that take days are not run here, but their options are read as they will be."""
+    for case in page.CASES.values():
+        for regime in page.REGIMES:
+            for arm in getattr(case, regime):
+                data = "games.jsonl" if regime == "logged" else ""
+                table = case.options(regime, arm, model="tiny" if case.imitated else "", data=data)
+                refuse_unused(load_config(table, source=f"{case.title}, {regime}, {arm}"))
