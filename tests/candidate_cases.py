@@ -72,11 +72,15 @@ MAZE: dict[str, Any] = {
 def maze_lm(*, seed: int = 0, width: int = 32, loud: float = 8.0, dtype: Any = "float32") -> Any:
     """A random model whose states tell texts apart: its attention is far from uniform."""
     tiny = TinyOptions(tokens=MAZE_TOKENS, width=width, layers=1, heads=2, context=256)
-    lm = load("tiny", ModelOptions(name="tiny", dtype=dtype, tiny=tiny), seed=seed)
+    return louder(load("tiny", ModelOptions(name="tiny", dtype=dtype, tiny=tiny), seed=seed), loud)
+
+
+def louder(lm: LanguageModel, times: float = 8.0) -> LanguageModel:
+    """All weights so many times as large: random states then tell texts apart."""
     with torch.no_grad():
         for module in lm.network.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                module.weight.mul_(loud)
+                module.weight.mul_(times)
     return lm
 
 

@@ -15,9 +15,10 @@ from transformers import (
 )
 
 from sayso.envs.base import Observation
+from sayso.envs.media import Media
 from sayso.envs.one_turn import Graded, OneTurnEnv
 from sayso.envs.scripted import Scripted
-from sayso.envs.spaces import Chat, Media, Message
+from sayso.envs.spaces import Chat, Message
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import MediaOptions, ModelOptions

@@ -27,11 +27,11 @@ from sayso.types import FinishReason
 SAMPLING = SamplingOptions(max_new_tokens=3, engine="torch")
 
 
-def by_prior(slates: Sequence[Slate]) -> list[Any]:
+def by_prior(slates: Sequence[Slate], _: Sequence[int] = ()) -> list[Any]:
     return [np.array(slate.logprior) for slate in slates]
 
 
-def by_length(slates: Sequence[Slate]) -> list[Any]:
+def by_length(slates: Sequence[Slate], _: Sequence[int] = ()) -> list[Any]:
     """Weights that a test can work out: in proportion to the number of tokens."""
     lengths = [np.array([len(ids) for ids in slate.candidates], float) for slate in slates]
     return [np.log(x / x.sum()) for x in lengths]
@@ -42,9 +42,11 @@ class Watched:
 
     def __init__(self) -> None:
         self.calls: list[list[Slate]] = []
+        self.episodes: list[int] = []
 
-    def __call__(self, slates: Sequence[Slate]) -> list[Any]:
+    def __call__(self, slates: Sequence[Slate], episodes: Sequence[int]) -> list[Any]:
         self.calls.append(list(slates))
+        self.episodes += episodes
         return by_length(slates)
 
 
@@ -91,6 +93,12 @@ def test_all_that_is_queued_is_weighed_in_one_call() -> None:
     made = engine(choose=watched)
     assert len(drain(made, [ask(f"s{i}", seed=i) for i in range(5)])) == 5
     assert [len(call) for call in watched.calls] == [5]
+
+
+def test_who_chooses_is_told_which_episode_it_is() -> None:
+    watched = Watched()
+    drain(engine(choose=watched), [ask(f"s{i}", seed=i, episode_seed=i // 2) for i in range(4)])
+    assert watched.episodes == [0, 0, 1, 1]
 
 
 def test_listed_actions_are_written_by_the_chat_format_stop_token_included() -> None:

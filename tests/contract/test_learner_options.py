@@ -29,6 +29,7 @@ from sayso.algorithms.options.awr import AWROptions
 from sayso.algorithms.options.bc import BCOptions
 from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
 from sayso.algorithms.options.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.ensemble import EnsembleOptions
 from sayso.algorithms.options.filtered_bc import FilteredBCOptions
 from sayso.algorithms.options.grpo import GRPOOptions
 from sayso.algorithms.options.kl import KLOptions
@@ -181,7 +182,12 @@ ALGORITHM_TABLES: dict[type[Any], dict[str, Case]] = {
         "max_weight": ({"advantage_weight": 5.0}, [20.0, 0.5]),
     },
     CandidateDQNOptions: CANDIDATE_LEARNERS | {
-        "explore": (TUNED, ["boltzmann", "epsilon"]),
+        "explore": (TUNED, ["boltzmann", "epsilon", "thompson", "ucb"]),
+        "ensemble": ({"explore": "ucb"}, [
+            EnsembleOptions(**more) for more in (
+                {}, {"heads": 3}, {"prior_scale": 5.0}, {"bootstrap": 1.0}, {"bonus": 9.0},
+            )
+        ]),
         "alpha": (TUNED, [10.0, 1.0]),
         "epsilon_start": (TUNED | {"explore": "epsilon"}, [0.3, 0.9]),
         "epsilon_end": (TUNED | {"explore": "epsilon", "epsilon_decisions": 9}, [0.05, 0.5]),

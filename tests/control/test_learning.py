@@ -20,7 +20,8 @@ from sayso.control.controller import Controller, weights_digest
 from sayso.control.defaults import ALGORITHMS, algorithm_class, sb3_defaults
 from sayso.control.env import make_vec
 from sayso.control.generate import Answer
-from sayso.evaluation.evaluate import EvalReport, paired
+from sayso.evaluation.evaluate import paired
+from sayso.evaluation.report import EvalReport
 
 pytest.importorskip("stable_baselines3")
 

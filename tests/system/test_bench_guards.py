@@ -34,7 +34,7 @@ from sayso.bench.works import Job
 from sayso.cli.main import app
 from sayso.errors import OptionValueError
 from sayso.kernels.library import library
-from sayso.models.attention import Forest
+from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.options import LoraOptions, ModelOptions

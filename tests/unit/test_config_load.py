@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import AllowInfNan
 
-from sayso.config.load import build, dump_toml, load_toml, override, parse_value, to_table
+from sayso.config.load import build, load_toml, override, parse_value, to_table
 from sayso.errors import ConfigError, OptionValueError, UnknownOptionError
+from sayso.toml import dump_toml
 
 
 class Colour(Enum):

@@ -16,8 +16,8 @@ from rollout_fakes import ScriptedEngine, scripted_policy
 from sayso.envs.base import TextEnv
 from sayso.envs.registry import source
 from sayso.errors import EnvContractError
-from sayso.evaluation.evaluate import EvalReport, evaluate, paired
-from sayso.evaluation.report import observations
+from sayso.evaluation.evaluate import evaluate, paired
+from sayso.evaluation.report import EvalReport, observations
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.pool import shutdown_pools
 from sayso.sampling.base import Policy

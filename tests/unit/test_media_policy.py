@@ -17,7 +17,7 @@ from sayso.envs.registry import source
 from sayso.envs.scripted import play, scripted
 from sayso.envs.spaces import media_keys
 from sayso.errors import ExtraMissingError, ModelError, SamplingError
-from sayso.models.distribution import Distribution
+from sayso.models.filters import Distribution
 from sayso.models.forest import Forest
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
@@ -32,10 +32,11 @@ from sayso.models.slates import fitting
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
 from sayso.runs.ledger import episode_from_json, episode_to_json
-from sayso.sampling.base import Policy, Request, SamplingOptions
+from sayso.sampling.base import Policy, Request
 from sayso.sampling.hf_engine import HFEngine
 from sayso.sampling.make import make_engine
 from sayso.sampling.native.probe import why_not_native
+from sayso.sampling.options import SamplingOptions
 from sayso.sampling.sessions import SessionTable
 from sayso.sampling.torch_engine import TorchEngine
 from sayso.types import Episode

@@ -107,6 +107,8 @@ def test_each_action_has_its_own_seed_from_names_alone() -> None:
         derive(11, "rollout", 3, "t1", 0, "turn", turn) for turn in range(3)
     ]
     assert len({request.seed for request in engine.requests}) == len(engine.requests) == 12
+    of_episodes = {(request.session, request.episode_seed) for request in engine.requests}
+    assert len(of_episodes) == len({seed for _, seed in of_episodes}) == 4  # the same in all turns
 
 
 def test_attempts_draw_the_same_numbers_whatever_is_played_beside_them() -> None:

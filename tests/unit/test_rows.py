@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sayso.envs.rows import bucket, read_rows, tasks_of_rows
+from sayso.envs.rows import read_rows, tasks_of_rows
+from sayso.envs.tasks import bucket
 from sayso.errors import DataError
 
 

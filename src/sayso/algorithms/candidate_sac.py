@@ -184,10 +184,10 @@ class CandidateSAC:
             return None
         return policy_value(judge, _log_softmax(logits), temperature=math.exp(self.log_temperature))
 
-    def _sampled(self, slates: Sequence[Slate]) -> list[Numbers]:
+    def _sampled(self, slates: Sequence[Slate], _: Sequence[int]) -> list[Numbers]:
         return self._sharpened(slates, 1.0)
 
-    def _greedy(self, slates: Sequence[Slate]) -> list[Numbers]:
+    def _greedy(self, slates: Sequence[Slate], _: Sequence[int]) -> list[Numbers]:
         return self._sharpened(slates, np.inf)
 
     def _sharpened(self, slates: Sequence[Slate], sharpness: float) -> list[Numbers]:

@@ -36,6 +36,8 @@ class Transition:
         discount: Of what that one is worth.
         following: That decision; ``None`` where the task ended before it.
         weight: Importance weight.
+        episode: Where it was met.
+        turn: Which turn of that.
     """
 
     slate: Slate
@@ -44,6 +46,8 @@ class Transition:
     discount: float
     following: Slate | None
     weight: float
+    episode: Episode
+    turn: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +87,15 @@ class Minibatch:
         return torch.tensor(each, dtype=torch.float64).to(like)
 
     def targets(self, values: Numbers) -> Numbers:
-        """Bootstrapped targets from the values of the decisions that follow, in order."""
-        found, place = np.empty(self.count), 0
+        """Bootstrapped targets from the values of the decisions that follow, in order.
+
+        What ``values`` has in front of [n], such as members of an ensemble, the targets have too.
+        """
+        found, place = np.empty((*values.shape[:-1], self.count)), 0
         for i, transition in enumerate(self.transitions):
-            found[i] = transition.reward
+            found[..., i] = transition.reward
             if transition.following is not None:
-                found[i] += transition.discount * values[place]
+                found[..., i] += transition.discount * values[..., place]
                 place += 1
         return found
 
@@ -146,6 +153,8 @@ class DecisionReader:
                     discount=self._gamma ** len(rewards),
                     following=next(slates) if goes_on else None,
                     weight=weight,
+                    episode=e,
+                    turn=turn,
                 )
             )
         return found

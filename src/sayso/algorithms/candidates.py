@@ -140,15 +140,19 @@ class CandidateCore:
     def table(
         self, reader: SlateReader, slates: Sequence[Slate], values: Callable[[Read], Tensor]
     ) -> Numbers:
-        """Numbers per candidate, without gradient, float64 [s, k] padded with ``-inf``."""
+        """Numbers per candidate, without gradient, float64 [..., s, k] padded with ``-inf``.
+
+        What ``values`` has in front of [s, k], such as heads, the table has as well.
+        """
         places = {slate: place for place, slate in enumerate(dict.fromkeys(slates))}
         width = max(len(slate.candidates) for slate in places)
-        table = np.full((len(places), width), -np.inf)
+        parts = []
         with torch.no_grad():
             for read in reader.read(list(places)):
                 found = values(read).double().cpu().numpy()
-                table[read.slates[0] : read.slates[-1] + 1, : found.shape[1]] = found
-        return table[[places[slate] for slate in slates]]
+                room = [(0, 0)] * (found.ndim - 1) + [(0, width - found.shape[-1])]
+                parts.append(np.pad(found, room, constant_values=-np.inf))
+        return np.concatenate(parts, -2)[..., [places[slate] for slate in slates], :]
 
     def scored(self, slates: Sequence[Slate], values: Callable[[Read], Tensor]) -> Numbers:
         """``table`` of the weights that train, for acting.
@@ -242,17 +246,22 @@ class CandidateCore:
         )  # fmt: skip
 
     def _readers(self, heads: nn.ModuleDict) -> Readers:
-        def reader(name: str) -> SlateReader:
-            trunk: Any = heads[name].trunk
+        critic: Any = heads["critic"]
+
+        def reader(trunk: Any, beside: SlateReader | None = None) -> SlateReader:
             return SlateReader(
                 self.core.lm,
                 trunk,
                 max_tokens=lambda: self.core.optimiser.options.micro_batch_tokens,
+                beside=beside,
             )
 
-        online: Any = reader("critic")
-        is_shared = heads["critic"].trunk is None
-        return Readers(online=online, target=online if is_shared else reader("target"))
+        frozen = reader(None)
+        if critic.trunk is None:
+            return Readers(online=frozen, target=frozen)
+        beside = frozen if critic.priors is not None else None
+        target: Any = heads["target"]
+        return Readers(online=reader(critic.trunk, beside), target=reader(target.trunk, beside))
 
 
 def is_sound(table: Numbers) -> bool:

@@ -13,7 +13,7 @@ from sayso.app.opening import env_source
 from sayso.app.origin import Origin, origin_or_plain, write_saved
 from sayso.app.refusals import is_beside
 from sayso.envs.registry import EnvSource
-from sayso.evaluation.evaluate import EvalReport
+from sayso.evaluation.report import EvalReport
 from sayso.models.lm import LanguageModel
 from sayso.models.saving import CardData, save
 from sayso.runs.failpoints import Failpoint, fp

@@ -47,8 +47,8 @@ from sayso.envs.nothing import NO_ENV
 from sayso.envs.registry import EnvSource, source
 from sayso.envs.spaces import observation_of
 from sayso.errors import OptionValueError
-from sayso.evaluation.evaluate import EvalReport
 from sayso.evaluation.evaluate import evaluate as measure
+from sayso.evaluation.report import EvalReport
 from sayso.models.load import pair_of
 from sayso.models.saving import save
 from sayso.runs.interrupt import Interrupted

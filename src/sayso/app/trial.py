@@ -24,7 +24,8 @@ from sayso.app.warm import warm_up
 from sayso.envs.registry import EnvSource
 from sayso.errors import SaysoError
 from sayso.evaluation.drift import kl_to
-from sayso.evaluation.evaluate import EvalReport, evaluate
+from sayso.evaluation.evaluate import evaluate
+from sayso.evaluation.report import EvalReport
 from sayso.models.lm import LanguageModel
 from sayso.runs.durable import replace_file
 from sayso.runs.interrupt import Interrupted

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from sayso.algorithms.bc import BCOptions
-from sayso.algorithms.kl import KLOptions
+from sayso.algorithms.options.bc import BCOptions
+from sayso.algorithms.options.kl import KLOptions
 from sayso.app.assemble import assemble, build_learner
 from sayso.app.config import RunConfig
 from sayso.app.opening import create_run, env_source

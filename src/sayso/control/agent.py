@@ -17,7 +17,8 @@ from sayso.envs.base import Observation
 from sayso.envs.registry import EnvSource, source
 from sayso.envs.spaces import observation_of
 from sayso.errors import OptionValueError
-from sayso.evaluation.evaluate import EvalReport, evaluate
+from sayso.evaluation.evaluate import evaluate
+from sayso.evaluation.report import EvalReport
 from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import Completion, Policy, Request
 from sayso.sampling.candidates import Asked

@@ -20,7 +20,7 @@ from sayso.control.env import make_vec
 from sayso.control.learner import AgentTrainOptions, LearnerOptions
 from sayso.control.store import files_of, restore, values_of
 from sayso.errors import GuardError, OptionValueError
-from sayso.evaluation.evaluate import EvalReport
+from sayso.evaluation.report import EvalReport
 from sayso.metrics import Mean
 from sayso.runs import commit, interrupt
 from sayso.runs.durable import replace_file

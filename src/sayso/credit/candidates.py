@@ -122,6 +122,33 @@ def boltzmann(values: Table, logprior: Table, *, alpha: float) -> Table:
     return found
 
 
+def optimistic(values: Table, *, bonus: float) -> Table:
+    r"""Upper confidence bounds of an ensemble, float64 [n, k] of [h, n, k].
+
+    .. math:: \frac1H \sum_k Q_k(s, u) + λ \, \mathrm{std}_k\, Q_k(s, u)
+
+    Args:
+        values: Q of each of the h members; padding is ``-inf`` in all of them.
+        bonus: λ; the standard deviation is that of the members themselves (divided by h).
+
+    Raises:
+        ValueError: If there are no three dimensions or a decision has no candidate.
+
+    Source:
+        Chen et al. 2017, arXiv:1706.01502, algorithm 2.
+
+    Tests:
+        tests/math/test_ensemble.py
+    """
+    if values.ndim != 3:
+        raise ValueError(f"expected [h, n, k], got {values.shape}")
+    _check(values[0], values[0])
+    live = values > -np.inf
+    finite = np.where(live, values, 0.0)
+    found: Table = np.where(live[0], finite.mean(0) + bonus * finite.std(0), -np.inf)
+    return found
+
+
 def mixed(logprob: Table, logprior: Table, *, epsilon: float) -> Table:
     """Log-probabilities of following ``logprob``, but with probability ε the prior."""
     with np.errstate(divide="ignore"):

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sayso.envs.base import Chat, Message, Observation, TextEnv
+from sayso.envs.base import Observation, TextEnv
 from sayso.envs.desk_acts import PLAYERS, acts, by_the_book
 from sayso.envs.desk_customer import FALSE, MOST_FALSE, WEIGHTS, WRONG, Talk
 from sayso.envs.desk_tasks import ENV_ID, GOALS, customer, tasks
 from sayso.envs.scripted import Scripted
+from sayso.envs.spaces import Chat, Message
 from sayso.errors import EnvContractError
 from sayso.seeds import generator
 from sayso.types import Task

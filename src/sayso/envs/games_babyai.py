@@ -9,13 +9,14 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 
-from sayso.envs.base import Chat, Message, Observation, TextEnv, in_play
+from sayso.envs.base import Observation, TextEnv, in_play
 from sayso.envs.cut import cut_tasks
 from sayso.envs.extras import extra_module, unheard
 from sayso.envs.games_view import LIFTED, LOCKED, View, in_words, view_of
 from sayso.envs.games_words import action_named
 from sayso.envs.media import IMAGE, Media
 from sayso.envs.scripted import Scripted
+from sayso.envs.spaces import Chat, Message
 from sayso.envs.tasks import LazyTasks
 from sayso.errors import OptionValueError
 from sayso.seeds import generator

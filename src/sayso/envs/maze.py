@@ -6,6 +6,7 @@ import operator
 from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import product
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -114,6 +115,10 @@ class MazeEnv(TextEnv):
     Scripted players: ``random``, ``shortest`` and, in LMRL-Gym's maze, ``mixture``, who plays its
     logged games (``_mixture`` says how).
 
+    Attributes:
+        cells: Free cells connected with ``goal``, in reading order.
+        start_cells: The same without ``goal``.
+
     Args:
         observation: ``"full"`` says where the goal, the player and the walls are; ``"partial"``
             only which walls are next to the player.
@@ -123,6 +128,10 @@ class MazeEnv(TextEnv):
         starts: ``"split"``: ``unseen`` are the starts farthest from the goal (whole distances, at
             most a fifth of all): longer ways than any trained on; of the others a hash of their
             position holds out a fifth. ``"all"``: train on all, as LMRL-Gym does.
+        goals: ``"one"``: ``goal``. ``"split"``: any cell connected with it may be the goal, a task
+            is a goal and a start, and tasks are cut by goals instead of starts: ``unseen`` are the
+            goals in the last fifth of the cells, in reading order, a region where no game of
+            training ends; of the others a hash of their position holds out a fifth.
     """
 
     def __init__(
@@ -133,13 +142,19 @@ class MazeEnv(TextEnv):
         goal: Sequence[int] = GOAL,
         max_moves: int = 100,
         starts: Literal["split", "all"] = "split",
+        goals: Literal["one", "split"] = "one",
     ) -> None:
         self.layout, self.goal = tuple(layout), _cell(goal)
         self.observation, self.max_moves, self.starts = observation, max_moves, starts
+        self.goals = goals
+        self._found: dict[Cell, dict[Cell, int]] = {}
         self._check()
         self.reward_low, self.reward_high = UNREADABLE_REWARD * max_moves, GOAL_REWARD
         is_lmrl = (self.layout, self.goal) == (LAYOUT, GOAL)
-        self.scripted = {k: v for k, v in PLAYERS.items() if k != "mixture" or is_lmrl}
+        has_logs = is_lmrl and goals == "one"
+        self.scripted = {k: v for k, v in PLAYERS.items() if k != "mixture" or has_logs}
+        self.cells = tuple(sorted(self.distances))
+        self.start_cells = tuple(cell for cell in self.cells if cell != self.goal)
         self._start: Cell | None = None
         self._at: Cell | None = None
         self._num_moves = 0
@@ -160,10 +175,19 @@ class MazeEnv(TextEnv):
         near = (row + down, column + right)
         return near if self._is_free(near) else self.at
 
-    @cached_property
+    @property
     def distances(self) -> dict[Cell, int]:
-        """Fewest moves from each reachable cell to the goal, by breadth-first search."""
-        found, queue = {self.goal: 0}, deque([self.goal])
+        """Fewest moves from each reachable cell to the goal of the task that is posed."""
+        return self.distances_to(self.goal)
+
+    def distances_to(self, goal: Cell) -> dict[Cell, int]:
+        """Fewest moves from each reachable cell to a goal, by breadth-first search."""
+        if goal not in self._found:
+            self._found[goal] = self._search(goal)
+        return self._found[goal]
+
+    def _search(self, goal: Cell) -> dict[Cell, int]:
+        found, queue = {goal: 0}, deque([goal])
         while queue:
             cell = queue.popleft()
             for move in MOVES.values():
@@ -174,49 +198,48 @@ class MazeEnv(TextEnv):
         return found
 
     def optimal_return(self, start: Cell) -> float:
-        """Best return from a start: every move but the last costs 1."""
+        """Best return from a start to the goal that is posed: every move but the last costs 1."""
         return STEP_REWARD * (self.distances[start] - 1) + GOAL_REWARD
 
-    @cached_property
-    def start_cells(self) -> tuple[Cell, ...]:
-        """Free cells from which the goal can be reached, in reading order, the goal left out."""
-        return tuple(sorted(cell for cell in self.distances if cell != self.goal))
-
     def tasks(self, split: str) -> Sequence[Task]:
-        """One task per start of the split."""
+        """One task per start of the split, or per goal of it and start."""
         return self._tasks.get(split, ())
 
     def level(self, task: Task) -> int:
         """One for every four moves of a shortest way, begun ones too."""
-        row, column = task.payload["start"]
-        return -(-self.distances[row, column] // 4)
+        start, goal = _cell(task.payload["start"]), _cell(task.payload["goal"])
+        return -(-self.distances_to(goal)[start] // 4)
 
     @cached_property
     def _tasks(self) -> dict[str, tuple[Task, ...]]:
-        return {
-            split: tuple(
-                Task(
-                    id=f"start-{row}-{column}",
-                    env="sayso/Maze-v0",
-                    split=split,
-                    payload={
-                        "start": [row, column], "goal": list(self.goal),
-                        "layout": list(self.layout), "observation": self.observation,
-                    },
-                )
-                for row, column in self.start_cells
-                if self._split_of((row, column)) == split
-            )
-            for split in SPLITS
+        found: dict[str, list[Task]] = {split: [] for split in SPLITS}
+        if self.goals == "one":
+            for start in self.start_cells:
+                task = self._task(self._split_of(start), start, self.goal, f"start-{_name(start)}")
+                found[task.split].append(task)
+        else:
+            for goal, start in product(self.cells, self.cells):
+                if start != goal:
+                    task_id = f"goal-{_name(goal)}-start-{_name(start)}"
+                    task = self._task(self._split_of_goal(goal), start, goal, task_id)
+                    found[task.split].append(task)
+        return {split: tuple(tasks) for split, tasks in found.items()}
+
+    def _task(self, split: str, start: Cell, goal: Cell, task_id: str) -> Task:
+        payload = {
+            "start": list(start), "goal": list(goal), "layout": list(self.layout),
+            "observation": self.observation,
         }  # fmt: skip
+        return Task(id=task_id, env="sayso/Maze-v0", split=split, payload=payload)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
         """Stand at the task's start."""
         super().reset(seed=seed)
-        row, column = self.choose(seed, options).payload["start"]
-        self._start = self._at = (row, column)
+        posed = self.choose(seed, options).payload
+        self.goal = _cell(posed["goal"])
+        self._start = self._at = _cell(posed["start"])
         self._num_moves = 0
         return self._describe(self._at), {"choices": list(MOVES)}
 
@@ -265,6 +288,13 @@ class MazeEnv(TextEnv):
         is_held_out = derive(0, "maze start", *cell) % 10 >= 10 * (1 - HELD_OUT_SHARE)
         return "held_out" if is_held_out else "train"
 
+    def _split_of_goal(self, cell: Cell) -> str:
+        """By place, then by a hash of the position, so that every maze is divided alike."""
+        if cell in self.cells[len(self.cells) - int(UNSEEN_SHARE * len(self.cells)) :]:
+            return "unseen"
+        is_held_out = derive(0, "maze goal", *cell) % 10 >= 10 * (1 - HELD_OUT_SHARE)
+        return "held_out" if is_held_out else "train"
+
     @cached_property
     def longest_trained(self) -> int:
         """Distance beyond which starts are unseen: a fifth of the starts at most lie there."""
@@ -289,12 +319,22 @@ class MazeEnv(TextEnv):
                 problem=f"got observation={self.observation!r}, starts={self.starts!r}.",
                 fix="Use observation 'full' or 'partial' and starts 'split' or 'all'.",
             )
+        if self.goals not in ("one", "split") or (self.goals == "split" and self.starts == "all"):
+            raise OptionValueError(
+                where="sayso/Maze-v0, goals",
+                problem=f"got {self.goals!r} with starts={self.starts!r}.",
+                fix="Use 'one', or 'split', which cuts tasks by goals: then leave starts out.",
+            )
         if self.max_moves < 1:
             raise OptionValueError(
                 where="sayso/Maze-v0, max_moves",
                 problem=f"got {self.max_moves}.",
                 fix="Allow at least one move.",
             )
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell[0]}-{cell[1]}"
 
 
 def _cell(given: Sequence[int]) -> Cell:

@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from sayso.envs.base import Chat, Message, Observation, TextEnv
+from sayso.envs.base import Observation, TextEnv
+from sayso.envs.spaces import Chat, Message
 from sayso.errors import EnvContractError
 from sayso.types import Task
 

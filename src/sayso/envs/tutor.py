@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sayso.envs.base import Chat, Message, Observation, TextEnv
+from sayso.envs.base import Observation, TextEnv
 from sayso.envs.scripted import Scripted
+from sayso.envs.spaces import Chat, Message
 from sayso.envs.tutor_acts import PLAYERS, acts
 from sayso.envs.tutor_lesson import WEIGHTS, WRONG, Lesson
 from sayso.envs.tutor_skills import SKILLS, problems

@@ -9,7 +9,7 @@ import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,15 @@ class Read:
             mean over its tokens. The first knows the whole text, but no language model was trained
             on what follows a stop token; the second is of states that were.
         owner: For each candidate the place of its slate in ``slates``; ascending.
+        frozen: The same slates read by the language model as it is, where that was asked for
+            beside a trunk that trains.
     """
 
     slates: tuple[int, ...]
     phi: Float[Tensor, "s d"]
     psi: Float[Tensor, "c 2*d"]
     owner: Int[Tensor, " c"]
+    frozen: Read | None = None
 
     @property
     def is_candidate(self) -> Bool[Tensor, "s k"]:
@@ -94,6 +97,7 @@ class SlateReader:
         trunk: A copy of the language model's network that trains.
         max_tokens: Budget of a forward of a trunk that trains.
         cache_bytes: Memory for features of the frozen one; the oldest go first.
+        beside: Reader of the frozen trunk, if a trunk that trains is to come with what it says.
     """
 
     def __init__(
@@ -103,13 +107,14 @@ class SlateReader:
         *,
         max_tokens: Callable[[], int],
         cache_bytes: int = CACHE_BYTES,
+        beside: SlateReader | None = None,
     ) -> None:
         self._is_frozen, self._max_tokens, self._cache_bytes = (
             trunk is None,
             max_tokens,
             cache_bytes,
         )
-        self._lm = lm
+        self._lm, self._beside = lm, beside
         if trunk is not None:
             self._lm = copy.copy(lm)
             self._lm.network = trunk
@@ -127,7 +132,12 @@ class SlateReader:
             yield self._remembered(slates)
             return
         for part in _parts(slates, self._max_tokens()):
-            yield self._read([slates[index] for index in part], part)
+            chosen = [slates[index] for index in part]
+            read = self._read(chosen, part)
+            if self._beside is not None:
+                (frozen,) = self._beside.read(chosen)
+                read = replace(read, frozen=frozen)
+            yield read
 
     @torch.no_grad()
     def _remembered(self, slates: Sequence[Slate]) -> Read:

@@ -117,6 +117,7 @@ class _Collector:
                 seed=derive(self.seed, *attempt.seed_path, "turn", place),
                 max_new_tokens=budget - len(beginning),
                 choices=outcome.choices,
+                episode_seed=derive(self.seed, *attempt.seed_path, "episode"),
             )
         )
         attempt.unsent_ids = ()

@@ -21,6 +21,8 @@ class Request:
         seed: Decides the draws of this action, alone: token i uses ``uniforms(seed, ...)[i]``.
         max_new_tokens: Token budget of this action.
         choices: Actions that the environment listed; an engine that samples tokens ignores them.
+        episode_seed: The same for all actions of an episode: decides what is drawn once for it. An
+            engine that samples tokens ignores it.
     """
 
     session: str
@@ -28,6 +30,7 @@ class Request:
     seed: int
     max_new_tokens: int
     choices: tuple[str, ...] = ()
+    episode_seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

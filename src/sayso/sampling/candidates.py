@@ -25,8 +25,9 @@ from sayso.sampling.sessions import Session, SessionTable
 from sayso.seeds import derive
 from sayso.types import FinishReason
 
-Chooser = Callable[[Sequence[Slate]], Sequence[NDArray[np.float64]]]
-"""From slates to the log-probabilities (nats) with which each of their candidates is taken."""
+Chooser = Callable[[Sequence[Slate], Sequence[int]], Sequence[NDArray[np.float64]]]
+"""From slates, and the seeds of the episodes they are of (``Request.episode_seed``), to the
+log-probabilities (nats) with which each of their candidates is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +300,7 @@ class CandidateEngine:
             self._maker.slate(one, found.ids, found.num_listed)
             for one, found in zip(asked, gathered, strict=True)
         ]
-        chosen = self._choose(slates)
+        chosen = self._choose(slates, [request.episode_seed for _, request in queued])
         self._queue.clear()
         return [
             self._answer(session, slate, found, logprobs)

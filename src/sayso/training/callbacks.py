@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sayso.algorithms.base import Learner
-from sayso.evaluation.evaluate import EvalReport
+from sayso.evaluation.report import EvalReport
 from sayso.runs.run import Run
 from sayso.training.options import TrainOptions
 from sayso.training.progress import Progress

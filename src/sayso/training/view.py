@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sayso.evaluation.evaluate import EvalReport
+from sayso.evaluation.report import EvalReport
 from sayso.runs.terminal import exchange, printable
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
 from sayso.types import Episode

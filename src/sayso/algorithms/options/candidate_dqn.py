@@ -7,10 +7,13 @@ from typing import Literal
 
 from sayso.algorithms.checks import check_positive, check_weights, is_changed
 from sayso.algorithms.options.candidates import Features, check_candidate_options
+from sayso.algorithms.options.ensemble import EnsembleOptions
 from sayso.algorithms.options.exploring import SCHEDULE, check_exploring
 from sayso.data.options import ReplayOptions
 from sayso.models.options import Twins
 from sayso.sampling.options import CandidateOptions
+
+_BY_ENSEMBLE = ("thompson", "ucb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,9 @@ class CandidateDQNOptions:
             computed once; ``"own"``: it trains a copy of the trunk, which reads better and costs a
             copy and a half of the weights, and a pass over the trunk per step.
         explore: How training acts: ``"boltzmann"``: ∝ prior · exp(α Q); ``"epsilon"``: the best
-            candidate, but with probability ε one drawn from the prior.
+            candidate, but with probability ε one drawn from the prior; ``"thompson"``: the best for
+            a member of an ensemble, drawn for each episode; ``"ucb"``: the best by mean and bonus.
+        ensemble: Of the latter two, which value by the mean of its members when it counts.
         alpha: α, inverse temperature, per reward unit; 10 suits returns in [0, 1].
         epsilon_start: ε at first.
         epsilon_end: ε at last.
@@ -52,7 +57,8 @@ class CandidateDQNOptions:
     group_size: int = 1
     candidates: CandidateOptions = field(default_factory=CandidateOptions)
     features: Features = "lm"
-    explore: Literal["boltzmann", "epsilon"] = "boltzmann"
+    explore: Literal["boltzmann", "epsilon", "thompson", "ucb"] = "boltzmann"
+    ensemble: EnsembleOptions = field(default_factory=EnsembleOptions)
     alpha: float = 10.0
     epsilon_start: float = 0.3
     epsilon_end: float = 0.05
@@ -79,11 +85,24 @@ class CandidateDQNOptions:
         if self.n_step < 1:
             raise ValueError(f"n_step must be positive, got {self.n_step}")
         check_exploring(self)
-        if self.explore == "boltzmann" and any(is_changed(self, name) for name in SCHEDULE):
-            raise ValueError(f"{', '.join(SCHEDULE)} have no effect with explore = 'boltzmann'")
-        uses = (self.explore, self.evaluate, self.backup)
-        if uses == ("epsilon", "greedy", "double") and is_changed(self, "alpha"):
-            raise ValueError(
-                "alpha has no effect with explore = 'epsilon', evaluate = 'greedy' and "
-                "backup = 'double'"
-            )
+        self._refuse_unused()
+
+    @property
+    def num_members(self) -> int:
+        """Of the ensemble; 0 without one."""
+        return self.ensemble.heads if self.explore in _BY_ENSEMBLE else 0
+
+    def _refuse_unused(self) -> None:
+        here = f"no effect with explore = {self.explore!r}"
+        if self.explore != "epsilon" and any(is_changed(self, name) for name in SCHEDULE):
+            raise ValueError(f"{', '.join(SCHEDULE)} have {here}")
+        others = (self.evaluate, self.backup)
+        is_sharp = self.explore != "boltzmann" and others == ("greedy", "double")
+        if is_sharp and is_changed(self, "alpha"):
+            raise ValueError(f"alpha has {here}, evaluate = 'greedy' and backup = 'double'")
+        if self.num_members and is_changed(self, "twins"):
+            raise ValueError(f"twins has {here}: each member has one head")
+        if not self.num_members and self.ensemble != EnsembleOptions():
+            raise ValueError(f"ensemble has {here}: use 'thompson' or 'ucb'")
+        if self.explore == "thompson" and is_changed(self.ensemble, "bonus"):
+            raise ValueError(f"ensemble.bonus has {here}: use 'ucb'")
