@@ -13,6 +13,7 @@ from sayso.algorithms.a2c import A2COptions
 from sayso.algorithms.awr import AWROptions
 from sayso.algorithms.base import Skipped, Update
 from sayso.algorithms.bc import BCOptions
+from sayso.algorithms.dpo import DPOOptions
 from sayso.algorithms.filtered_bc import FilteredBCOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.kl import KLOptions
@@ -58,6 +59,8 @@ IMITATORS: dict[str, Callable[..., Any]] = {
     "awr": AWROptions,
 }
 """They learn from what others did; no ratio, no KL, no entropy bonus."""
+PAIRED: dict[str, Callable[..., Any]] = {"dpo": DPOOptions}
+"""They learn from pairs alone."""
 GROUP_METHODS = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo")
 CRITICS = ("a2c", "ppo")
 NO_MEMORY = ReplayOptions(capacity=0)
@@ -102,7 +105,7 @@ def learner(
     """A learner by the name of its variant."""
     lm = lm or tiny_lm()
     sampling = sampling or SamplingOptions(max_new_tokens=3)
-    record = (VARIANTS | SOFT | IMITATORS)[name](**options)
+    record = (VARIANTS | SOFT | IMITATORS | PAIRED)[name](**options)
     return ALGORITHMS[record.type](
         lm, make_engine(lm, sampling), record, sampling=sampling,
         optim=optim or OptimOptions(lr=1e-2), kl=kl or KLOptions(), seed=0,

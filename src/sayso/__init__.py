@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sayso.app.agents import A2C as A2C
     from sayso.app.agents import AWR as AWR
     from sayso.app.agents import BC as BC
+    from sayso.app.agents import DPO as DPO
     from sayso.app.agents import GRPO as GRPO
     from sayso.app.agents import ILQL as ILQL
     from sayso.app.agents import PPO as PPO
@@ -58,6 +59,7 @@ _HOMES = {
     "AWR": "app.agents",
     "ArCHer": "app.agents",
     "BC": "app.agents",
+    "DPO": "app.agents",
     "CandidateDQN": "app.agents",
     "CandidateSAC": "app.agents",
     "FilteredBC": "app.agents",

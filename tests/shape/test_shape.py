@@ -18,7 +18,7 @@ FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "jobl
 FORBIDDEN_CALLS = {"eval", "exec"}
 PUBLIC = [
     "A2C", "AWR", "Agent", "ArCHer", "BC", "Callback", "CandidateDQN", "CandidateSAC", "Chat",
-    "Episode", "FilteredBC", "GRPO", "ILQL", "MCReturns", "Message", "OfflineArCHer", "PPO",
+    "DPO", "Episode", "FilteredBC", "GRPO", "ILQL", "MCReturns", "Message", "OfflineArCHer", "PPO",
     "PromptEnv", "QSharp", "RLOO", "Reinforce", "ReinforcePP", "SB3Agent", "SoftQ", "StopOnReward",
     "Task", "TextEnv", "TokenDQN", "Utterance", "audit", "check_text_env", "compare", "evaluate",
     "load_lm",

@@ -10,6 +10,7 @@ from sayso.algorithms.awr import AWR
 from sayso.algorithms.bc import BC
 from sayso.algorithms.candidate_dqn import CandidateDQN
 from sayso.algorithms.candidate_sac import CandidateSAC
+from sayso.algorithms.dpo import DPO
 from sayso.algorithms.filtered_bc import FilteredBC
 from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.ilql import ILQL
@@ -33,6 +34,7 @@ ALGORITHMS: dict[str, Any] = {
     "bc": BC,
     "filtered_bc": FilteredBC,
     "awr": AWR,
+    "dpo": DPO,
     "mc_returns": MCReturns,
     "ilql": ILQL,
     "token_dqn": TokenDQN,
@@ -45,13 +47,16 @@ ALGORITHMS: dict[str, Any] = {
 }
 ON_POLICY = frozenset({"grpo", "rloo", "reinforce", "reinforce_pp", "a2c", "ppo", "archer"})
 """They learn from what their own policy has just sampled, never from a stored data set."""
-OFFLINE_ONLY = frozenset({"bc", "awr", "offline_archer"})
+OFFLINE_ONLY = frozenset({"bc", "awr", "dpo", "offline_archer"})
 """They learn from a stored data set and do not play."""
 HEADS_ONLY = frozenset({"q_sharp", "candidate_dqn", "candidate_sac"})
 """They leave the language model as it is and train what they add."""
 WITHOUT_KL = HEADS_ONLY | {
-    "bc", "filtered_bc", "awr", "offline_archer", "mc_returns", "ilql", "token_dqn", "soft_q",
+    "bc", "filtered_bc", "awr", "dpo", "offline_archer", "mc_returns", "ilql", "token_dqn",
+    "soft_q",
 }  # fmt: skip
 """They stay near the data by themselves; a distance to the reference is no part of them."""
-NEEDS_NO_REWARD = frozenset({"bc"})
+NEEDS_NO_REWARD = frozenset({"bc", "dpo"})
 """They learn from episodes that nobody graded."""
+OF_PAIRS = frozenset({"dpo"})
+"""They learn from stored preferences, two episodes each, and from nothing else."""

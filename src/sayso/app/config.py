@@ -12,6 +12,7 @@ from sayso.algorithms.awr import AWROptions
 from sayso.algorithms.bc import BCOptions
 from sayso.algorithms.candidate_dqn import CandidateDQNOptions
 from sayso.algorithms.candidate_sac import CandidateSACOptions
+from sayso.algorithms.dpo import DPOOptions
 from sayso.algorithms.filtered_bc import FilteredBCOptions
 from sayso.algorithms.grpo import GRPOOptions
 from sayso.algorithms.ilql import ILQLOptions
@@ -98,6 +99,7 @@ AlgorithmOptions = (
     | BCOptions
     | FilteredBCOptions
     | AWROptions
+    | DPOOptions
     | SoftQOptions
     | QSharpOptions
     | ArCHerOptions
@@ -147,7 +149,8 @@ def has_reference(config: RunConfig) -> bool:
 
 def needs_base(config: RunConfig) -> bool:
     """Whether an agent reads the model as it was before training: a reference, or its critic."""
-    return has_reference(config) or getattr(config.algorithm, "trunk", "") == "frozen"
+    is_pairs = config.algorithm.type == "dpo"  # whose reference no filter of the sampler cuts
+    return has_reference(config) or is_pairs or getattr(config.algorithm, "trunk", "") == "frozen"
 
 
 def keeps_critic(config: RunConfig) -> bool:

@@ -178,7 +178,9 @@ def _order(training: Training, progress: Progress, logs: RunLogs) -> Order:
     if isinstance(training.learner, Selective):
         chosen = training.learner.select(stored)
         logs.note(f"Of {len(stored)} stored episodes, {len(chosen)} are learnt from.")
-    return EpisodeOrder(chosen, training.batch_episodes, seed=training.seed)
+    return EpisodeOrder(
+        chosen, training.batch_episodes, seed=training.seed, together=plan.stored_together
+    )
 
 
 def _few_tasks(split: str, num_tasks: int, plan: RolloutPlan) -> str:
