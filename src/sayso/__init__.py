@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from sayso.app.facade import (
         evaluate as evaluate,
     )
+    from sayso.app.reward_model import RewardModel as RewardModel
     from sayso.cli.compare import compare as compare
     from sayso.control.agent import SB3Agent as SB3Agent
     from sayso.control.text import load_lm as load_lm
     from sayso.envs.base import TextEnv as TextEnv
     from sayso.envs.prompts import PromptEnv as PromptEnv
     from sayso.envs.registry import register as register
+    from sayso.envs.rewarded import RewardedBy as RewardedBy
     from sayso.envs.spaces import Chat as Chat
     from sayso.envs.spaces import Message as Message
     from sayso.envs.spaces import Utterance as Utterance
@@ -76,6 +78,8 @@ _HOMES = {
     "TokenDQN": "app.agents",
     "Agent": "app.facade",
     "audit": "app.audits",
+    "RewardModel": "app.reward_model",
+    "RewardedBy": "envs.rewarded",
     "evaluate": "app.facade",
     "compare": "cli.compare",
     "SB3Agent": "control.agent",

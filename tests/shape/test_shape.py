@@ -19,7 +19,8 @@ FORBIDDEN_CALLS = {"eval", "exec"}
 PUBLIC = [
     "A2C", "AWR", "Agent", "ArCHer", "BC", "Callback", "CandidateDQN", "CandidateSAC", "Chat",
     "DPO", "Episode", "FilteredBC", "GRPO", "ILQL", "MCReturns", "Message", "OfflineArCHer", "PPO",
-    "PromptEnv", "QSharp", "RLOO", "Reinforce", "ReinforcePP", "SB3Agent", "SoftQ", "StopOnReward",
+    "PromptEnv", "QSharp", "RLOO", "Reinforce", "ReinforcePP", "RewardModel", "RewardedBy",
+    "SB3Agent", "SoftQ", "StopOnReward",
     "Task", "TextEnv", "TokenDQN", "Utterance", "audit", "check_text_env", "compare", "evaluate",
     "load_lm",
     "register",

@@ -46,6 +46,9 @@ class EnvOptions:
     Attributes:
         id: Registered id, or ``"module:Id"`` to import a module that registers it.
         kwargs: Passed to the environment's constructor.
+        reward: A reward of ``sayso.rewards`` in place of the environment's own, such as
+            ``{ type = "model", model = "runs/persona_rm-1" }``; its own stays among the parts, as
+            ``true``.
         max_turns: Decisions after which an episode is cut off; unset: what the environment says.
         max_context_tokens: Context length at which an episode is cut off; unset: the model's.
         context: What the policy sees at each turn: ``"episode"``: everything so far; ``"turn"``:
@@ -60,6 +63,7 @@ class EnvOptions:
 
     id: str
     kwargs: dict[str, Any] = field(default_factory=dict)
+    reward: dict[str, Any] = field(default_factory=dict)
     max_turns: int | None = None
     max_context_tokens: int | None = None
     context: Context = "episode"

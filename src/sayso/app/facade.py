@@ -19,6 +19,7 @@ from sayso.app.assemble import (
     open_or_create_run,
     require_playable,
     rollout_limits,
+    under_reward,
 )
 from sayso.app.cards import card, reward_in_words
 from sayso.app.config import RunConfig, keeps_critic, load_config
@@ -98,6 +99,7 @@ class Agent:
         for key, value in (given | options).items():
             place(table, key, value, algorithm=self.algorithm)
         self.config = load_config(table, source=f"{type(self).__name__}(...)")
+        self.source = under_reward(self.source, self.config.env)
         # Options of training may count by what ``learn`` is given.
         refuse_unused(dataclasses.replace(self.config, train=TrainOptions()))
         self.lm = build_lm(self.config, pair)

@@ -37,8 +37,13 @@ def run(
     from sayso.app.sweep import refuse_beta, sweep
 
     opened = Run.open(path)
-    from sayso.cli import control
+    from sayso.cli import control, reward_model
 
+    if reward_model.is_run(path):
+        flags = {"--beta": beta, "--decode": decode, "--audit": audit}
+        control.refuse(flags, kind=reward_model.KIND)
+        reward_model.evaluate(path, split=split, checkpoint=checkpoint, seed=seed, as_json=as_json)
+        return
     if control.is_run(path):
         control.refuse({"--beta": beta, "--decode": decode, "--audit": audit})
         control.evaluate(

@@ -196,6 +196,34 @@ def play(
 
 
 @app.command()
+def label(
+    env: Annotated[str, typer.Argument(help="An environment's id; of one turn.")],
+    out: Annotated[Path, typer.Option(help="File of preferences; asked again, it goes on.")],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="Who writes: a run, or scripted:NAME; give it twice to compare two."),
+    ] = None,
+    num: Annotated[int, typer.Option("-n", "--num", help="Judgements in all.", min=1)] = 50,
+    split: Annotated[str, typer.Option(help="Tasks to ask about.")] = "train",
+    seed: Annotated[int, typer.Option(help="Decides pairs and their order.", min=0)] = 0,
+    repeat: Annotated[
+        float, typer.Option(help="Share of pairs that are asked again, the other way round.")
+    ] = 0.1,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Argument of the environment: --set name=VALUE, in JSON."),
+    ] = None,
+) -> None:
+    """Judge pairs of texts in the terminal: 1, 2, t(ie), s(kip), q(uit); writes preferences."""
+    from sayso.cli import label as command
+
+    command.run(
+        env, out=out, policies=policy or [], num=num, split=split, seed=seed, repeat=repeat,
+        settings=set_ or [],
+    )  # fmt: skip
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     directory: Annotated[Path, typer.Argument(help="Where to write the model.")],

@@ -37,6 +37,7 @@ FIELDS: dict[Kind, frozenset[str]] = {
             "score_rejected",
             "writer_chosen",
             "writer_rejected",
+            "pair",
         }
     ),
     "prompts": frozenset({"prompt", "completion", "reward", "task"}),
