@@ -12,6 +12,7 @@ from tinylang_training import policy_table, reference_lm
 from sayso.app.assemble import assemble, create_run
 from sayso.app.config import load_config
 from sayso.app.stored import build_data
+from sayso.data.preferences import Preference, games_of
 from sayso.envs.comparisons import comparisons
 from sayso.envs.registry import source
 from sayso.envs.tinylang_math import expected_return, kl, reference, soft_optimum
@@ -24,9 +25,15 @@ BETA = 0.5
 def learnt(seed: int, where: Path) -> dict[str, list[float]]:
     """Pairs of the reference's sentences, preferred as Bradley and Terry say of the true reward."""
     torch.set_num_threads(1)
-    rows = list(
-        comparisons(source("sayso/TinyLang-v0").open(), 3_000, seed, ["reference"], temperature=1.0)
-    )
+    env = source("sayso/TinyLang-v0").open()
+    # As games: here the empty sentence is one of fifteen, in a file it would be a lost answer.
+    games = [
+        game
+        for row in comparisons(env, 3_000, seed, ["reference"], temperature=1.0)
+        for game in games_of(
+            Preference(prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"])
+        )
+    ]
     config = load_config(
         {
             "seed": seed, "env": {"id": "none"}, "model": {"name": "tiny"},
@@ -41,7 +48,7 @@ def learnt(seed: int, where: Path) -> dict[str, list[float]]:
     made = learner(
         "dpo", lm, optim=config.optim, sampling=SamplingOptions(max_new_tokens=3), beta=BETA
     )
-    data = build_data(config, lm, rows)
+    data = build_data(config, lm, games)
     train(assemble(config, create_run(config, where), learner=made, data=data))
     return policy_table(lm)
 

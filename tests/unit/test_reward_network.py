@@ -83,7 +83,7 @@ def test_the_state_is_that_of_the_last_token_of_the_plain_forward() -> None:
     hidden = made.network(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[
         -1
     ][0, -1]
-    assert made.score(TEXTS[1:2])[0] == pytest.approx(float(made.head(hidden)), abs=1e-6)
+    assert made.score(TEXTS[1:2])[0] == pytest.approx(made.head(hidden).item(), abs=1e-6)
 
 
 def test_a_saved_one_is_a_classifier_of_hugging_face_and_scores_the_same(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_saved_one_is_a_classifier_of_hugging_face_and_scores_the_same(tmp_pat
     assert again.score(TEXTS) == pytest.approx(made.score(TEXTS), abs=1e-5)
     assert (again.mean, again.std, again.trainable()) == (0.5, 2.0, {})
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "rm")
-    said = [float(plain(torch.tensor([made.ids(*text)])).logits) for text in TEXTS]
+    said = [plain(torch.tensor([made.ids(*text)])).logits.item() for text in TEXTS]
     assert said == pytest.approx(made.score(TEXTS), abs=1e-5)
     assert hasattr(made.network, "get_base_model")  # the live one keeps its adapters
     assert again.score(TEXTS[:1]) == pytest.approx(said[:1], abs=1e-5)

@@ -15,7 +15,7 @@ from sayso.envs.rewarded import RewardedBy
 from sayso.errors import EnvContractError, UnknownNameError
 
 PERSONA = "sayso/Persona-v0"
-LENGTH: dict[str, Any] = {"type": "length", "low": 3, "high": 5}
+LENGTH: dict[str, Any] = {"type": "length", "min_words": 3, "max_words": 5}
 
 
 def first(env: Any, text: str) -> tuple[Any, Mapping[str, Any]]:
@@ -62,12 +62,12 @@ def test_the_scripted_players_still_play_and_turns_are_seen_as_a_conversation() 
     game = play(env, env.tasks("train")[0], scripted(env, "knows").act, seed=0)
     assert game.moves[0].parts["true"] is not None
     prompts: list[Any] = []
-    walk = RewardedBy("sayso/RandomWalks-v0", lambda prompt, text: prompts.append(prompt) or 0.0)
-    walk.reset(seed=0)
+    maze = RewardedBy("sayso/Maze-v0", lambda prompt, text: prompts.append(prompt) or 0.0)
+    maze.reset(seed=0)
     for _ in range(2):
-        walk.step("A")
-    if len(prompts) == 2:
-        assert [m["role"] for m in prompts[1]] == ["user", "assistant", "user"]
+        maze.step("move up")
+    assert isinstance(prompts[0], str)
+    assert [m["role"] for m in prompts[1]] == ["user", "assistant", "user"]
 
 
 def test_a_rule_that_is_broken_is_told_and_none_is_not_graded() -> None:

@@ -37,19 +37,10 @@ def run(
     from sayso.app.sweep import refuse_beta, sweep
 
     opened = Run.open(path)
-    from sayso.cli import control, reward_model
-
-    if reward_model.is_run(path):
-        flags = {"--beta": beta, "--decode": decode, "--audit": audit}
-        control.refuse(flags, kind=reward_model.KIND)
-        reward_model.evaluate(path, split=split, checkpoint=checkpoint, seed=seed, as_json=as_json)
-        return
-    if control.is_run(path):
-        control.refuse({"--beta": beta, "--decode": decode, "--audit": audit})
-        control.evaluate(
-            path, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed,
-            as_json=as_json,
-        )  # fmt: skip
+    if _is_other(
+        path, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed, as_json=as_json,
+        flags={"--beta": beta, "--decode": decode, "--audit": audit},
+    ):  # fmt: skip
         return
     require_named(opened, "env")
     betas, decodes = _betas(beta), _decodes(decode)
@@ -81,6 +72,27 @@ def run(
         print("\n".join(_table(rows)))
     if checked is not None:
         print(f"  {checked}")
+
+
+def _is_other(
+    path: Path, *, split: str | None, episodes: int, checkpoint: str, seed: int, as_json: bool,
+    flags: dict[str, object],
+) -> bool:  # fmt: skip
+    """Measure an agent that controls a frozen model, or a reward model, if the run is of one."""
+    from sayso.cli import control, reward_model
+
+    if reward_model.is_run(path):
+        control.refuse(flags, kind=reward_model.KIND)
+        reward_model.evaluate(path, split=split, checkpoint=checkpoint, seed=seed, as_json=as_json)
+        return True
+    if control.is_run(path):
+        control.refuse(flags)
+        control.evaluate(
+            path, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed,
+            as_json=as_json,
+        )  # fmt: skip
+        return True
+    return False
 
 
 def _table(rows: list[Acted]) -> list[str]:

@@ -170,7 +170,7 @@ class Labels:
 
 
 def agreement(judged: Sequence[Judged]) -> Interval | None:
-    """Share of repeated pairs that were judged alike, with its 95 % interval; skips are left out."""
+    """Share of repeated pairs that were judged alike, with its 95 % interval; skips aside."""
     before = {one.question.pair: one for one in judged if not one.question.is_again}
     alike = [
         float(one.chosen == before[one.question.pair].chosen)
