@@ -169,7 +169,7 @@ class DPO:
 def of_texts(values: Tensor, batch: Batch, row: PackedRow) -> Tensor:
     """Sums over the action tokens of each episode of a row, in pairs: [p, 2]."""
     lengths = [batch.episodes[e].num_action_tokens for e in row.episodes]
-    sums = torch.stack([part.sum() for part in values.split(lengths)])
+    sums = torch.stack([part.sum() for part in torch.split(values, lengths)])
     return sums.view(-1, 2)
 
 

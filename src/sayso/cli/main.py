@@ -196,6 +196,32 @@ def play(
 
 
 @app.command()
+def comparisons(
+    env: Annotated[str, typer.Argument(help="An environment's id; of one turn.")],
+    out: Annotated[Path, typer.Option(help="File of preferences to write.")],
+    writer: Annotated[list[str], typer.Option(help="One of its scripted players; several meet.")],
+    num: Annotated[int, typer.Option("-n", "--num", help="Pairs.", min=1)] = 1000,
+    temperature: Annotated[
+        float, typer.Option(help="Noise of the judge, in units of the reward; 0: none.", min=0)
+    ] = 0.1,
+    split: Annotated[str, typer.Option(help="Tasks to write for.")] = "train",
+    seed: Annotated[int, typer.Option(help="Decides texts and noise.", min=0)] = 0,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Argument of the environment: --set name=VALUE, in JSON."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Write pairs of texts that the environment's own reward has judged: preferences."""
+    from sayso.cli import comparisons as command
+
+    command.run(
+        env, out=out, writers=writer, num=num, temperature=temperature, split=split, seed=seed,
+        settings=set_ or [], as_json=json_,
+    )  # fmt: skip
+
+
+@app.command()
 def label(
     env: Annotated[str, typer.Argument(help="An environment's id; of one turn.")],
     out: Annotated[Path, typer.Option(help="File of preferences; asked again, it goes on.")],

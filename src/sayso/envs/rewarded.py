@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from sayso.envs.base import Observation, TextEnv
 from sayso.envs.registry import EnvSource, source
+from sayso.envs.scripted import Scripted
 from sayso.envs.spaces import Message
 from sayso.rewards import library
 from sayso.rewards.scorer import Rule, name_of, number, range_of
@@ -51,13 +55,7 @@ class RewardedBy(TextEnv):
         low, high = range_of(self.reward)
         if self.max_turns == 1:
             self.reward_low, self.reward_high = low, high
-        self.scripted = {
-            name: type(player)(
-                act=lambda env, draws, act=player.act: act(cast("RewardedBy", env).env, draws),
-                about=player.about, is_oracle=player.is_oracle,
-            )
-            for name, player in self.env.scripted.items()
-        }  # fmt: skip
+        self.scripted = {name: _within(player) for name, player in self.env.scripted.items()}
         self._seen: list[Message] = []
 
     @property
@@ -117,6 +115,15 @@ class RewardedBy(TextEnv):
         if len(self._seen) == 1 and self._seen[0].role == "user":
             return self._seen[0].content
         return [{"role": m.role, "content": m.content} for m in self._seen]
+
+
+def _within(player: Scripted) -> Scripted:
+    """A player of the environment inside, which may look at what that one hides."""
+
+    def act(env: Any, draws: np.random.Generator) -> str:
+        return player.act(env.env, draws)
+
+    return replace(player, act=act)
 
 
 def rewarded(inner: EnvSource, reward: Any) -> EnvSource:
