@@ -157,9 +157,13 @@ class RewardModel:
             "data": {"path": IN_PYTHON}, MARK: {},
         }  # fmt: skip
         self._place(options, ("model", MARK, "optim"))
-        reward_config(self._table, source="RewardModel(...)")  # tells all that is wrong
+        self.config()  # tells all that is wrong
         self.network: RewardNetwork | None = None
         self.report: PreferenceReport | None = None
+
+    def config(self) -> RewardModelConfig:
+        """All options, with those of ``learn`` once it was called."""
+        return reward_config(self._table, source="RewardModel(...)")
 
     def learn(
         self,
@@ -189,7 +193,7 @@ class RewardModel:
         named = {n: str(g) for n, g in (("path", data), ("held_out", held_out))
                  if isinstance(g, str | Path)}  # fmt: skip
         self._table["data"] = {"path": IN_PYTHON, **named}
-        config = reward_config(self._table, source="RewardModel.learn(...)")
+        config = self.config()
         trainer = build_trainer(config, read_set(data, held_out), self._pair)
         path = None if run is None else Path(run)
         if path is None or Run.is_free(path):
