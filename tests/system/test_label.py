@@ -82,3 +82,14 @@ def test_other_questions_files_and_writers_are_refused(tmp_path: Path) -> None:
     assert "is missing" in str(label(tmp_path / "x", "", writers=()).exception)
     unknown = label(tmp_path / "x", "", writers=("--policy", "nowhere"))
     assert "scripted:NAME; players: random" in str(unknown.exception)
+
+
+def test_comparisons_of_scripted_players_are_written_once(tmp_path: Path) -> None:
+    out = tmp_path / "pairs.jsonl"
+    command = ["comparisons", "sayso/Persona-v0", "--writer", "knows", "--writer", "random", "-n",
+               "5", "--temperature", "0", "--out", str(out), "--json"]  # fmt: skip
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"out": str(out), "pairs": 5, "right_frac": 1.0}
+    assert all(p.gap is not None and p.gap >= 0 for p in read_preferences(out))
+    assert "is there already" in str(CliRunner().invoke(app, command).exception)
