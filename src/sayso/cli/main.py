@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from sayso import __version__
+from sayso.cli import pairs
 from sayso.errors import GuardError, SaysoError
 from sayso.runs.interrupt import Interrupted
 
@@ -196,60 +197,6 @@ def play(
 
 
 @app.command()
-def comparisons(
-    env: Annotated[str, typer.Argument(help="An environment's id; of one turn.")],
-    out: Annotated[Path, typer.Option(help="File of preferences to write.")],
-    writer: Annotated[list[str], typer.Option(help="One of its scripted players; several meet.")],
-    num: Annotated[int, typer.Option("-n", "--num", help="Pairs.", min=1)] = 1000,
-    temperature: Annotated[
-        float, typer.Option(help="Noise of the judge, in units of the reward; 0: none.", min=0)
-    ] = 0.1,
-    split: Annotated[str, typer.Option(help="Tasks to write for.")] = "train",
-    seed: Annotated[int, typer.Option(help="Decides texts and noise.", min=0)] = 0,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Argument of the environment: --set name=VALUE, in JSON."),
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Write pairs of texts that the environment's own reward has judged: preferences."""
-    from sayso.cli import comparisons as command
-
-    command.run(
-        env, out=out, writers=writer, num=num, temperature=temperature, split=split, seed=seed,
-        settings=set_ or [], as_json=json_,
-    )  # fmt: skip
-
-
-@app.command()
-def label(
-    env: Annotated[str, typer.Argument(help="An environment's id; of one turn.")],
-    out: Annotated[Path, typer.Option(help="File of preferences; asked again, it goes on.")],
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(help="Who writes: a run, or scripted:NAME; give it twice to compare two."),
-    ] = None,
-    num: Annotated[int, typer.Option("-n", "--num", help="Judgements in all.", min=1)] = 50,
-    split: Annotated[str, typer.Option(help="Tasks to ask about.")] = "train",
-    seed: Annotated[int, typer.Option(help="Decides pairs and their order.", min=0)] = 0,
-    repeat: Annotated[
-        float, typer.Option(help="Share of pairs that are asked again, the other way round.")
-    ] = 0.1,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Argument of the environment: --set name=VALUE, in JSON."),
-    ] = None,
-) -> None:
-    """Judge pairs of texts in the terminal: 1, 2, t(ie), s(kip), q(uit); writes preferences."""
-    from sayso.cli import label as command
-
-    command.run(
-        env, out=out, policies=policy or [], num=num, split=split, seed=seed, repeat=repeat,
-        settings=set_ or [],
-    )  # fmt: skip
-
-
-@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     directory: Annotated[Path, typer.Argument(help="Where to write the model.")],
@@ -384,6 +331,10 @@ def tune(
         "out": out,
     }  # fmt: skip
     command.run(recipe, overrides=set_ or [], options=options, as_json=json_)
+
+
+app.command()(pairs.comparisons)
+app.command()(pairs.label)
 
 
 def main() -> None:
