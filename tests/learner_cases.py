@@ -13,6 +13,7 @@ from sayso.algorithms.base import Skipped, Update
 from sayso.algorithms.options.a2c import A2COptions
 from sayso.algorithms.options.awr import AWROptions
 from sayso.algorithms.options.bc import BCOptions
+from sayso.algorithms.options.dpo import DPOOptions
 from sayso.algorithms.options.filtered_bc import FilteredBCOptions
 from sayso.algorithms.options.grpo import GRPOOptions
 from sayso.algorithms.options.kl import KLOptions
@@ -58,6 +59,8 @@ IMITATORS: dict[str, Callable[..., Any]] = {
     "awr": AWROptions,
 }
 """They learn from what others did; no ratio, no KL, no entropy bonus."""
+PAIRED: dict[str, Callable[..., Any]] = {"dpo": DPOOptions}
+"""They learn from pairs alone."""
 GROUP_METHODS = ("grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo")
 CRITICS = ("a2c", "ppo")
 NO_MEMORY = ReplayOptions(capacity=0)
@@ -100,7 +103,7 @@ def learner(
     **options: Any,
 ) -> Any:
     """A learner by the name of its variant."""
-    record = (VARIANTS | SOFT | IMITATORS)[name](**options)
+    record = (VARIANTS | SOFT | IMITATORS | PAIRED)[name](**options)
     return built(record, lm, optim=optim, kl=kl, sampling=sampling)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sayso.app.agents import A2C as A2C
     from sayso.app.agents import AWR as AWR
     from sayso.app.agents import BC as BC
+    from sayso.app.agents import DPO as DPO
     from sayso.app.agents import GRPO as GRPO
     from sayso.app.agents import ILQL as ILQL
     from sayso.app.agents import PPO as PPO
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from sayso.app.facade import (
         evaluate as evaluate,
     )
+    from sayso.app.reward_model import RewardModel as RewardModel
     from sayso.cli.compare import compare as compare
     from sayso.control.agent import SB3Agent as SB3Agent
     from sayso.control.text import load_lm as load_lm
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from sayso.envs.media import Media as Media
     from sayso.envs.prompts import PromptEnv as PromptEnv
     from sayso.envs.registry import register as register
+    from sayso.envs.rewarded import RewardedBy as RewardedBy
     from sayso.envs.spaces import Chat as Chat
     from sayso.envs.spaces import Message as Message
     from sayso.envs.spaces import Utterance as Utterance
@@ -60,6 +63,7 @@ _HOMES = {
     "AWR": "app.agents",
     "ArCHer": "app.agents",
     "BC": "app.agents",
+    "DPO": "app.agents",
     "CandidateDQN": "app.agents",
     "CandidateSAC": "app.agents",
     "FilteredBC": "app.agents",
@@ -76,6 +80,8 @@ _HOMES = {
     "TokenDQN": "app.agents",
     "Agent": "app.facade",
     "audit": "app.audits",
+    "RewardModel": "app.reward_model",
+    "RewardedBy": "envs.rewarded",
     "evaluate": "app.facade",
     "compare": "cli.compare",
     "SB3Agent": "control.agent",

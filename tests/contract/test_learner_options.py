@@ -338,7 +338,7 @@ def test_row_36_a_new_option_needs_an_entry_here(record: type[Any], table: dict[
 
 
 def test_row_36_a_new_algorithm_needs_a_table_here() -> None:
-    others = {"mc_returns", "ilql", "token_dqn"}  # theirs: test_token_learners
+    others = {"mc_returns", "ilql", "token_dqn", "dpo"}  # test_token_learners, test_preference
     assert {record().type for record in ALGORITHM_TABLES} | others == ALGORITHMS.keys()
     assert {"algorithm", "optim", "kl"} <= {f.name for f in fields(RunConfig)}
 

@@ -18,10 +18,11 @@ FORBIDDEN_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "jobl
 FORBIDDEN_CALLS = {"eval", "exec"}
 PUBLIC = [
     "A2C", "AWR", "Agent", "ArCHer", "BC", "Callback", "CandidateDQN", "CandidateSAC", "Chat",
-    "Episode", "FilteredBC", "GRPO", "ILQL", "MCReturns", "Media", "Message", "OfflineArCHer",
-    "PPO", "PromptEnv", "QSharp", "RLOO", "Reinforce", "ReinforcePP", "SB3Agent", "SoftQ",
-    "StopOnReward", "Task", "TextEnv", "TokenDQN", "Utterance", "audit", "check_text_env",
-    "compare", "evaluate", "join_media", "load_lm", "register",
+    "DPO", "Episode", "FilteredBC", "GRPO", "ILQL", "MCReturns", "Media", "Message",
+    "OfflineArCHer", "PPO", "PromptEnv", "QSharp", "RLOO", "Reinforce", "ReinforcePP",
+    "RewardModel", "RewardedBy", "SB3Agent", "SoftQ", "StopOnReward", "Task", "TextEnv",
+    "TokenDQN", "Utterance", "audit", "check_text_env", "compare", "evaluate", "join_media",
+    "load_lm", "register",
 ]  # fmt: skip
 
 

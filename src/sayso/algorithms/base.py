@@ -37,11 +37,14 @@ class RolloutPlan:
         group_size: Attempts at each.
         max_resample_rounds: Dynamic sampling (DAPO): how many more rounds of fresh tasks may
             replace groups whose rewards are all equal; 0 keeps such groups.
+        stored_together: Stored episodes that belong together, side by side in the data, such as
+            the two of a preference: a batch holds all or none of them.
     """
 
     tasks_per_step: int
     group_size: int
     max_resample_rounds: int = 0
+    stored_together: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,12 +113,20 @@ class Core:
             name=self.lm.name,
         )
 
-    def pack(self, episodes: list[Episode], *, skip: Collection[int] = ()) -> Batch:
-        """Episodes as tensors where the model is; see ``data.batch.pack``."""
+    def pack(
+        self, episodes: list[Episode], *, skip: Collection[int] = (), least_tokens: int = 0
+    ) -> Batch:
+        """Episodes as tensors where the model is; see ``data.batch.pack``.
+
+        Args:
+            episodes: What to pack.
+            skip: As there.
+            least_tokens: Rows may always be this long, whatever ``micro_batch_tokens`` says.
+        """
         return pack(
             episodes,
             skip=skip,
-            max_tokens=self.optimiser.options.micro_batch_tokens,
+            max_tokens=max(least_tokens, self.optimiser.options.micro_batch_tokens),
             dtype=torch.float64 if self.lm.dtype is torch.float64 else torch.float32,
             device=self.lm.device,
         )

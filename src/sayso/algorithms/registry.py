@@ -10,6 +10,7 @@ from sayso.algorithms.awr import AWR
 from sayso.algorithms.bc import BC
 from sayso.algorithms.candidate_dqn import CandidateDQN
 from sayso.algorithms.candidate_sac import CandidateSAC
+from sayso.algorithms.dpo import DPO
 from sayso.algorithms.filtered_bc import FilteredBC
 from sayso.algorithms.grpo import GRPO
 from sayso.algorithms.ilql import ILQL
@@ -33,6 +34,7 @@ ALGORITHMS: dict[str, Any] = {
     "bc": BC,
     "filtered_bc": FilteredBC,
     "awr": AWR,
+    "dpo": DPO,
     "mc_returns": MCReturns,
     "ilql": ILQL,
     "token_dqn": TokenDQN,

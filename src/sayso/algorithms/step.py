@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
 from sayso.algorithms.base import Skipped, Update
 from sayso.algorithms.core import Core
-from sayso.algorithms.optim import told_if_ended
+from sayso.algorithms.optim import Optimiser, told_if_ended
 from sayso.algorithms.parity import ParityMeter
 from sayso.data.batch import Batch, PackedRow
 from sayso.losses.loss import Loss
@@ -58,7 +59,13 @@ Parts = Generator[Part, None, None]
 """Parts made one at a time: the gradient of each is taken before the next one is read."""
 
 
-def backpropagated(core: Core, parts: Parts) -> StepOutcome:
+class Stepping(Protocol):
+    """What an optimiser step needs: a learner's ``Core``, or less."""
+
+    optimiser: Optimiser
+
+
+def backpropagated(core: Stepping, parts: Parts) -> StepOutcome:
     """Add up the gradient of a step's loss, part by part.
 
     Returns:
@@ -80,7 +87,7 @@ def backpropagated(core: Core, parts: Parts) -> StepOutcome:
     return StepOutcome(metrics=merge(found))
 
 
-def guarded_step(core: Core, parts: Parts, *, max_kl: float | None = None) -> StepOutcome:
+def guarded_step(core: Stepping, parts: Parts, *, max_kl: float | None = None) -> StepOutcome:
     """One optimiser step; none, and no bit changed, if a number is not finite.
 
     Args:

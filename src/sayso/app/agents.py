@@ -83,6 +83,12 @@ class AWR(Agent):
     algorithm = "awr"
 
 
+class DPO(Agent):
+    """Direct preference optimisation, on stored pairs."""
+
+    algorithm = "dpo"
+
+
 class MCReturns(Agent):
     """A policy steered by values of tokens that were regressed on returns."""
 

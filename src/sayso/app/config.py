@@ -12,6 +12,7 @@ from sayso.algorithms.options.awr import AWROptions
 from sayso.algorithms.options.bc import BCOptions
 from sayso.algorithms.options.candidate_dqn import CandidateDQNOptions
 from sayso.algorithms.options.candidate_sac import CandidateSACOptions
+from sayso.algorithms.options.dpo import DPOOptions
 from sayso.algorithms.options.filtered_bc import FilteredBCOptions
 from sayso.algorithms.options.grpo import GRPOOptions
 from sayso.algorithms.options.ilql import ILQLOptions
@@ -45,6 +46,9 @@ class EnvOptions:
     Attributes:
         id: Registered id, or ``"module:Id"`` to import a module that registers it.
         kwargs: Passed to the environment's constructor.
+        reward: A reward of ``sayso.rewards`` in place of the environment's own, such as
+            ``{ type = "model", model = "runs/persona_rm-1" }``; its own stays among the parts, as
+            ``true``.
         max_turns: Decisions after which an episode is cut off; unset: what the environment says.
         max_context_tokens: Context length at which an episode is cut off; unset: the model's.
         context: What the policy sees at each turn: ``"episode"``: everything so far; ``"turn"``:
@@ -59,6 +63,7 @@ class EnvOptions:
 
     id: str
     kwargs: dict[str, Any] = field(default_factory=dict)
+    reward: dict[str, Any] = field(default_factory=dict)
     max_turns: int | None = None
     max_context_tokens: int | None = None
     context: Context = "episode"
@@ -98,6 +103,7 @@ AlgorithmOptions = (
     | BCOptions
     | FilteredBCOptions
     | AWROptions
+    | DPOOptions
     | SoftQOptions
     | QSharpOptions
     | ArCHerOptions
@@ -149,7 +155,8 @@ def has_reference(config: RunConfig) -> bool:
 
 def needs_base(config: RunConfig) -> bool:
     """Whether an agent reads the model as it was before training: a reference, or its critic."""
-    return has_reference(config) or getattr(config.algorithm, "trunk", "") == "frozen"
+    is_pairs = config.algorithm.type == "dpo"  # whose reference no filter of the sampler cuts
+    return has_reference(config) or is_pairs or getattr(config.algorithm, "trunk", "") == "frozen"
 
 
 def keeps_critic(config: RunConfig) -> bool:

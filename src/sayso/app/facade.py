@@ -23,6 +23,7 @@ from sayso.app.opening import (
     open_or_create_run,
     require_playable,
     rollout_limits,
+    under_reward,
 )
 from sayso.app.origin import (
     Origin,
@@ -105,6 +106,7 @@ class Agent:
                 fix="In Python imitate first: BC(model, env, data=...).learn(...).save(directory); "
                 "then begin with the directory as the model.",
             )
+        self.source = under_reward(self.source, self.config.env)
         # Options of training may count by what ``learn`` is given.
         refuse_unused(dataclasses.replace(self.config, train=TrainOptions()))
         self.lm = build_lm(self.config, pair)

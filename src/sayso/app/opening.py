@@ -13,8 +13,10 @@ from sayso.app.stored import require_data
 from sayso.config.load import flat, load_toml, to_table
 from sayso.envs.nothing import NO_ENV, NoEnv
 from sayso.envs.registry import EnvSource, source
+from sayso.envs.rewarded import rewarded
 from sayso.envs.scripted import scripted
 from sayso.errors import ConfigError, RunError
+from sayso.rewards.library import make
 from sayso.rollout.limits import RolloutLimits
 from sayso.rollout.preflight import require_sound
 from sayso.runs.meta import collect
@@ -28,7 +30,20 @@ def env_source(options: EnvOptions) -> EnvSource:
     """Where episodes come from."""
     if options.id == NO_ENV:
         return EnvSource(id=NO_ENV, opener=NoEnv, spec=None)
-    return source(options.id, **options.kwargs)
+    return under_reward(source(options.id, **options.kwargs), options)
+
+
+def under_reward(env: EnvSource, options: EnvOptions) -> EnvSource:
+    """An environment under the reward that the options put in place of its own, if they do.
+
+    Raises:
+        UnknownNameError: If there is no such reward.
+        OptionValueError: If it cannot be made.
+    """
+    if not options.reward:
+        return env
+    make(options.reward)  # what cannot be made shows before anything is loaded
+    return rewarded(env, options.reward)
 
 
 def rollout_limits(options: EnvOptions) -> RolloutLimits:
@@ -44,6 +59,13 @@ def config_of(run: Run) -> RunConfig:
             where=str(run.path),
             problem="is a control run: an agent of Stable-Baselines3 learned, the model is frozen.",
             fix=f"Use sayso eval {run.path}; the agent lies in checkpoints/step-*/model.zip.",
+        )
+    if "reward_model" in table:
+        raise RunError(
+            where=str(run.path),
+            problem="is a run of a reward model, which is no policy.",
+            fix=f"Use sayso eval {run.path}; as a reward: --set env.reward.type=model "
+            f"--set env.reward.model={run.path}.",
         )
     return load_config(table, source=str(run.config))
 

@@ -9,6 +9,7 @@ from typing import Any
 from sayso.algorithms.kinds import (
     HEADS_ONLY,
     NEEDS_NO_REWARD,
+    OF_PAIRS,
     OFFLINE_ONLY,
     ON_POLICY,
     WITH_CRITIC,
@@ -60,7 +61,7 @@ def refuse_unused_kl(config: RunConfig) -> None:
     """Refuse details of a divergence that is switched off, and one that no algorithm minds."""
     if config.algorithm.type in WITHOUT_KL:
         own = "acting.beta" if is_steered(config) else "beta"
-        has_own = is_steered(config) or config.algorithm.type in ("soft_q", "q_sharp")
+        has_own = is_steered(config) or config.algorithm.type in ("dpo", "soft_q", "q_sharp")
         refuse_changed(
             config.kl, "kl", ("coef",),
             reason=f"with {config.algorithm.type}, whose loss has no such term",
@@ -201,6 +202,13 @@ def _refuse_data(config: RunConfig) -> None:
         config.train, "train", UNPLAYED,
         reason="with data.path, where training plays nothing", fix="Unset data.path",
     )  # fmt: skip
+    if algorithm.type in OF_PAIRS and data.batch_episodes % 2:
+        raise OptionValueError(
+            where="data.batch_episodes",
+            problem=f"is {data.batch_episodes}, and {algorithm.type} takes pairs, of two episodes "
+            "each.",
+            fix="Use an even number.",
+        )
     if config.env.id == NO_ENV and config.train.eval_every:
         raise OptionValueError(
             where="train.eval_every",

@@ -6,11 +6,12 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any
 
-from sayso.algorithms.kinds import NEEDS_NO_REWARD
+from sayso.algorithms.kinds import NEEDS_NO_REWARD, OF_PAIRS
 from sayso.app.config import AlgorithmOptions, RunConfig
 from sayso.data.datasets import DataSet, files, read_data
 from sayso.data.encode import Encoder
 from sayso.data.options import IN_PYTHON
+from sayso.data.preferences import are_pairs, chosen_of
 from sayso.errors import DataError, RunError
 from sayso.runs.run import Run
 
@@ -49,6 +50,7 @@ def build_data(config: RunConfig, lm: LanguageModel, given: Any = None) -> DataS
     )
     data = read_data(path if given is None else given, config.data, encoder)
     algorithm = config.algorithm.type
+    data = _pairs(data, path) if algorithm in OF_PAIRS else _without_rejected(data, algorithm)
     if algorithm not in NEEDS_NO_REWARD and all(e.return_ is None for e in data.episodes):
         raise DataError(
             where=path,
@@ -56,6 +58,30 @@ def build_data(config: RunConfig, lm: LanguageModel, given: Any = None) -> DataS
             fix="Add rewards, or imitate all of it: bc.",
         )
     return data
+
+
+def _pairs(data: DataSet, path: str) -> DataSet:
+    """The data set, if it is one of preferences.
+
+    Raises:
+        DataError: If it is not.
+    """
+    if not are_pairs(data.episodes):
+        raise DataError(
+            where=path, problem="holds episodes that are no preferences.",
+            fix="Give records with prompt, chosen and rejected (docs/preferences.md); or imitate "
+            "what there is: bc.",
+        )  # fmt: skip
+    return data
+
+
+def _without_rejected(data: DataSet, algorithm: str) -> DataSet:
+    """Of preferences the chosen answers alone: what any other algorithm can take for an example."""
+    kept = chosen_of(data.episodes)
+    if len(kept) == len(data.episodes):
+        return data
+    note = f"Of each preference the chosen answer alone is learnt from: {algorithm} knows no pairs."
+    return dataclasses.replace(data, episodes=kept, notes=(*data.notes, note))
 
 
 def require_data(config: RunConfig) -> None:

@@ -78,8 +78,8 @@ def is_run(path: Path) -> bool:
     return "control" in load_toml(Run.open(path).config)
 
 
-def refuse(settings: Mapping[str, object]) -> None:
-    """Refuse flags that mean nothing for a control run.
+def refuse(settings: Mapping[str, object], *, kind: str = "a control run") -> None:
+    """Refuse flags that mean nothing for a run of another kind than the ordinary one.
 
     Raises:
         OptionValueError: Naming the first that was given.
@@ -87,7 +87,7 @@ def refuse(settings: Mapping[str, object]) -> None:
     for flag, value in settings.items():
         if value:
             raise OptionValueError(
-                where=flag, problem="has no effect on a control run.", fix="Leave it out."
+                where=flag, problem=f"has no effect on {kind}.", fix="Leave it out."
             )
 
 

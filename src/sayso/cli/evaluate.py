@@ -32,15 +32,11 @@ def run(
     as_json: bool,
 ) -> None:
     """Print what a policy earns, a row for each way of acting; with ``audit``, check its critic."""
-    from sayso.cli import control
-
     opened = Run.open(path)
-    if control.is_run(path):
-        control.refuse({"--beta": beta, "--decode": decode, "--audit": audit})
-        control.evaluate(
-            path, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed,
-            as_json=as_json,
-        )  # fmt: skip
+    if _is_other(
+        path, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed, as_json=as_json,
+        flags={"--beta": beta, "--decode": decode, "--audit": audit},
+    ):  # fmt: skip
         return
     from sayso.app.opening import config_of, env_source, rollout_limits
     from sayso.app.origin import require_named
@@ -78,6 +74,27 @@ def run(
         print("\n".join(_table(rows)))
     if checked is not None:
         print(f"  {checked}")
+
+
+def _is_other(
+    path: Path, *, split: str | None, episodes: int, checkpoint: str, seed: int, as_json: bool,
+    flags: dict[str, object],
+) -> bool:  # fmt: skip
+    """Measure an agent that controls a frozen model, or a reward model, if the run is of one."""
+    from sayso.cli import control, reward_model
+
+    if reward_model.is_run(path):
+        control.refuse(flags, kind=reward_model.KIND)
+        reward_model.evaluate(path, split=split, checkpoint=checkpoint, seed=seed, as_json=as_json)
+        return True
+    if control.is_run(path):
+        control.refuse(flags)
+        control.evaluate(
+            path, split=split, episodes=episodes, checkpoint=checkpoint, seed=seed,
+            as_json=as_json,
+        )  # fmt: skip
+        return True
+    return False
 
 
 def _table(rows: list[Acted]) -> list[str]:

@@ -117,16 +117,20 @@ def _recipes() -> Rows:
     rows: Rows = []
     for name in recipes.names():
         table, _ = recipes.read(name)
-        if recipes.is_control(table):
+        kind = recipes.other_kind(table)
+        if kind == "reward_model":
+            about = f"a reward model over {table['model']['name']} from {table['data']['path']}"
+            rows.append({"name": name, "about": about})
+            continue
+        if kind == "control":
             about = (
                 f"{table['learner']['type']} steers a frozen {table['model']['name']} on "
                 f"{table['env']['id']}, mode {table['control']['mode']}"
             )
             rows.append({"name": name, "about": about})
             continue
-        about = (
-            f"{table['algorithm']['type']} on {table['env']['id']} with {table['model']['name']}"
-        )
+        where = table.get("env", {}).get("id", "stored data")
+        about = f"{table['algorithm']['type']} on {where} with {table['model']['name']}"
         rows.append({"name": name, "about": about})
     return rows
 

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from sayso import __version__
+from sayso.cli import pairs
 from sayso.errors import GuardError, SaysoError
 from sayso.runs.interrupt import Interrupted
 
@@ -332,6 +333,10 @@ def tune(
         "out": out,
     }  # fmt: skip
     command.run(recipe, overrides=set_ or [], options=options, as_json=json_)
+
+
+app.command()(pairs.comparisons)
+app.command()(pairs.label)
 
 
 def main() -> None:

@@ -36,9 +36,13 @@ def names() -> list[str]:
     )
 
 
-def is_control(table: Mapping[str, Any]) -> bool:
-    """Whether a recipe's agent is one of Stable-Baselines3 that controls a frozen model."""
-    return "control" in table
+KINDS = {"control": "a control run", "reward_model": "a run of a reward model"}
+"""Tables by which a recipe is known as one of another kind, and what its runs are called."""
+
+
+def other_kind(table: Mapping[str, Any]) -> str | None:
+    """Which table makes a recipe one of another kind than the ordinary one; ``None``: none."""
+    return next((kind for kind in KINDS if kind in table), None)
 
 
 def read(recipe: str) -> tuple[dict[str, Any], str]:
@@ -76,10 +80,12 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
     table, source = read(recipe)
     table.pop(MADE_BY, None)
     table.pop("tune", None)  # says what `sayso tune` may change, and decides no run
-    if is_control(table):
+    other = other_kind(table)
+    if other is not None:
+        what = "a control recipe: an agent of Stable-Baselines3 steers a frozen model"
         raise ConfigError(
             where=source,
-            problem="is a control recipe: an agent of Stable-Baselines3 steers a frozen model.",
+            problem=f"is {what if other == 'control' else 'a recipe of a reward model'}.",
             fix=f"It is for `sayso train {recipe}`, and then `sayso eval`.",
         )
     changes = override({}, overrides, Problems("told below"))

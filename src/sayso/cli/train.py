@@ -35,7 +35,7 @@ def run(
             problem="needs a recipe, or --resume RUN, and not both.",
             fix=f"Recipes: {', '.join(recipes.names())}.",
         )
-    if _is_control(recipe, resume, overrides, path=path, seed=seed, flags=(tensorboard, as_json)):
+    if _is_other(recipe, resume, overrides, path=path, seed=seed, flags=(tensorboard, as_json)):
         return
     if resume is not None:
         if seed is not None or path is not None:
@@ -71,7 +71,7 @@ def run(
     _tell(config, result, where)
 
 
-def _is_control(
+def _is_other(
     recipe: str | None,
     resume: Path | None,
     overrides: Sequence[str],
@@ -80,22 +80,26 @@ def _is_control(
     seed: int | None,
     flags: tuple[bool, bool],
 ) -> bool:
-    """Train an agent that controls a frozen model, if that is what was asked for."""
-    from sayso.cli import control
+    """Train an agent that controls a frozen model, or a reward model, if that was asked for."""
+    from sayso.cli import control, reward_model
 
     tensorboard, as_json = flags
     if recipe is not None:
         table, source = recipes.read(recipe)
-        if not recipes.is_control(table):
+        other = recipes.other_kind(table)
+        if other is None:
             return False
-        control.refuse({"--tensorboard": tensorboard})
-        control.train(table, source, overrides=overrides, path=path, seed=seed, as_json=as_json)
+        command = {"control": control.train, "reward_model": reward_model.train}[other]
+        control.refuse({"--tensorboard": tensorboard}, kind=recipes.KINDS[other])
+        command(table, source, overrides=overrides, path=path, seed=seed, as_json=as_json)
         return True
-    if resume is None or not control.is_run(resume):
-        return False
-    control.refuse({"--tensorboard": tensorboard, "--seed": seed, "--run": path})
-    control.resume(resume, overrides=overrides, as_json=as_json)
-    return True
+    for module, kind in ((control, "control"), (reward_model, "reward_model")):
+        if resume is not None and module.is_run(resume):
+            given = {"--tensorboard": tensorboard, "--seed": seed, "--run": path}
+            control.refuse(given, kind=recipes.KINDS[kind])
+            module.resume(resume, overrides=overrides, as_json=as_json)
+            return True
+    return False
 
 
 def _tell(config: RunConfig, result: TrainResult, where: Path) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from sayso.data.encode import Encoder
 from sayso.data.options import IN_PYTHON, DataOptions
+from sayso.data.preferences import games_of, preference_of
 from sayso.data.records import FIELDS, Kind, game_of, game_to_json, kind_of
 from sayso.envs.scripted import Game
 from sayso.errors import DataError, SaysoError
@@ -71,8 +72,8 @@ class _Reading:
         if len(self.problems) < NUM_TOLD:
             self.problems.append(f"{where}: {problem.rstrip('.')}.")
 
-    def take(self, where: str, make: Callable[[], Episode | None]) -> None:
-        """Add an episode, or its problem."""
+    def take(self, where: str, make: Callable[[], Episode | Sequence[Episode] | None]) -> None:
+        """Add an episode, or several that belong together, or their problem."""
         try:
             made = make()
         except SaysoError as error:
@@ -83,8 +84,7 @@ class _Reading:
             )
             self.wrong(where, told)
         else:
-            if made is not None:
-                self.episodes.append(made)
+            self.episodes += [] if made is None else [made] if isinstance(made, Episode) else made
 
     def record(self, where: str, record: Mapping[str, Any], kind: Kind) -> None:
         """Add the episode of a record of a kind."""
@@ -92,8 +92,16 @@ class _Reading:
             self.unused.setdefault(str(name))
         if kind == "episodes":
             self.take(where, lambda: self.encoder.recorded(episode_from_json(record["episode"])))
+        elif kind == "preferences":
+            self.take(where, lambda: self._pair(record))
         else:
             self.take(where, lambda: self.encoder.encode(game_of(record, kind)))
+
+    def _pair(self, record: Mapping[str, Any]) -> list[Episode]:
+        """Both answers of a preference, or none if one does not fit the context."""
+        made = [self.encoder.encode(game) for game in games_of(preference_of(record))]
+        whole = [episode for episode in made if episode is not None]
+        return whole if len(whole) == len(made) else []
 
 
 def read_data(given: Any, options: DataOptions, encoder: Encoder) -> DataSet:
@@ -116,15 +124,7 @@ def read_data(given: Any, options: DataOptions, encoder: Encoder) -> DataSet:
     else:
         where = IN_PYTHON
         _read_python(reading, given)
-    if reading.problems:
-        more = reading.num_problems - len(reading.problems)
-        listed = "\n".join([*reading.problems, *([f"... and {more} more."] if more else [])])
-        count = reading.num_problems
-        raise DataError(
-            where=where,
-            problem=f"{count} {'record is' if count == 1 else 'records are'} wrong:\n{listed}\n",
-            fix=ONE_A_LINE,
-        )
+    require_right(where, reading.problems, reading.num_problems)
     notes = [*reading.notes, *encoder.notes()]
     if reading.unused:
         notes.append(f"Fields of the data set that are not used: {', '.join(reading.unused)}.")
@@ -135,6 +135,27 @@ def read_data(given: Any, options: DataOptions, encoder: Encoder) -> DataSet:
             fix="Name another file, or write one: sayso demos.",
         )
     return DataSet(episodes=reading.episodes, digest=reading.digest.hexdigest(), notes=tuple(notes))
+
+
+def require_right(where: str, problems: Sequence[str], num_problems: int) -> None:
+    """Tell what is wrong with records, all at once.
+
+    Args:
+        where: The data set.
+        problems: The first of them.
+        num_problems: How many there are.
+
+    Raises:
+        DataError: If there is one.
+    """
+    if not num_problems:
+        return
+    more = num_problems - len(problems)
+    listed = "\n".join([*problems, *([f"... and {more} more."] if more else [])])
+    told = "record is" if num_problems == 1 else "records are"
+    raise DataError(
+        where=where, problem=f"{num_problems} {told} wrong:\n{listed}\n", fix=ONE_A_LINE
+    )
 
 
 def files(pattern: str, *, notes: list[str] | None = None) -> list[Path]:
@@ -183,7 +204,7 @@ def write_games(path: Path | str, games: Iterable[Game]) -> int:
     Raises:
         DataError: If a game cannot be written down; no file is left behind.
     """
-    return _write(Path(path), map(game_to_json, games))
+    return write_rows(Path(path), map(game_to_json, games))
 
 
 def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> int:
@@ -192,10 +213,18 @@ def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> int:
     Returns:
         How many.
     """
-    return _write(Path(path), ({"step": 0, "episode": episode_to_json(e)} for e in episodes))
+    return write_rows(Path(path), ({"step": 0, "episode": episode_to_json(e)} for e in episodes))
 
 
-def _write(path: Path, records: Iterator[dict[str, Any]]) -> int:
+def write_rows(path: Path, records: Iterator[dict[str, Any]]) -> int:
+    """Write records, one a line, as they come; the file is there when it is whole.
+
+    Returns:
+        How many.
+
+    Raises:
+        DataError: If one cannot be written down; no file is left behind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     count = 0
@@ -220,12 +249,11 @@ def _write(path: Path, records: Iterator[dict[str, Any]]) -> int:
 
 def _read_file(reading: _Reading, path: Path) -> None:
     kind: Kind | None = None if reading.options.format == "auto" else reading.options.format
-    rows = _csv_rows if path.suffix == ".csv" else _json_rows
     before = reading.num_problems + len(reading.episodes)
     if reading.encoder.chat.media is not None:  # a run's ledger refers to what lies beside it
         reading.encoder.chat.media.look_in(path.parent.parent / "media")
     any_row = False
-    for where, record in rows(reading, path):
+    for where, record in rows_of(path, reading.digest):
         any_row = True
         if isinstance(record, str):
             if kind == "episodes" and record == TORN:
@@ -259,11 +287,20 @@ def is_of(record: Mapping[str, Any], kind: Kind) -> bool:
         return False
 
 
-def _json_rows(reading: _Reading, path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """Place and record of each line; in its stead what is wrong with it."""
+def rows_of(path: Path, digest: Any) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Place and record of each line of a file; in its stead what is wrong with it.
+
+    Args:
+        path: JSON lines, or CSV by its ending.
+        digest: A hash that is told what is read.
+    """
+    yield from (_csv_rows if path.suffix == ".csv" else _json_rows)(digest, path)
+
+
+def _json_rows(digest: Any, path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            reading.digest.update(line)
+            digest.update(line)
             where = f"{path}, line {number}"
             try:
                 record = json.loads(line, parse_constant=_refuse)
@@ -276,7 +313,7 @@ def _json_rows(reading: _Reading, path: Path) -> Iterator[tuple[str, dict[str, A
             yield where, record if is_record else f"is no record: {line[:40]!r}"
 
 
-def _csv_rows(reading: _Reading, path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
+def _csv_rows(digest: Any, path: Path) -> Iterator[tuple[str, dict[str, Any] | str]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file, strict=True)
         while True:
@@ -288,7 +325,7 @@ def _csv_rows(reading: _Reading, path: Path) -> Iterator[tuple[str, dict[str, An
             except (csv.Error, UnicodeDecodeError) as error:
                 yield where, f"is not CSV ({error})"
                 return
-            reading.digest.update(repr(row).encode())
+            digest.update(repr(row).encode())
             if None in row or None in row.values():
                 yield where, f"does not have the {len(rows.fieldnames or ())} columns of line 1"
                 continue

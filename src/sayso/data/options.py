@@ -17,14 +17,15 @@ class DataOptions:
         path: A file, a directory of files, or a pattern such as ``"logs/*.jsonl"``; see
             docs/data.md. Unset: a step plays the environment.
         format: ``"episodes"`` (a run's ledger), ``"games"`` (text, turn by turn), ``"messages"``
-            (chats), ``"prompts"`` (columns prompt, completion, reward), or ``"auto"``: what the
-            first record of a file looks like.
+            (chats), ``"preferences"`` (columns prompt, chosen, rejected: two episodes each),
+            ``"prompts"`` (columns prompt, completion, reward), or ``"auto"``: what the first record
+            of a file looks like.
         batch_episodes: Stored episodes per update.
         limit: Read so many episodes, then stop; unset: all.
     """
 
     path: str | None = None
-    format: Literal["auto", "episodes", "games", "messages", "prompts"] = "auto"
+    format: Literal["auto", "episodes", "games", "messages", "preferences", "prompts"] = "auto"
     batch_episodes: int = 64
     limit: int | None = None
 

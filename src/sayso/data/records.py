@@ -18,18 +18,34 @@ from sayso.errors import OptionValueError
 from sayso.runs.ledger import payload_problem
 from sayso.types import Task
 
-Kind = Literal["episodes", "games", "messages", "prompts"]
+Kind = Literal["episodes", "games", "messages", "preferences", "prompts"]
 FOREIGN_ENV = "data"
 """Environment of a record that names none."""
 FIELDS: dict[Kind, frozenset[str]] = {
     "episodes": frozenset({"step", "episode"}),
     "games": frozenset({"task", "moves", "last", "last_choices", "terminated"}),
     "messages": frozenset({"messages", "reward", "task", "terminated"}),
+    "preferences": frozenset(
+        {
+            "prompt",
+            "chosen",
+            "rejected",
+            "margin",
+            "task",
+            "split",
+            "score_chosen",
+            "score_rejected",
+            "writer_chosen",
+            "writer_rejected",
+            "pair",
+        }
+    ),
     "prompts": frozenset({"prompt", "completion", "reward", "task"}),
 }
 """What is read of each kind of record; anything else is told to the user as not used."""
 MARK: dict[Kind, str] = {
-    "episodes": "episode", "games": "moves", "messages": "messages", "prompts": "prompt",
+    "episodes": "episode", "games": "moves", "messages": "messages", "preferences": "chosen",
+    "prompts": "prompt",
 }  # fmt: skip
 """The field by which a record is known."""
 
@@ -78,7 +94,7 @@ def game_to_json(game: Game) -> dict[str, Any]:
         "task": about,
         "moves": [
             {
-                "observation": _plain(move.observation),
+                "observation": plain(move.observation),
                 "action": move.action,
                 "reward": move.reward,
                 **({"parts": move.parts} if move.parts else {}),
@@ -86,7 +102,7 @@ def game_to_json(game: Game) -> dict[str, Any]:
             }
             for move in game.moves
         ],
-        "last": _plain(game.last),
+        "last": plain(game.last),
         "terminated": game.terminated,
     }
     return record | ({"last_choices": list(game.last_choices)} if game.last_choices else {})
@@ -98,9 +114,9 @@ def _from_game(record: Mapping[str, Any]) -> Game:
         raise RecordError("moves is empty")
     played = tuple(_move(move, number) for number, move in enumerate(moves, start=1))
     return Game(
-        task=_task(record.get("task"), played[0].observation),
+        task=task_of(record.get("task"), played[0].observation),
         moves=played,
-        last=_observation(record.get("last") or "", "last"),
+        last=read_observation(record.get("last") or "", "last"),
         terminated=_flag(record.get("terminated", True)),
         last_choices=_texts(record.get("last_choices") or (), "last_choices"),
     )
@@ -114,10 +130,10 @@ def _move(move: Any, number: int) -> Move:
     if not isinstance(parts, Mapping):
         raise RecordError(f"{where}: parts is no table")
     return Move(
-        observation=_observation(move["observation"], f"{where}, observation"),
-        action=_text(move["action"], f"{where}, action", may_be_empty=True),
-        reward=_reward(move.get("reward"), f"{where}, reward"),
-        parts={str(name): _reward(part, f"{where}, {name}") for name, part in parts.items()},
+        observation=read_observation(move["observation"], f"{where}, observation"),
+        action=read_text(move["action"], f"{where}, action", may_be_empty=True),
+        reward=read_number(move.get("reward"), f"{where}, reward"),
+        parts={str(name): read_number(part, f"{where}, {name}") for name, part in parts.items()},
         choices=_texts(move.get("choices") or (), f"{where}, choices"),
     )
 
@@ -131,25 +147,25 @@ def _from_messages(record: Mapping[str, Any]) -> Game:
         if not isinstance(row, Mapping) or row.get("role") not in ROLES:
             raise RecordError(f"{where} has no role of {', '.join(ROLES)}")
         is_said = row["role"] == "assistant"
-        text = _text(row.get("content"), f"{where}, content", may_be_empty=not is_said)
+        text = read_text(row.get("content"), f"{where}, content", may_be_empty=not is_said)
         if not is_said:
             known = ("role", "content", "media")
             seen += _messages([{name: row[name] for name in known if name in row}], where)
             continue
         if not seen:
             raise RecordError(f"{where} is the assistant's and answers nothing")
-        reward = _reward(row.get("reward"), f"{where}, reward")
+        reward = read_number(row.get("reward"), f"{where}, reward")
         moves.append(Move(observation=_shown(seen), action=text, reward=reward, parts={}))
         seen = []
     if not moves:
         raise RecordError("messages holds none of the assistant")
-    if (whole := _reward(record.get("reward"), "reward")) is not None:
+    if (whole := read_number(record.get("reward"), "reward")) is not None:
         if any(move.reward is not None for move in moves):
             raise RecordError("has a reward of the whole and rewards of messages: which counts?")
         last = moves[-1]
         moves[-1] = Move(observation=last.observation, action=last.action, reward=whole, parts={})
     return Game(
-        task=_task(record.get("task"), moves[0].observation),
+        task=task_of(record.get("task"), moves[0].observation),
         moves=tuple(moves),
         last=_shown(seen) if seen else "",
         terminated=_flag(record.get("terminated", True)),
@@ -157,7 +173,7 @@ def _from_messages(record: Mapping[str, Any]) -> Game:
 
 
 def _from_prompt(record: Mapping[str, Any]) -> Game:
-    shown = _observation(record["prompt"], "prompt")
+    shown = read_observation(record["prompt"], "prompt")
     if "completion" not in record:
         raise RecordError("has a prompt and no completion")
     said = record["completion"]
@@ -167,11 +183,11 @@ def _from_prompt(record: Mapping[str, Any]) -> Game:
         said = said[0].get("content")
     move = Move(
         observation=shown,
-        action=_text(said, "completion"),
-        reward=_reward(record.get("reward"), "reward"),
+        action=read_text(said, "completion"),
+        reward=read_number(record.get("reward"), "reward"),
         parts={},
     )
-    task = _task(record.get("task"), shown)
+    task = task_of(record.get("task"), shown)
     return Game(task=task, moves=(move,), last="", terminated=True)
 
 
@@ -182,10 +198,10 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Game]] = {
 }
 
 
-def _task(given: Any, shown: Observation) -> Task:
+def task_of(given: Any, shown: Observation) -> Task:
     """The task a record names, by its id or whole; else one for all records that begin alike."""
     if given is None:
-        text = json.dumps(_plain(shown), ensure_ascii=True)
+        text = json.dumps(plain(shown), ensure_ascii=True)
         given = hashlib.sha256(text.encode()).hexdigest()[:16]
     if isinstance(given, str | int) and not isinstance(given, bool):
         return Task(id=str(given), env=FOREIGN_ENV, split="train")
@@ -209,7 +225,8 @@ def _shown(messages: Sequence[Message]) -> Observation:
     return tuple(messages)
 
 
-def _observation(given: Any, where: str) -> Observation:
+def read_observation(given: Any, where: str) -> Observation:
+    """What was shown: text, or messages."""
     if isinstance(given, str):
         return given
     return _shown(_messages(given, where))
@@ -224,7 +241,8 @@ def _messages(given: Any, where: str) -> tuple[Message, ...]:
     return (Message("user", found),) if isinstance(found, str) else found
 
 
-def _plain(observation: Observation) -> Any:
+def plain(observation: Observation) -> Any:
+    """An observation as JSON values."""
     if isinstance(observation, str):
         return observation
     return [message_row(message) for message in observation]
@@ -236,7 +254,7 @@ def _list(given: Any, where: str) -> Sequence[Any]:
     return given
 
 
-def _text(given: Any, where: str, *, may_be_empty: bool = False) -> str:
+def read_text(given: Any, where: str, *, may_be_empty: bool = False) -> str:
     """Text; an answer in a log that is empty was lost, a move of a game may be to say nothing."""
     if not isinstance(given, str):
         raise RecordError(f"{where} is {type(given).__name__}, not text")
@@ -246,10 +264,10 @@ def _text(given: Any, where: str, *, may_be_empty: bool = False) -> str:
 
 
 def _texts(given: Any, where: str) -> tuple[str, ...]:
-    return tuple(_text(text, where) for text in _list(given, where))
+    return tuple(read_text(text, where) for text in _list(given, where))
 
 
-def _reward(given: Any, where: str) -> float | None:
+def read_number(given: Any, where: str) -> float | None:
     """``None`` is "not graded"; the empty cell of a CSV file is that too."""
     if given is None or given == "":
         return None

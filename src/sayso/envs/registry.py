@@ -120,7 +120,7 @@ def describe(env_id: str) -> tuple[str, dict[str, int]]:
     return about, {split: num_tasks(env, split) for split in SPLITS}
 
 
-def source(env: Any, **kwargs: Any) -> EnvSource:
+def source(env: Any, /, **kwargs: Any) -> EnvSource:
     """How to open an environment.
 
     Args:

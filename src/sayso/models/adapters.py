@@ -20,13 +20,14 @@ POLICY_ADAPTER = "default"
 """Name of the adapters that ``add_lora`` makes: what acts, and what is saved as the policy."""
 
 
-def add_lora(network: Any, options: LoraOptions, *, seed: int) -> Any:
+def add_lora(network: Any, options: LoraOptions, *, seed: int, task: str = "CAUSAL_LM") -> Any:
     """The network with fresh adapters; they start as the identity, and only they train.
 
     Args:
-        network: A causal LM; its layers are changed in place.
+        network: A causal LM or, with another task, an encoder; its layers are changed in place.
         options: Rank, scale and layers.
         seed: Decides the adapters' first weights.
+        task: peft's name for what the network does.
 
     Raises:
         ExtraMissingError: If peft is not installed.
@@ -55,7 +56,7 @@ def add_lora(network: Any, options: LoraOptions, *, seed: int) -> Any:
         target_modules=targets if isinstance(targets, str) else list(targets),
         # GPT-2's layers hold their weights transposed.
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in network.modules()),
-        task_type="CAUSAL_LM",
+        task_type=task,
     )
     _refuse_tied(network, targets)
     try:

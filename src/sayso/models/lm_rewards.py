@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sayso.errors import ModelMissingError, OptionValueError
+from sayso.errors import ModelError, ModelMissingError, OptionValueError
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
 from sayso.models.quiet import without_bars
@@ -211,12 +211,30 @@ def embedding(encoder: str, text: str) -> Tensor:
 
 @functools.lru_cache(maxsize=2)
 def _encoder(name: str) -> tuple[Any, Any]:
+    network, tokenizer = read_encoder(name)
+    return network.eval().requires_grad_(requires_grad=False), tokenizer
+
+
+def read_encoder(name: str) -> tuple[Any, Any]:
+    """Network and tokenizer of an encoder: ``"minilm"``, a directory or a hub id.
+
+    Raises:
+        ModelMissingError: If the package of minilm is not installed.
+        ModelError: If it cannot be loaded.
+    """
     from transformers import AutoModel, AutoTokenizer
 
-    folder = name if name != "minilm" else _packaged()
-    with without_bars():
-        network = AutoModel.from_pretrained(folder).eval().requires_grad_(requires_grad=False)
-        return network, AutoTokenizer.from_pretrained(folder)
+    folder, models = name if name != "minilm" else _packaged(), AutoModel
+    try:
+        with without_bars():
+            network: Any = models.from_pretrained(folder, use_safetensors=True)
+            return network, AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            where=f"encoder {name}",
+            problem=f"cannot be loaded: {' '.join(str(error).split())[:300]}",
+            fix="Name minilm, a directory that AutoModel loads (safetensors), or a hub id.",
+        ) from error
 
 
 def _packaged() -> str:

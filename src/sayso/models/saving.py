@@ -82,7 +82,7 @@ def save(lm: LanguageModel, directory: str | Path, *, card: CardData) -> None:
     staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
     try:
         _write(lm, staging, card)
-        _move(staging, directory)
+        move_into(staging, directory)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -216,7 +216,8 @@ def _drop_unused(config: Any) -> None:
         config.__dict__.update({**default.__dict__, **ends})
 
 
-def _move(staging: Path, directory: Path) -> None:
+def move_into(staging: Path, directory: Path) -> None:
+    """Put what was written elsewhere into its directory, without weights of an earlier model."""
     directory.mkdir(exist_ok=True)
     written = {file.name for file in staging.iterdir()}
     # The configuration last: without it no tool takes the directory for a model.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sayso.models.lm_judges import Verdict as Verdict
     from sayso.models.lm_rewards import Perplexity as Perplexity
     from sayso.models.lm_rewards import Similarity as Similarity
+    from sayso.models.model_reward import ModelReward as ModelReward
     from sayso.rewards.answers import Exact as Exact
     from sayso.rewards.answers import JsonSchema as JsonSchema
     from sayso.rewards.answers import Numeric as Numeric
@@ -49,6 +50,7 @@ _HOMES = {
     "Judge": "models.lm_judges",
     "Length": "rewards.surface",
     "Math": "rewards.maths",
+    "ModelReward": "models.model_reward",
     "Numeric": "rewards.answers",
     "Part": "rewards.sums",
     "Perplexity": "models.lm_rewards",

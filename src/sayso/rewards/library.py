@@ -60,6 +60,7 @@ LIBRARY: Mapping[str, Entry] = {
     "perplexity": Entry(home="sayso.models.lm_rewards:Perplexity", cost="0.3 s"),
     "verdict": Entry(home="sayso.models.lm_judges:Verdict", cost="0.3 s"),
     "judge": Entry(home="sayso.models.lm_judges:Judge", cost="0.5 s"),
+    "model": Entry(home="sayso.models.model_reward:ModelReward", cost="30 ms to 0.3 s"),
 }
 
 

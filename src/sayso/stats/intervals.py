@@ -206,6 +206,44 @@ def paired_difference(
     return mean_interval((second - first).tolist(), confidence)
 
 
+def unpaired_difference(
+    before: Sequence[float], after: Sequence[float], confidence: float = 0.95
+) -> Interval:
+    r"""Welch's interval of the difference of two means, of observations that have no partners.
+
+    .. math:: \bar y - \bar x \pm t_\nu \sqrt{s_x^2 / n_x + s_y^2 / n_y}
+
+    Args:
+        before: x.
+        after: y.
+        confidence: As in ``mean_interval``.
+
+    Returns:
+        The difference with its ends; infinite ones if either has fewer than two observations. ``n``
+        is the smaller number of them.
+
+    Raises:
+        ValueError: As ``mean_interval``.
+
+    Source:
+        Welch 1947, Biometrika 34; degrees of freedom ν after Satterthwaite 1946.
+
+    Tests:
+        tests/unit/test_overoptimisation.py
+    """
+    sides = [_checked(values, confidence) for values in (before, after)]
+    count = min(map(len, sides))
+    gap = _mean(sides[1]) - _mean(sides[0])
+    if count < 2:
+        return Interval(gap, -math.inf, math.inf, count)
+    errors = [float(side.var(ddof=1)) / len(side) for side in sides]
+    if not sum(errors):
+        return Interval(gap, gap, gap, count)
+    parts = sum(e * e / (len(side) - 1) for e, side in zip(errors, sides, strict=True))
+    half = t_quantile((1 + confidence) / 2, sum(errors) ** 2 / parts) * math.sqrt(sum(errors))
+    return Interval(gap, gap - half, gap + half, count)
+
+
 def bootstrap_interval(
     values: Sequence[float], *, seed: int, confidence: float = 0.95, num_resamples: int = 10_000
 ) -> Interval:

@@ -19,6 +19,7 @@ from sayso.runs import interrupt
 from sayso.runs.failpoints import Failpoint, fp
 from sayso.runs.run import Run
 from sayso.seeds import derive
+from sayso.training import overoptimisation
 from sayso.training.callbacks import Callback, StepReport, TrainingContext
 from sayso.training.checkpoint import Saver, load_checkpoint, require_no_history
 from sayso.training.curriculum import MediumOrder, medium_order
@@ -123,6 +124,8 @@ def train(training: Training) -> TrainResult:
             at_end.callback(callback.on_training_end, context)
         with interrupt.listen():
             stopped_by = _run(training, context, logs, saver)
+        if told := overoptimisation.told(training.run):
+            logs.note(told)
     return TrainResult(stopped_by=stopped_by, progress=progress, train_s=time.monotonic() - start)
 
 
@@ -179,7 +182,9 @@ def _order(training: Training, progress: Progress, logs: RunLogs) -> Order:
         chosen = training.learner.select(stored)
         logs.note(f"Of {len(stored)} stored episodes, {len(chosen)} are learnt from; equal returns "
                   "are kept or left out together.")  # fmt: skip
-    return EpisodeOrder(chosen, training.batch_episodes, seed=training.seed)
+    return EpisodeOrder(
+        chosen, training.batch_episodes, seed=training.seed, together=plan.stored_together
+    )
 
 
 def _few_tasks(split: str, num_tasks: int, plan: RolloutPlan) -> str:

@@ -17,25 +17,43 @@ class EpisodeOrder:
 
     Attributes:
         batch_size: Episodes per batch; more than there are is fine, some then come twice.
+        together: Episodes side by side that stay so; batch size and data are multiples of it.
     """
 
-    def __init__(self, episodes: Sequence[Episode], batch_size: int, *, seed: int) -> None:
+    def __init__(
+        self, episodes: Sequence[Episode], batch_size: int, *, seed: int, together: int = 1
+    ) -> None:
+        if batch_size % together or len(episodes) % together:
+            raise ValueError(
+                f"batches of {batch_size} out of {len(episodes)} episodes tear apart what belongs "
+                f"together by {together}"
+            )
         self.episodes, self.batch_size, self.seed = episodes, batch_size, seed
+        self.together = together
 
     def batch(self, index: int) -> list[Episode]:
         """Episodes of batch ``index``."""
-        found: list[Episode] = []
-        place, num = index * self.batch_size, len(self.episodes)
-        while len(found) < self.batch_size:
-            epoch, start = divmod(place + len(found), num)
-            order = generator(self.seed, "episode order", epoch).permutation(num)
-            stop = start + self.batch_size - len(found)
-            found += [self.episodes[int(i)] for i in order[start:stop]]
-        return found
+        places = order_of(
+            index, self.batch_size // self.together, len(self.episodes) // self.together,
+            seed=self.seed,
+        )  # fmt: skip
+        each = range(self.together)
+        return [self.episodes[place * self.together + i] for place in places for i in each]
 
     def epoch(self, num_batches: int) -> float:
         """Times that the data has been met after so many batches."""
         return num_batches * self.batch_size / len(self.episodes)
+
+
+def order_of(index: int, batch_size: int, num: int, *, seed: int) -> list[int]:
+    """Places of batch ``index`` out of ``num`` things: permutation after permutation of them."""
+    found: list[int] = []
+    place = index * batch_size
+    while len(found) < batch_size:
+        epoch, start = divmod(place + len(found), num)
+        order = generator(seed, "episode order", epoch).permutation(num)
+        found += [int(i) for i in order[start : start + batch_size - len(found)]]
+    return found
 
 
 class TaskOrder:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sayso.algorithms.base import Update
 from sayso.rewards.running import Running
 from sayso.rollout.boundary import was_cut
+from sayso.training.overoptimisation import agreement
 from sayso.training.progress import Progress
 from sayso.types import EndReason, Episode, FinishReason
 
@@ -55,6 +56,7 @@ def step_metrics(
                 if value is not None:
                     parts.setdefault(name, []).append(value)
     numbers |= {f"reward/part/{name}": _mean(values) for name, values in sorted(parts.items())}
+    numbers |= agreement(valid)
     scales = {k: Running.from_json(stats).std for k, stats in sorted(progress.part_stats.items())}
     numbers |= {f"reward/scale/{name}": std for name, std in scales.items()}
     numbers |= {name: mean.value for name, mean in sorted(update.metrics.items())}
