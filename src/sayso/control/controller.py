@@ -238,7 +238,9 @@ class Controller:
                     problem="the environment lists no actions (info['choices']).",
                     fix="Use an environment that does, such as sayso/Maze-v0, or another mode.",
                 )
-            return Listed(self.lm, self._encoder, options, count)
+            named = self._named() if options.named_acts else None
+            count = count if named is None else len(named.act_names)
+            return Listed(self.lm, self._encoder, options, count, named=named)
         num_dims = options.num_dims if options.mode == "wolpertinger" else None
         if options.mode == "candidates" and options.observation == "pca":
             num_dims = options.num_components
@@ -247,6 +249,16 @@ class Controller:
             read = [self._encoder.answers(one.asked, [one.answer.ids])[0] for one in probes]
             self._keep("answer", principal(np.stack(read), num_dims, what="num_probes"))
         return Proposals(self._engine, self._encoder, options, self._components("answer"))
+
+    def _named(self) -> Any:
+        env = self.task.open()
+        if not hasattr(env, "act_names") or not hasattr(env, "names_of"):
+            raise OptionValueError(
+                where=f"control.named_acts, {self.task.id}",
+                problem="the environment has no names for its acts.",
+                fix="Use sayso/Desk-v0, or give yours act_names and names_of(listed).",
+            )
+        return env
 
     def _keep(self, name: str, found: Components) -> None:
         for part in ("mean", "axes", "scale"):

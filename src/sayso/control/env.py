@@ -155,7 +155,7 @@ def step_info(
     if answer.executed is not None:
         info["executed_action"] = np.array(answer.executed, np.float32)
     if moved.options.mode == "acts" and scene.slate is not None:
-        info["invalid_act"] = int(action) >= len(scene.slate.answers)
+        info["invalid_act"] = int(action) not in scene.slate.slots
     return info
 
 

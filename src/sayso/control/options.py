@@ -23,6 +23,7 @@ _ONLY_IN: dict[str, tuple[Mode, ...]] = {
     "num_neighbours": ("wolpertinger",),
     "num_acts": ("acts",),
     "see_acts": ("acts",),
+    "named_acts": ("acts",),
     "num_draws": ("steer", "prefix", "decode"),
 }
 """In which modes an option has an effect, where it has none in others."""
@@ -70,6 +71,8 @@ class ControlOptions:
             the reward is piecewise constant in the action, and DDPG learns nothing.
         num_acts: Most actions that the environment lists; 0: what it lists first.
         see_acts: Show the agent each listed act as well, for environments whose list changes.
+        named_acts: An action for each act that the environment knows by name, whether or not it
+            is listed now, instead of one for each place in the list: ``sayso/Desk-v0``.
     """
 
     mode: Mode = "steer"
@@ -95,6 +98,7 @@ class ControlOptions:
     num_neighbours: int = 3
     num_acts: int = 0
     see_acts: bool = False
+    named_acts: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "num_draws", "num_components", "num_dims", "num_prefix",
@@ -124,6 +128,8 @@ class ControlOptions:
         for name, modes in _ONLY_IN.items():
             if self.mode not in modes and getattr(self, name) != default[name]:
                 raise ValueError(f"{name} has no effect in mode {self.mode!r}, only in {modes}")
+        if self.named_acts and self.num_acts:
+            raise ValueError("num_acts has no effect with named_acts: there is one for each name")
         for name in ("num_components", "num_states"):
             if self.observation != "pca" and getattr(self, name) != default[name]:
                 raise ValueError(f"{name} has no effect with observation {self.observation!r}")
