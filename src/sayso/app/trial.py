@@ -11,7 +11,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sayso.algorithms.base import Learner
 from sayso.app.arms import LONG, Arm, speaks_tokens, trial_config
@@ -24,6 +24,7 @@ from sayso.app.assemble import (
     rollout_limits,
 )
 from sayso.app.config import RunConfig
+from sayso.app.measured import append, forget_beyond, measured, points, told
 from sayso.app.plan import Plan, read_plan
 from sayso.app.sweep import Decode, policy_as
 from sayso.envs.registry import EnvSource
@@ -32,7 +33,6 @@ from sayso.evaluation.drift import kl_to
 from sayso.evaluation.evaluate import EvalReport, evaluate
 from sayso.runs.durable import replace_file
 from sayso.runs.interrupt import Interrupted
-from sayso.runs.jsonl import JsonlLog, read, to_line
 from sayso.runs.run import Run
 from sayso.seeds import derive
 from sayso.training.budget import Axis, Budget, UnderBudget, spent
@@ -40,8 +40,8 @@ from sayso.training.callbacks import Callback, TrainingContext
 from sayso.training.checkpoint import load_checkpoint
 from sayso.training.loop import TrainResult, train
 
-MAX_SHOWN, MAX_CHARS = 4, 2_000
-"""Texts kept of a run, and of each."""
+if TYPE_CHECKING:
+    from sayso.app.control_trial import ControlTrial
 
 
 def result_path(folder: Path, arm: Arm, seed: int) -> Path:
@@ -68,7 +68,7 @@ def run_trial(folder: Path, plan: Plan, arm: Arm, seed: int) -> dict[str, Any]:
     path = result_path(folder, arm, seed)
     if path.is_file():
         return dict(json.loads(path.read_text()))
-    trial = _Trial(plan, arm, seed)
+    trial = _trial(plan, arm, seed)
     run = trial.open(path.with_suffix(""))
     with run.lock():
         found = {"arm": arm.name, "env": arm.env, "seed": seed, **trial.trained(run)}
@@ -79,6 +79,14 @@ def run_trial(folder: Path, plan: Plan, arm: Arm, seed: int) -> dict[str, Any]:
             found["adaptation"] = trial.adapted(adapting)
     replace_file(path, json.dumps(found, allow_nan=False).encode())
     return found
+
+
+def _trial(plan: Plan, arm: Arm, seed: int) -> _Trial | ControlTrial:
+    if not arm.is_control:
+        return _Trial(plan, arm, seed)
+    from sayso.app.control_trial import ControlTrial
+
+    return ControlTrial(plan, arm, seed)
 
 
 class _Trial:
@@ -124,7 +132,7 @@ class _Trial:
 
         def measure(step: int, used: dict[Axis, float]) -> None:
             report = self.report(plan.head(self.arm.env), plan.decode[0], plan.point_episodes)
-            _append(run, {"step": step, "spent": used, **_told(report)})
+            append(run, {"step": step, "spent": used, **told(report)})
 
         stop = UnderBudget(budget, measure, at=budget.parts(plan.points))
         restored = load_checkpoint(run, self.learner)
@@ -143,20 +151,12 @@ class _Trial:
             "spent": used,
             "num_invalid": dict(progress.num_invalid),
             "own_evaluations": _own_evaluations(run),
-            "curve": _points(run),
+            "curve": points(run),
         }
 
     def measured(self) -> dict[str, Any]:
         """What the policy earns in the end, how far it has moved, and what it says."""
-        plan = self.plan
-        evals, samples = [], list[dict[str, Any]]()
-        for decode in plan.decode:
-            for split in plan.splits[self.arm.env]:
-                report = self.report(split, decode, plan.episodes)
-                evals.append({"split": split, "decode": decode, **_told(report, whole=True)})
-                if split == plan.head(self.arm.env) and decode == plan.decode[0]:
-                    samples = _samples(report)
-        return {"evals": evals, "samples": samples, "kl": self.drift(plan.head(self.arm.env))}
+        return measured(self.plan, self.arm.env, self.report, self.drift)
 
     def adapted(self, run: Run) -> dict[str, Any]:
         """Go on with tasks of a kind never trained on; what is gained there and lost elsewhere."""
@@ -165,7 +165,7 @@ class _Trial:
 
         def measure(step: int, used: dict[Axis, float]) -> None:
             report = self.report("unseen", plan.decode[0], plan.episodes)
-            _append(run, {"step": step, "spent": used, **_told(report)})
+            append(run, {"step": step, "spent": used, **told(report)})
 
         at = [float(n) for n in plan.adapt if n > 0]
         stop = UnderBudget(budget, measure, at=at)
@@ -173,8 +173,8 @@ class _Trial:
                        callbacks=[_OneTimeline(), stop]))  # fmt: skip
         after = self.report("train", plan.decode[0], plan.episodes)
         return {
-            "points": _points(run),
-            "train": _told(after, whole=True),
+            "points": points(run),
+            "train": told(after, whole=True),
             "kl": self.drift("unseen"),
         }
 
@@ -199,45 +199,12 @@ class _Trial:
         return found if math.isfinite(found) else None
 
 
-def _told(report: EvalReport, *, whole: bool = False) -> dict[str, Any]:
-    """What is kept of an evaluation."""
-    mean = report.mean.mean
-    told: dict[str, Any] = {
-        "mean": mean if math.isfinite(mean) else None,
-        "num_episodes": len(report.returns),
-        "num_failed": sum(report.num_failed.values()),
-    }
-    if whole:
-        told["mean_tokens"] = report.mean_tokens
-        told["returns"] = [[t, i, value] for (t, i), value in report.returns.items()]
-    return told
-
-
-def _samples(report: EvalReport) -> list[dict[str, Any]]:
-    first = [s for s in report.samples if s.sample_index == 0][:MAX_SHOWN]
-    return [
-        {
-            "task": s.task_id,
-            "observation": s.observation[:MAX_CHARS],
-            "action": s.action[:MAX_CHARS],
-            "reward": s.reward,
-        }
-        for s in first
-    ]
-
-
 class _OneTimeline(Callback):
-    """Forgets what was measured beyond the step that training goes on from.
-
-    Those steps are done again, and where seconds are counted they end at others than before.
-    """
+    """Forgets what was measured beyond the step that training goes on from."""
 
     def on_training_start(self, context: TrainingContext) -> None:
         """Cut the curve back."""
-        path = context.run.path / "curve.jsonl"
-        kept = [line for line in read(path) if line["step"] <= context.progress.step]
-        if path.exists():
-            replace_file(path, b"".join(to_line(line) for line in kept))
+        forget_beyond(context.run, context.progress.step)
 
 
 def _own_evaluations(run: Run) -> dict[str, float]:
@@ -247,17 +214,6 @@ def _own_evaluations(run: Run) -> dict[str, float]:
         "episodes": sum(each["num_episodes"] for each in found),
         "tokens": sum(each["num_episodes"] * each["mean_tokens"] for each in found),
     }
-
-
-def _append(run: Run, point: dict[str, Any]) -> None:
-    with JsonlLog(run.path / "curve.jsonl") as log:
-        log.append(point)
-
-
-def _points(run: Run) -> list[dict[str, Any]]:
-    """Measured along the way; a step that was done again was measured again."""
-    found = {line["step"]: line for line in read(run.path / "curve.jsonl")}
-    return [found[step] for step in sorted(found)]
 
 
 def main(arguments: list[str]) -> int:

@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 
 from sayso.app.arms import Arm, arm_of, refuse_under
-from sayso.app.assemble import env_source
-from sayso.app.config import RunConfig
 from sayso.app.plan import Plan, worked_out
-from sayso.app.space import Range, Space, own_values, with_values
+from sayso.app.space import Config, Range, Space, own_values, with_values
 from sayso.app.sweep import Decode
 from sayso.app.trial import run_trial
 from sayso.config.load import to_table
@@ -113,7 +111,7 @@ class Tuned:
 
 
 def tune(
-    config: RunConfig, space: Space, options: TuneOptions, *, recipe: str,
+    config: Config, space: Space, options: TuneOptions, *, recipe: str,
     tell: Callable[[str], None],
 ) -> Tuned:  # fmt: skip
     """Try sets of options, each under the same budget with the same seeds; the best is a recipe.
@@ -138,7 +136,7 @@ def tune(
     arm = arm_of(config, recipe=recipe)
     budget = Budget.parse(options.budget) if options.budget else worked_out([arm])
     refuse_under(arm, budget)
-    env_source(config.env).open().require_tasks(options.split, where=arm.env)
+    arm.source().open().require_tasks(options.split, where=arm.env)
     folder = Path(options.out or Path("runs") / f"tune-{arm.key}")
     _store(folder, arm, space, budget, options)
     tell(f"{options.trials} trials of {options.seeds} runs, {budget} each, in {folder}")

@@ -85,11 +85,10 @@ def _is_control(
 
     tensorboard, as_json = flags
     if recipe is not None:
-        table, source = recipes.read(recipe)
-        if not recipes.is_control(table):
+        if not recipes.is_control(recipes.read(recipe)[0]):
             return False
         control.refuse({"--tensorboard": tensorboard})
-        control.train(table, source, overrides=overrides, path=path, seed=seed, as_json=as_json)
+        control.train(recipe, overrides=overrides, path=path, seed=seed, as_json=as_json)
         return True
     if resume is None or not control.is_run(resume):
         return False

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ from sayso.control.features import (
 )
 from sayso.control.moves import find_directions, token_space
 from sayso.control.options import ControlOptions
-from sayso.control.probes import probe, prompts
+from sayso.control.probes import Probe, probe, prompts
 from sayso.envs.registry import BUILT_IN, EnvSource
 from sayso.models.lm import LanguageModel
 from sayso.runs.durable import replace_file
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sayso")
 WORTH_KEEPING_S = 2.0
 """What took less is made anew each time."""
+SPENT = ("env_tokens", "reward_queries", "episodes", "wall_clock")
+"""What is counted of a run, whatever a budget goes by."""
 CODE = ("control", "envs", "rewards")
 """Packages whose change makes what was kept old."""
 
@@ -104,7 +106,8 @@ class Fitter:
         found = principal_at_most(
             self._encoder.contexts(asked), options.num_components, what="num_components"
         )
-        return as_arrays("state", found)
+        tokens = sum(len(one.context) for one in asked)
+        return as_arrays("state", found) | {"state_spent": _spent(tokens, 0)}
 
     def _directions(self) -> Mapping[str, Array]:
         options = self._options
@@ -113,7 +116,8 @@ class Fitter:
             f"find {options.num_dims} directions"
         )
         probes = probe(self._lm, self._engine, self._task, options)
-        return {"directions": find_directions(self._lm, options, probes)}
+        directions = find_directions(self._lm, options, probes)
+        return {"directions": directions, "directions_spent": _of_probes(probes)}
 
     def _answer(self) -> Mapping[str, Array]:
         options = self._options
@@ -127,7 +131,7 @@ class Fitter:
             found = principal_at_most(read, options.num_components, what="num_components")
         else:
             found = principal(read, options.num_dims, what="num_dims")
-        return as_arrays("answer", found)
+        return as_arrays("answer", found) | {"answer_spent": _of_probes(probes)}
 
     def _tell(self, what: str) -> None:
         _log.warning("%s, frozen, %s of %s ...", self._lm.name, what, self._task.id)
@@ -141,8 +145,10 @@ class Fitter:
             except (SafetensorError, OSError) as error:
                 _log.warning("%s cannot be read (%s) and is made anew.", place, error)
         started = time.monotonic()
-        made = make()
+        made = dict(make())
         seconds = time.monotonic() - started
+        if f"{name}_spent" in made:
+            made[f"{name}_spent"][-1] = seconds
         if place is not None and seconds >= WORTH_KEEPING_S:
             place.parent.mkdir(parents=True, exist_ok=True)
             arrays = {key: np.ascontiguousarray(value) for key, value in made.items()}
@@ -163,6 +169,21 @@ class Fitter:
             "\n".join([told, repr(shape), weights_digest(self._lm), code_digest()]).encode()
         )
         return cache_folder() / "control" / f"{name}-{made.hexdigest()[:24]}.safetensors"
+
+
+def spent(fitted: Mapping[str, Array]) -> dict[str, float]:
+    """What fitting has used up: tokens asked and answered, rewards, episodes, seconds."""
+    total = sum((a for name, a in fitted.items() if name.endswith("_spent")), np.zeros(len(SPENT)))
+    return dict(zip(SPENT, total.tolist(), strict=True))
+
+
+def _spent(tokens: int, num_probes: int) -> Array:
+    """As ``SPENT``; the seconds come later."""
+    return np.array([tokens, num_probes, num_probes, 0.0], np.float32)
+
+
+def _of_probes(probes: Sequence[Probe]) -> Array:
+    return _spent(sum(len(p.asked.context) + len(p.answer.ids) for p in probes), len(probes))
 
 
 def as_arrays(name: str, found: Components) -> dict[str, Array]:

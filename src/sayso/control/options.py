@@ -11,7 +11,7 @@ Mode = Literal["steer", "prefix", "decode", "candidates", "acts", "wolpertinger"
 MODES: tuple[Mode, ...] = ("steer", "prefix", "decode", "candidates", "acts", "wolpertinger")
 KNOBS = ("temperature", "top_p", "repetition", "guidance")
 
-_ONLY_IN: dict[str, tuple[Mode, ...]] = {
+ONLY_IN: dict[str, tuple[Mode, ...]] = {
     "num_dims": ("steer", "prefix", "wolpertinger"),
     "directions": ("steer",),
     "layer": ("steer",),
@@ -135,7 +135,7 @@ class ControlOptions:
     def _refuse_unused(self) -> None:
         """An option that has no effect in this mode would be ignored in silence."""
         default = {field.name: field.default for field in fields(self)}
-        for name, modes in _ONLY_IN.items():
+        for name, modes in ONLY_IN.items():
             if self.mode not in modes and getattr(self, name) != default[name]:
                 raise ValueError(f"{name} has no effect in mode {self.mode!r}, only in {modes}")
         if self.named_acts and self.num_acts:

@@ -34,6 +34,9 @@ class Played:
         text: The answer, or the first of several.
         parts: Parts of the first answer's reward.
         asked: The decision that follows; ``None`` after a real end.
+        num_env_tokens: Tokens that passed between model and task, over all draws: what was asked
+            and what was answered.
+        num_rewards: Answers that were graded.
     """
 
     reward: float
@@ -42,6 +45,8 @@ class Played:
     text: str
     parts: Mapping[str, float | None]
     asked: Asked | None
+    num_env_tokens: int
+    num_rewards: int
 
     @property
     def is_over(self) -> bool:
@@ -154,6 +159,8 @@ class Seat:
             text=texts[0],
             parts=dict(first.parts),
             asked=following,
+            num_env_tokens=sum(len(asked.observation) + len(answer.ids) for answer in answers),
+            num_rewards=len(graded),
         )
 
     def _follow(self, asked: Asked, answer: Answer, outcome: Outcome) -> tuple[Asked, int]:
