@@ -29,7 +29,8 @@ def test_what_is_read_is_what_the_talk_knows(split: str, *, with_example: bool) 
                 name for name in STATE if name.startswith("can_") and state[name]
             }
             assert bool(state["settled"]) is (talk.settled is not None)
-            assert bool(state["outcome_told"]) is talk.knows_outcome
+            if not talk.num_false:  # customers believe a lie as well
+                assert bool(state["outcome_told"]) is talk.knows_outcome
             assert bool(state["no_number"]) is ("no_number" in talk.known)
             assert bool(state["wrong_number"]) is bool(talk.missing)
             assert state["turns"] == pytest.approx(talk.num_turns / 12)

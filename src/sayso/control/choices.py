@@ -167,7 +167,14 @@ class Listed:
         if self._named is None:
             return tuple(range(len(listed)))
         names = list(self._named.act_names)
-        return tuple(names.index(name) for name in self._named.names_of(listed))
+        try:
+            return tuple(names.index(name) for name in self._named.names_of(listed))
+        except ValueError as error:
+            raise EnvContractError(
+                where="control.named_acts, names_of",
+                problem=f"{error}.",
+                fix="Name each listed act by one of act_names.",
+            ) from error
 
     def _written(self, text: str, max_tokens: int) -> Answer:
         ids = self._lm.chat.action(text, max_tokens=max_tokens)

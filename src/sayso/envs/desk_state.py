@@ -37,7 +37,8 @@ def state_of(conversation: str, listed: Sequence[str]) -> list[float]:
     What ``by_the_book`` goes by, from the words alone: 1 where it holds and 0 where not. Of
     ``needs_command`` (is the wish granted by a command) and ``rule_holds`` (does the rule about it
     hold, by the card and the record that was shown) -1 says no, and 0 that it is not known yet.
-    ``rule_0`` and so on: the rule about the wish stands there. ``turns``: as a share of the most.
+    ``rule_0`` and so on: the rule about the wish stands there. ``outcome_told``: the
+    customer took something for the outcome, true or not. ``turns``: as a share of the most.
 
     Args:
         conversation: The whole talk, whatever stands between its lines.
