@@ -21,7 +21,10 @@ pytest.importorskip("stable_baselines3")
 SHARED = ["model.name=tiny", "model.tiny.width=16", "model.tiny.layers=1",
           "sampling.max_new_tokens=4"]  # fmt: skip
 SMALL = "control.num_components=3,control.num_states=8,control.num_probes=8,learner.num_envs=4"
-ARMS = (f"control-sac,{SMALL}", "writing:grpo,algorithm.tasks_per_step=2,algorithm.group_size=4")
+ARMS = (
+    f"control-sac,{SMALL}",
+    "writing:grpo,algorithm.tasks_per_step=1,algorithm.group_size=8,algorithm.train_on=4",
+)
 OPTIONS: dict[str, Any] = {
     "seeds": 2, "budget": "env_tokens=9000", "episodes": 4, "points": 2, "point_episodes": 4,
     "splits": ("held_out",),

@@ -109,7 +109,9 @@ def test_an_act_that_cannot_be_said_is_told_and_replaced_by_one_that_can() -> No
 
 
 def test_names_need_an_environment_that_has_them() -> None:
-    with pytest.raises(OptionValueError, match="no names for its acts"):
+    with pytest.raises(
+        OptionValueError, match=r"the environment has no act_names and names_of\(listed\)"
+    ):
         LMControlEnv(letters_lm(), Chain(), "acts", named_acts=True)
     with pytest.raises(ValueError, match="num_acts has no effect with named_acts"):
         ControlOptions(mode="acts", named_acts=True, num_acts=3)
