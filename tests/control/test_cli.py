@@ -82,7 +82,7 @@ def test_the_doctor_tries_all_of_a_control_recipe(capsys: pytest.CaptureFixture[
     assert "stable-baselines3" in told
     assert "optuna" in told
     assert say("doctor", "control-sac", *settings("train.eval_split=nowhere")) == 2
-    assert "FAIL  tasks: " in (told := capsys.readouterr().out)
+    assert "FAIL  environment: " in (told := capsys.readouterr().out)
     assert "no tasks. Splits with tasks: train (4000)" in told
     assert say("doctor", "control-dqn", *settings("control.mode=acts")) == 2
     assert "FAIL  control:" in (told := capsys.readouterr().out)

@@ -86,9 +86,11 @@ def check(recipe: str, overrides: Sequence[str], attempt: Attempts) -> None:
         return
     kind, task = config.learner.type, config.env
     known = attempt("learner", lambda: algorithm_class(kind), lambda c: f"{c.__name__}")
-    env = attempt("environment", lambda: source(task.id, **task.kwargs), lambda e: e.id)
-    if env is not None:
-        env = attempt("tasks", lambda: app.require_tasks(config, env), lambda e: "there")
+    env = attempt(
+        "environment",
+        lambda: app.require_tasks(config, source(task.id, **task.kwargs)),
+        lambda e: e.id,
+    )
     lm = attempt(
         "model",
         lambda: load(config.model.name, config.model, seed=config.seed),

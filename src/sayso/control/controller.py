@@ -177,10 +177,10 @@ class Controller:
 
     def _seen(self, asked: Asked, state: Array, slate: Slate | None) -> Array:
         """Everything that the agent sees: what the text is read as, dialogue state, slots."""
-        parts = [state]
+        parts: list[NDArray[Any]] = [state]
         if self._tracker is not None:
             tracked = self._tracker.state_of(self.lm.chat.text(asked.context), asked.choices)
-            parts.append(np.clip(np.asarray(tracked, np.float32), -1.0, 1.0))
+            parts.append(np.asarray(tracked, np.float32).clip(-1.0, 1.0))
         if slate is not None and slate.shown is not None:
             shown = placed(slate) if self.options.mode == "wolpertinger" else slate.shown
             parts.append(shown.reshape(-1))
