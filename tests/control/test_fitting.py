@@ -62,8 +62,16 @@ def test_what_took_long_is_kept_and_taken_again_for_the_same_alone(
     assert len(asked) == 6
 
 
-def test_what_fitting_takes_is_counted() -> None:
-    moved = made(num_probes=8, num_states=8)
+def test_what_fitting_takes_is_told_and_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(fitting, "READ_TOGETHER", 3)
+    with caplog.at_level(logging.WARNING, "sayso"):
+        moved = made(num_probes=8, num_states=8)
+    assert "reads 8 prompts, for what the agent is to see: sayso/Writing-v0" in caplog.text
+    assert "  3 of 8" in caplog.text
+    assert "gives 8 answers of at most 2 tokens, to find 2 directions" in caplog.text
     used = fitting.spent(moved.fitted)
     assert (used["reward_queries"], used["episodes"]) == (8, 8)
     seat = moved.seat()

@@ -32,7 +32,7 @@ from sayso.control.features import (
 )
 from sayso.control.moves import find_directions, token_space
 from sayso.control.options import ControlOptions
-from sayso.control.probes import Probe, probe, prompts
+from sayso.control.probes import Probe, Tell, probe, prompts
 from sayso.envs.registry import BUILT_IN, EnvSource
 from sayso.models.lm import LanguageModel
 from sayso.runs.durable import replace_file
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sayso")
 WORTH_KEEPING_S = 2.0
 """What took less is made anew each time."""
+READ_TOGETHER = 32
+TELL_EVERY_S = 10.0
 SPENT = ("env_tokens", "reward_queries", "episodes", "wall_clock")
 """What is counted of a run, whatever a budget goes by."""
 CODE = ("control", "envs", "rewards")
@@ -101,31 +103,27 @@ class Fitter:
 
     def _state(self) -> Mapping[str, Array]:
         options = self._options
-        self._tell(f"reads {options.num_states} prompts, for what the agent is to see")
-        asked = prompts(self._lm, self._task, options, options.num_states)
+        count = options.num_states
+        tell = self._tell(f"reads {count} prompts, for what the agent is to see", count)
+        asked, states = prompts(self._lm, self._task, options, count), list[Array]()
+        for start in range(0, count, READ_TOGETHER):
+            states.append(self._encoder.contexts(asked[start : start + READ_TOGETHER]))
+            tell(start + len(states[-1]))
         found = principal_at_most(
-            self._encoder.contexts(asked), options.num_components, what="num_components"
+            np.concatenate(states), options.num_components, what="num_components"
         )
         tokens = sum(len(one.context) for one in asked)
         return as_arrays("state", found) | {"state_spent": _spent(tokens, 0)}
 
     def _directions(self) -> Mapping[str, Array]:
         options = self._options
-        self._tell(
-            f"gives {options.num_probes} answers of at most {options.max_new_tokens} tokens, to "
-            f"find {options.num_dims} directions"
-        )
-        probes = probe(self._lm, self._engine, self._task, options)
+        probes = self._probes(f"to find {options.num_dims} directions")
         directions = find_directions(self._lm, options, probes)
         return {"directions": directions, "directions_spent": _of_probes(probes)}
 
     def _answer(self) -> Mapping[str, Array]:
         options = self._options
-        self._tell(
-            f"gives {options.num_probes} answers of at most {options.max_new_tokens} tokens, for "
-            "how the agent is to see its proposals"
-        )
-        probes = probe(self._lm, self._engine, self._task, options)
+        probes = self._probes("for how the agent is to see its proposals")
         read = np.stack([self._encoder.answers(p.asked, [p.answer.ids])[0] for p in probes])
         if options.mode == "candidates":
             found = principal_at_most(read, options.num_components, what="num_components")
@@ -133,8 +131,24 @@ class Fitter:
             found = principal(read, options.num_dims, what="num_dims")
         return as_arrays("answer", found) | {"answer_spent": _of_probes(probes)}
 
-    def _tell(self, what: str) -> None:
-        _log.warning("%s, frozen, %s of %s ...", self._lm.name, what, self._task.id)
+    def _probes(self, purpose: str) -> list[Probe]:
+        options, count = self._options, self._options.num_probes
+        what = f"gives {count} answers of at most {options.max_new_tokens} tokens, {purpose}"
+        tell = self._tell(what, count)
+        return probe(self._lm, self._engine, self._task, options, tell)
+
+    def _tell(self, what: str, total: int) -> Tell:
+        """Say what begins; what comes back says how far it is, at most once in ten seconds."""
+        _log.warning("%s, frozen, %s: %s ...", self._lm.name, what, self._task.id)
+        told = time.monotonic()
+
+        def tell(num_done: int) -> None:
+            nonlocal told
+            if num_done < total and time.monotonic() - told >= TELL_EVERY_S:
+                told = time.monotonic()
+                _log.warning("  %d of %d", num_done, total)
+
+        return tell
 
     def _kept(self, name: str, make: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
         """What was kept, or made now and kept if that took long."""

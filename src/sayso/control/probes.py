@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sayso.control.generate import Answer
@@ -16,6 +16,8 @@ from sayso.sampling.make import make_engine
 from sayso.seeds import derive
 
 ANSWERS_PER_TASK = 4
+Tell = Callable[[int], None]
+"""Takes how many are done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,11 @@ def plain_engine(lm: LanguageModel, options: ControlOptions) -> Engine:
 
 
 def probe(
-    lm: LanguageModel, engine: Engine, source: EnvSource, options: ControlOptions
+    lm: LanguageModel,
+    engine: Engine,
+    source: EnvSource,
+    options: ControlOptions,
+    tell: Tell | None = None,
 ) -> list[Probe]:
     """Answers of the model as it is, some to each prompt, each played and graded."""
     asked: list[Asked] = []
@@ -63,7 +69,7 @@ def probe(
         one = seat.begin(derive(options.seed, "probe", task))
         asked.append(replace(one, seed=derive(one.seed, "probe", draw)))
         seats.append(seat)
-    answers = said_plainly(engine, asked)
+    answers = said_plainly(engine, asked, tell)
     return [
         Probe(
             asked=one, answer=answer, task=number // ANSWERS_PER_TASK,
@@ -73,8 +79,8 @@ def probe(
     ]  # fmt: skip
 
 
-def said_plainly(engine: Engine, asked: Sequence[Asked]) -> list[Answer]:
-    """What the model says by itself, under no control."""
+def said_plainly(engine: Engine, asked: Sequence[Asked], tell: Tell | None = None) -> list[Answer]:
+    """What the model says by itself, under no control; ``tell`` hears how many are answered."""
     for place, one in enumerate(asked):
         engine.submit(
             Request(
@@ -89,4 +95,6 @@ def said_plainly(engine: Engine, asked: Sequence[Asked]) -> list[Answer]:
             done[completion.session] = Answer(
                 ids=completion.ids, logprobs=completion.logprobs, finish=completion.finish
             )
+        if tell is not None:
+            tell(len(done))
     return [done[f"plain/{place}"] for place in range(len(asked))]
