@@ -25,7 +25,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     namespace: dict[str, object] = {"__name__": "control_page"}
     for number, block in enumerate(blocks):
         code = block.replace('"smollm2"', '"tiny"').replace("10_000)", "8)")
-        code = code.replace("timesteps=800", "timesteps=16").replace("2_048", "16")
+        code = code.replace("timesteps=800", "timesteps=16").replace("8_192", "16")
         code = code.replace('Acts-v0", lm="tiny"', 'Acts-v0", lm="tiny", context="turn"')
         code = code.replace("num_episodes=64", "num_episodes=4")
         exec(compile(code, f"control.md block {number}", "exec"), namespace)  # noqa: S102

@@ -123,16 +123,18 @@ def at_random(scenes: Any) -> np.ndarray:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_maskable_ppo_learns_to_serve_and_beats_random_acts() -> None:
+    """Measured once: 0.583 [0.489, 0.677]; acts at random -0.146, the scripted agent 0.993."""
     contrib = pytest.importorskip("sb3_contrib")
     env = make_vec(16, made().unwrapped.controller)  # type: ignore[attr-defined]
     model = contrib.MaskablePPO("MlpPolicy", env, seed=0, **sb3_defaults("maskable_ppo", env))
-    model.learn(1024, log_interval=None)
+    model.learn(8192, log_interval=None)
     chance = SB3Agent._chosen_by(env, at_random)
     before, after = (
-        agent.evaluate(split="held_out", num_episodes=64, seed=5)
+        agent.evaluate(split="held_out", num_episodes=100, seed=5)
         for agent in (chance, SB3Agent(model))
     )
     gain = paired(before, after)
     print(f"random acts {before.mean}, MaskablePPO {after.mean}, {gain}")
-    assert gain.low > 0.1
+    assert gain.low > 0.4

@@ -60,6 +60,7 @@ def best_of_slots(moved: Controller) -> SB3Agent:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_beats_the_model_by_itself(name: str, seed: int) -> None:
