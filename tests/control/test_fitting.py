@@ -86,6 +86,7 @@ def test_fewer_components_than_asked_for_are_told(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.WARNING, "sayso"):
         found = principal_at_most(points, 3, what="num_components")
     assert found.axes.shape == (2, 4)
+    assert principal_at_most(points, 1, what="num_components").axes.shape == (1, 4)
     assert "vary in 2 dimensions only: control.num_components is 2 here instead of 3" in caplog.text
     with pytest.raises(OptionValueError, match=r"states are the same.*observation = 'hidden'"):
         principal_at_most(np.ones((6, 4), np.float32), 3, what="num_components")
