@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from control_cases import Chain, letters_controller, letters_lm
 
+from sayso.control.agent import SB3Agent
 from sayso.control.choices import SPREAD, Slate, nearest, taken
 from sayso.control.controller import controller
+from sayso.control.env import LMControlEnv
 from sayso.control.generate import Answer
 from sayso.errors import EnvContractError, OptionValueError
+from sayso.rollout.collect import collect
 from sayso.types import FinishReason
 
 
@@ -18,7 +23,9 @@ def slate(points: list[list[float]], live: list[bool] | None = None) -> Slate:
         Answer(ids=(n,), logprobs=(0.0,), finish=FinishReason.STOP) for n in range(len(points))
     )
     shown = np.array(points, np.float32) * SPREAD
-    return Slate(answers=answers, is_live=np.array(live or [True] * len(points)), shown=shown)
+    slots = tuple(range(len(points)))
+    is_live = np.array(live or [True] * len(points))
+    return Slate(answers=answers, slots=slots, is_live=is_live, shown=shown)
 
 
 def test_one_neighbour_is_the_nearest_that_is_live() -> None:
@@ -97,11 +104,36 @@ def test_more_acts_than_slots_and_none_at_all_are_told() -> None:
         letters_controller("acts")
 
 
-def test_an_act_that_the_tokens_cannot_say_is_told() -> None:
+def test_an_episode_is_cut_off_where_the_context_has_no_room_for_an_act() -> None:
+    """Everywhere alike: by an environment of numbers, and when the same is evaluated."""
+    moved = controller(letters_lm(), Chain(num_turns=99), "acts", num_acts=3, max_new_tokens=16)
+    env, is_over = LMControlEnv(moved), False
+    env.reset(seed=0)
+    num_turns = 0
+    while not is_over:
+        _, _, terminated, truncated, _ = env.step(2)
+        num_turns, is_over = num_turns + 1, terminated or truncated
+    assert truncated
+    assert not terminated
+    report = SB3Agent.constant(moved, 2).evaluate(split="train", num_episodes=8)
+    assert (report.num_failed, report.num_truncated) == ({}, 8)
+    played = collect(
+        SB3Agent.constant(moved, 2).policy(), moved.task.open().tasks("train"), moved.task,
+        group_size=1, seed=0, path=("test",), limits=SB3Agent.constant(moved, 2).limits(),
+    )  # fmt: skip
+    assert {len(episode.turns) for episode in played} == {num_turns}
+    # 128 tokens of context, of which 16 are kept for an act: no turn more would have fitted.
+    longest = max(sum(len(t.observation_ids) + len(t.action_ids) for t in e.turns) for e in played)
+    assert 128 - 16 - 4 <= longest <= 128
+
+
+def test_an_act_that_is_too_long_or_of_other_characters_is_told() -> None:
     moved = controller(letters_lm(), Chain(), "acts", num_acts=3, max_new_tokens=1)
     seat = moved.seat()
     (scene,) = moved.look([seat.begin(0)])
     played = seat.play(moved.answer([scene], np.array([0])))
     assert played.asked is not None
-    with pytest.raises(EnvContractError, match="cannot say 'po' in 1"):
+    with pytest.raises(EnvContractError, match=r"'po' has 2 tokens.*max_new_tokens = 2 or more"):
         moved.look([played.asked])
+    with pytest.raises(EnvContractError, match=r"cannot say 'A'.*vocabulary"):
+        moved.look([replace(played.asked, choices=("A",))])

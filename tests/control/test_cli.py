@@ -60,6 +60,51 @@ def test_other_commands_say_what_a_control_recipe_is_for(
     assert "sac steers a frozen smollm2 on sayso/Writing-v0, mode steer" in capsys.readouterr().out
 
 
+def test_a_changed_mode_drops_what_the_recipe_had_for_its_own() -> None:
+    acts = recipes.control_config("control-dqn", ["env.id=sayso/Maze-v0", "control.mode=acts"])
+    assert (acts.control.num_candidates, acts.control.observation) == (8, "pca")
+    seen = recipes.control_config("control-sac", ["control.observation=hidden"])
+    assert seen.control.num_components == 64
+    with pytest.raises(ConfigError, match="num_components has no effect"):  # what is typed counts
+        recipes.control_config(
+            "control-sac", ["control.observation=hidden", "control.num_components=3"]
+        )
+
+
+@pytest.mark.medium
+def test_the_doctor_tries_all_of_a_control_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert say("doctor", "control-sac", *settings()) == 0
+    told = capsys.readouterr().out
+    for line in ("options: sac, mode steer, valid", "learner: SAC", "environment: sayso/Writing-v0",
+                 "model: tiny", "control: observations of 4 numbers",
+                 "first steps: 4 answers"):  # fmt: skip
+        assert f"ok    {line}" in told
+    assert "stable-baselines3" in told
+    assert "optuna" in told
+    assert say("doctor", "control-sac", *settings("train.eval_split=nowhere")) == 2
+    assert "FAIL  environment: " in (told := capsys.readouterr().out)
+    assert "no tasks. Splits with tasks: train (4000)" in told
+    assert say("doctor", "control-dqn", *settings("control.mode=acts")) == 2
+    assert "FAIL  control:" in (told := capsys.readouterr().out)
+    assert "lists no actions" in told
+
+
+@pytest.mark.medium
+def test_the_documented_command_for_acts_runs_with_a_random_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fewer components than the recipe asks for, and talks longer than the context."""
+    monkeypatch.chdir(tmp_path)
+    words = ["env.id=sayso/Maze-v0", "control.mode=acts", "learner.type=maskable_ppo",
+             "model.name=tiny", "train.total_steps=64", "train.eval_episodes=4",
+             "learner.num_envs=4"]  # fmt: skip
+    assert say("train", "control-sac", *(w for s in words for w in ("--set", s)), "--json") == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["after"]["n"] == 4
+    (report,) = (tmp_path / "runs/control-sac-1/eval").glob("step-000*[1-9].json")
+    assert json.loads(report.read_text())["num_failed"] == {}
+
+
 @pytest.mark.medium
 def test_a_recipe_trains_goes_on_and_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

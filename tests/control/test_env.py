@@ -12,8 +12,9 @@ from control_cases import Chain, letters_controller, letters_lm, letters_task
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 import sayso
-from sayso.control.controller import controller, weights_digest
+from sayso.control.controller import controller
 from sayso.control.env import LMControlEnv
+from sayso.control.fitting import weights_digest
 from sayso.control.generate import Answer
 from sayso.control.options import MODES, ControlOptions
 from sayso.errors import EnvContractError, OptionValueError, UnknownOptionError

@@ -7,7 +7,7 @@ import torch
 from control_cases import letters_lm
 
 from sayso.control.features import Hidden
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 
 
 def test_contexts_of_different_lengths_are_each_read_at_their_last_token() -> None:

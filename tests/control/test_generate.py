@@ -15,7 +15,7 @@ from sayso.control.generate import Answer, Control, decoder_layers, generate
 from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Request
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 from sayso.sampling.torch_engine import TorchEngine
 
 PROMPTS = ((16, 1, 2, 3), (16, 5), (16, 7, 8, 9, 10, 11))

@@ -16,9 +16,10 @@ from control_cases import letters_controller, share_of_target
 from gymnasium import spaces
 
 from sayso.control.agent import SB3Agent, best_constant
-from sayso.control.controller import Controller, weights_digest
+from sayso.control.controller import Controller
 from sayso.control.defaults import ALGORITHMS, algorithm_class, sb3_defaults
 from sayso.control.env import make_vec
+from sayso.control.fitting import weights_digest
 from sayso.control.generate import Answer
 from sayso.evaluation.evaluate import paired
 from sayso.evaluation.report import EvalReport
@@ -60,6 +61,7 @@ def best_of_slots(moved: Controller) -> SB3Agent:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_beats_the_model_by_itself(name: str, seed: int) -> None:

@@ -15,7 +15,7 @@ from sayso.control.generate import Answer
 from sayso.control.options import ControlOptions
 from sayso.control.probes import Probe
 from sayso.errors import OptionValueError
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 from sayso.types import FinishReason
 
 ASKED = Asked(context=(16, 1), observation=(16, 1), choices=(), seed=0, max_new_tokens=4)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from control_cases import letters_controller
 
-from sayso.control.controller import Controller, weights_digest
+from sayso.control.controller import Controller
+from sayso.control.fitting import weights_digest
 from sayso.control.learner import AgentTrainOptions, LearnerOptions
 from sayso.errors import CheckpointError, OptionValueError
 from sayso.runs import commit, interrupt

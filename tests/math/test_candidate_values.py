@@ -18,7 +18,8 @@ from sayso.envs.tinylang_math import probability, reference, sequences, soft_opt
 from sayso.losses.candidates import candidate_actor
 from sayso.models.filters import Distribution
 from sayso.models.slates import Read, Slate, SlateReader
-from sayso.sampling.candidates import Asked, CandidateMaker
+from sayso.sampling.candidates import CandidateMaker
+from sayso.sampling.decisions import Asked
 from sayso.sampling.make import make_engine
 from sayso.sampling.options import CandidateOptions, SamplingOptions
 

@@ -162,6 +162,8 @@ def test_pefts_names_inside_lora_are_answered_too(theirs: str, ours: str) -> Non
     [
         ("algorithm=ppo", "Write algorithm.type = 'ppo'."),
         ("algorithm.name=ppo", "algorithm.name: no such option. Did you mean `type`?"),
+        ("model.id=tiny", "model.id: no such option. Did you mean `name`?"),
+        ("env.name=x", "env.name: no such option. Did you mean `id`?"),
         ("model=smollm2", "Write model.name = 'smollm2'."),
         ("env=sayso/Maze-v0", "Write env.id = 'sayso/Maze-v0'."),
     ],

@@ -16,7 +16,8 @@ from torch import Tensor
 from sayso.algorithms.grading import Numbers
 from sayso.credit.returns import reward_to_go
 from sayso.models.slates import Ids, Read, Slate, digest
-from sayso.sampling.candidates import Asked, CandidateMaker, Gathered
+from sayso.sampling.candidates import CandidateMaker, Gathered
+from sayso.sampling.decisions import Asked
 from sayso.seeds import derive
 from sayso.types import EndReason, Episode
 

@@ -27,11 +27,15 @@ def allowed(text: str, arms: Sequence[Arm]) -> Budget:
 
 
 def worked_out(arms: Sequence[Arm]) -> Budget:
-    """Environment tokens of the first recipe's episodes, in two digits.
+    """Environment tokens of the first recipe's episodes, or steps under control, in two digits.
 
     Raises:
         OptionValueError: If it plays nothing, or its length is another budget's doing.
     """
+    if arms[0].is_control:
+        from sayso.app.control_trial import tokens_of_steps
+
+        return _in_two_digits(tokens_of_steps(arms[0].controlled(), num_probed=NUM_PROBED))
     config = arms[0].resolved()
     if config.data.path is not None or config.train.total_episodes >= LONG:
         raise OptionValueError(
@@ -52,5 +56,8 @@ def worked_out(arms: Sequence[Arm]) -> Budget:
         seed=config.seed, path=("budget",), limits=rollout_limits(config.env),
     )  # fmt: skip
     each = sum(num_env_tokens(e) for e in played) / len(played)
-    amount = max(1.0, each * config.train.total_episodes)
-    return Budget(axis="env_tokens", amount=float(f"{amount:.1e}"))
+    return _in_two_digits(each * config.train.total_episodes)
+
+
+def _in_two_digits(amount: float) -> Budget:
+    return Budget(axis="env_tokens", amount=float(f"{max(1.0, amount):.1e}"))

@@ -10,15 +10,25 @@ from typing import Any
 
 from sayso.algorithms.kinds import HEADS_ONLY
 from sayso.app.config import RunConfig, load_config
+from sayso.app.control import ControlConfig, control_config, is_control
+from sayso.app.opening import env_source
 from sayso.app.refusals import has_beta
 from sayso.config.load import flat, to_table
 from sayso.envs.nothing import NO_ENV
+from sayso.envs.registry import EnvSource, source
 from sayso.errors import OptionValueError
 from sayso.training.budget import Budget
 from sayso.training.options import TrainOptions
 
 SHARED = ("model", "env", "sampling", "data", "warm_start")
 """Sections that arms are meant to have in common; what differs there is told."""
+OF_CONTROL = {
+    "sampling.max_new_tokens": "control.max_new_tokens",
+    "sampling.temperature": "control.temperature",
+    "env.context": "control.context",
+    "env.max_turns": "control.max_turns",
+}
+"""What a control recipe calls options that other recipes have as well."""
 LONG = 10**9
 """Episodes of a run that something else stops."""
 PLAYED = ("env_tokens", "reward_queries")
@@ -50,18 +60,40 @@ class Arm:
         """Id of its environment."""
         return str(self.config["env"]["id"])
 
+    @property
+    def is_control(self) -> bool:
+        """Whether its agent is one of Stable-Baselines3, and its model frozen."""
+        return is_control(self.config)
+
+    @property
+    def learner(self) -> str:
+        """What learns in it."""
+        return str(self.config["learner" if self.is_control else "algorithm"]["type"])
+
     def resolved(self) -> RunConfig:
         """Its options as records."""
         return load_config(dict(self.config), source=f"arm {self.name}")
+
+    def controlled(self) -> ControlConfig:
+        """As ``resolved``, of an arm under control."""
+        return control_config(self.config, source=f"arm {self.name}")
+
+    def source(self) -> EnvSource:
+        """How to open its environment."""
+        if self.is_control:
+            task = self.controlled().env
+            return source(task.id, **task.kwargs)
+        return env_source(self.resolved().env)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {"name": self.name, "recipe": self.recipe, "config": dict(self.config)}
 
 
-def arm_of(config: RunConfig, *, recipe: str, name: str = "") -> Arm:
-    """An arm with these options; unnamed, it is called after its algorithm."""
-    return Arm(name=name or config.algorithm.type, recipe=recipe, config=to_table(config))
+def arm_of(config: RunConfig | ControlConfig, *, recipe: str, name: str = "") -> Arm:
+    """An arm with these options; unnamed, it is called after what learns."""
+    arm = Arm(name=name, recipe=recipe, config=to_table(config))
+    return dataclasses.replace(arm, name=name or arm.learner)
 
 
 def trial_config(arm: Arm, budget: Budget, seed: int) -> RunConfig:
@@ -117,7 +149,7 @@ def refuse_arms(arms: Sequence[Arm]) -> None:
             raise OptionValueError(
                 where="compare",
                 problem=f"two arms on {arm.env} are called {arm.name!r}.",
-                fix=f"Name one: {arm.recipe}:{arm.config['algorithm']['type']},name=other.",
+                fix=f"Name one: {arm.recipe}:{arm.learner},name=other.",
             )
         seen.add(place)
 
@@ -142,7 +174,17 @@ def refuse_under(arm: Arm, budget: Budget) -> None:
         OptionValueError: Saying which budget or option would do.
     """
     refuse_homeless(arm)
-    config, where = arm.resolved(), f"arm {arm.name}"
+    where = f"arm {arm.name}"
+    if arm.is_control:
+        if budget.axis == "learner_tokens":
+            raise OptionValueError(
+                where=where,
+                problem="is an agent of numbers: its updates read no tokens.",
+                fix="Count what all arms use: --budget env_tokens=N, reward_queries=N or "
+                "wall_clock=S.",
+            )
+        return
+    config = arm.resolved()
     if config.data.path is not None and budget.axis in PLAYED:
         raise OptionValueError(
             where=where,
@@ -165,6 +207,8 @@ def refuse_selection(arm: Arm, splits: Sequence[str]) -> None:
     Raises:
         OptionValueError: If it has patience, and its evaluations are on a split that is measured.
     """
+    if arm.is_control:  # it learns to the end and keeps the last
+        return
     train = arm.resolved().train
     if train.patience and train.eval_split in splits:
         raise OptionValueError(
@@ -180,8 +224,15 @@ def refuse_adapting(arm: Arm) -> None:
     """Refuse an arm whose training cannot go on with other tasks.
 
     Raises:
-        OptionValueError: If it learns from stored episodes, which are of the tasks they are of.
+        OptionValueError: If it learns from stored episodes, which are of the tasks they are of, or
+            is an agent of numbers, whose directions and components are fitted to tasks of training.
     """
+    if arm.is_control:
+        raise OptionValueError(
+            where=f"arm {arm.name}",
+            problem="controls a frozen model by what was fitted to its tasks of training.",
+            fix="Leave --adapt out, or compare arms that change the model.",
+        )
     if arm.resolved().data.path is not None:
         raise OptionValueError(
             where=f"arm {arm.name}",
@@ -194,14 +245,26 @@ def differences(arms: Sequence[Arm]) -> list[str]:
     """What arms on the same environment do not have in common, and should: sentences."""
     told: list[str] = []
     for env in dict.fromkeys(arm.env for arm in arms):
-        flats = {arm.name: flat(dict(arm.config)) for arm in arms if arm.env == env}
-        names = sorted({name for table in flats.values() for name in table})
-        for name in names:
+        here = [arm for arm in arms if arm.env == env]
+        flats = {arm.name: _shared(arm) for arm in here}
+        mixed = len({arm.is_control for arm in here}) > 1
+        found = [set(table) for table in flats.values()]
+        # An agent of numbers has fewer options: of the others nothing differs.
+        names = set.intersection(*found) if mixed else set.union(*found)
+        for name in sorted(names):
             values = {arm: table.get(name, "unset") for arm, table in flats.items()}
-            if name.split(".")[0] in SHARED and len({repr(v) for v in values.values()}) > 1:
+            if len({repr(v) for v in values.values()}) > 1:
                 each = ", ".join(f"{arm} {_short(value)}" for arm, value in values.items())
                 told.append(f"{env}: {name} is not the same in all arms ({each}).")
     return told
+
+
+def _shared(arm: Arm) -> dict[str, Any]:
+    """Options that arms should have in common, by the names that most arms give them."""
+    table = flat(dict(arm.config))
+    if arm.is_control:
+        table |= {name: table[own] for name, own in OF_CONTROL.items() if own in table}
+    return {name: value for name, value in table.items() if name.split(".")[0] in SHARED}
 
 
 def speaks_tokens(config: RunConfig) -> bool:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sayso.app.opening import require_same
 from sayso.config.load import build, load_toml, override, to_table
 from sayso.control.learner import AgentTrainOptions, LearnerOptions, TaskOptions
 from sayso.control.options import ControlOptions
-from sayso.envs.registry import source
+from sayso.envs.registry import EnvSource, source
 from sayso.errors import CheckpointError, OptionValueError, RunError
 from sayso.models.options import ModelOptions
 from sayso.runs import commit
@@ -102,12 +103,57 @@ def build_controller(config: ControlConfig, run: Run | None = None) -> Controlle
     )
 
 
+def require_tasks(config: ControlConfig, task: EnvSource) -> EnvSource:
+    """The tasks that are learned and measured on must be there before anything is learned.
+
+    Raises:
+        EnvContractError: If a split has none.
+    """
+    env = task.open()
+    env.require_tasks(config.control.split, where=task.id)
+    if config.train.eval_episodes:
+        env.require_tasks(config.train.eval_split, where=task.id)
+    return task
+
+
+def first_steps(config: ControlConfig, moved: Controller) -> str:
+    """Make the agent, and play one step of every environment by actions drawn at random.
+
+    Returns:
+        What they earned, in a sentence.
+    """
+    import numpy as np
+
+    from sayso.control.run import make_agent
+
+    env = make_agent(moved, config.learner, seed=config.seed).get_env()
+    env.reset()
+    _, rewards, _, infos = env.step(
+        np.stack([env.action_space.sample() for _ in range(env.num_envs)])
+    )
+    return f"{len(infos)} answers, mean reward {float(rewards.mean()):.3f}"
+
+
 def create_control_run(config: ControlConfig, path: Path | None, command: Sequence[str]) -> Run:
     """A fresh run directory."""
     about = collect(seed=config.seed, argv=command)
     if path is None:
         return Run.create_next(Path("runs"), config.name, config=to_table(config), meta=about)
     return Run.create(path, config=to_table(config), meta=about)
+
+
+def open_or_create(config: ControlConfig, path: Path, *, command: Sequence[str]) -> Run:
+    """The run at ``path``: a fresh one, or the one to go on with if its options are the same.
+
+    Raises:
+        RunError: If the run there was started with other options.
+    """
+    if Run.is_free(path):
+        return create_control_run(config, path, command)
+    run = Run.open(path)
+    there = to_table(control_config_of(run))
+    require_same(path, to_table(config), there, but="train.total_steps")
+    return run
 
 
 def longer(config: ControlConfig, overrides: Sequence[str]) -> ControlConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +144,29 @@ def open_or_create_run(config: RunConfig, path: Path, *, command: Sequence[str] 
     if Run.is_free(path):
         return create_run(config, path, command=command)
     run = Run.open(path)
-    asked, there = flat(to_table(config)), flat(to_table(config_of(run)))
+    require_same(path, to_table(config), to_table(config_of(run)), but="train.total_episodes")
+    return run
+
+
+def require_same(
+    path: Path, asked: Mapping[str, Any], there: Mapping[str, Any], *, but: str
+) -> None:
+    """Options of a run that is to be gone on with must be those it was started with.
+
+    Args:
+        path: Of the run.
+        asked: Options that it is to have.
+        there: Options that it was started with.
+        but: The dotted name of the one that may change.
+
+    Raises:
+        RunError: If another differs.
+    """
+    wanted, known = flat(asked), flat(there)
     differing = [
-        f"{name} was {there.get(name, 'unset')} and is {asked.get(name, 'unset')}"
-        for name in sorted(asked.keys() | there.keys())
-        if asked.get(name) != there.get(name) and name != "train.total_episodes"
+        f"{name} was {known.get(name, 'unset')} and is {wanted.get(name, 'unset')}"
+        for name in sorted(wanted.keys() | known.keys())
+        if wanted.get(name) != known.get(name) and name != but
     ]
     if differing:
         raise RunError(
@@ -156,7 +174,6 @@ def open_or_create_run(config: RunConfig, path: Path, *, command: Sequence[str] 
             problem=f"holds a run with other options: {', '.join(differing)}.",
             fix="Name another run directory, or resume it with its own options.",
         )
-    return run
 
 
 def meta(config: RunConfig, command: Sequence[str]) -> dict[str, Any]:

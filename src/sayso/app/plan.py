@@ -11,7 +11,6 @@ from typing import Any
 
 from sayso.app.allowance import allowed
 from sayso.app.arms import Arm, refuse_adapting, refuse_arms, refuse_selection, refuse_under
-from sayso.app.opening import env_source
 from sayso.envs.base import SPLITS
 from sayso.envs.listed import num_tasks
 from sayso.errors import OptionValueError, RunError
@@ -199,8 +198,7 @@ def read_plan(folder: Path) -> Plan:
 
 
 def _splits(arm: Arm, options: CompareOptions) -> tuple[str, ...]:
-    config = arm.resolved()
-    env = env_source(config.env).open()
+    env = arm.source().open()
     if options.adapt:
         env.require_tasks("unseen", where=arm.env)
     for split in options.splits:
@@ -209,5 +207,5 @@ def _splits(arm: Arm, options: CompareOptions) -> tuple[str, ...]:
 
 
 def _range(arm: Arm) -> tuple[float | None, float | None]:
-    env = env_source(arm.resolved().env).open()
+    env = arm.source().open()
     return env.reward_low, env.reward_high

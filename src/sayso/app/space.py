@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sayso.app.config import RunConfig, load_config
+from sayso.app.control import ControlConfig, control_config
 from sayso.app.refusals import trains_heads_only
 from sayso.config.load import flat, to_table
 from sayso.errors import ConfigError, OptionValueError
@@ -33,15 +34,20 @@ class Range:
     whole: bool = False
 
 
+RATES = Range(low=1e-4, high=1e-2, log=True)
+"""Of agents of Stable-Baselines3, whose own rate depends on their class."""
+Config = RunConfig | ControlConfig
 Space = Mapping[str, Range | tuple[Any, ...]]
 """Dotted option to its range, or to the values it may take."""
 
 
-def space_of(table: Mapping[str, Any] | None, config: RunConfig) -> Space:
+def space_of(table: Mapping[str, Any] | None, config: Config) -> Space:
     """The search space of a recipe: its ``[tune]`` table, or what the algorithm is mostly tuned by.
 
     The default: ``optim.lr`` and ``algorithm.critic_lr`` from a tenth to ten times their values,
-    ``algorithm.epochs`` 1, 2 or 4, as far as the algorithm has them.
+    ``algorithm.epochs`` 1, 2 or 4, as far as the algorithm has them; of control recipes
+    ``learner.settings.learning_rate``, and in mode ``steer`` ``control.strength`` from half to
+    twice its value.
 
     Args:
         table: Dotted option to ``{low, high, log}`` or a list of values.
@@ -72,7 +78,7 @@ def space_of(table: Mapping[str, Any] | None, config: RunConfig) -> Space:
     return found
 
 
-def own_values(space: Space, config: RunConfig) -> dict[str, Any] | None:
+def own_values(space: Space, config: Config) -> dict[str, Any] | None:
     """What the recipe itself has for the options that are searched; None if it lies outside."""
     given = flat(to_table(config))
     found = {path: _hashable(given.get(path)) for path in space}
@@ -86,7 +92,7 @@ def own_values(space: Space, config: RunConfig) -> dict[str, Any] | None:
     return found
 
 
-def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     """The options with others in some places.
 
     Raises:
@@ -99,11 +105,18 @@ def with_values(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         for section in sections:
             place = place.setdefault(section, {})
         place[name] = list(value) if isinstance(value, tuple) else value
+    if isinstance(config, ControlConfig):
+        return control_config(table, source="tune")
     return load_config(table, source="tune")
 
 
-def _default(config: RunConfig) -> Space:
+def _default(config: Config) -> Space:
     found: dict[str, Range | tuple[Any, ...]] = {}
+    if isinstance(config, ControlConfig):
+        found["learner.settings.learning_rate"] = RATES
+        if config.control.mode == "steer":
+            found["control.strength"] = _around(config.control.strength, factor=2.0)
+        return found
     if not trains_heads_only(config):
         lr = config.optim.lr
         found["optim.lr"] = _around(lr)
@@ -116,8 +129,8 @@ def _default(config: RunConfig) -> Space:
     return found
 
 
-def _around(rate: float) -> Range:
-    low, high = (float(f"{x:.6g}") for x in (rate / FACTOR, rate * FACTOR))
+def _around(rate: float, *, factor: float = FACTOR) -> Range:
+    low, high = (float(f"{x:.6g}") for x in (rate / factor, rate * factor))
     return Range(low=low, high=high, log=True)
 
 

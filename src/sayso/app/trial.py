@@ -10,12 +10,13 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sayso.algorithms.base import Learner
 from sayso.app.arms import LONG, Arm, speaks_tokens, trial_config
 from sayso.app.assemble import assemble, build_learner, build_lm
 from sayso.app.config import RunConfig
+from sayso.app.measured import append, forget_beyond, measured, points, told
 from sayso.app.opening import env_source, open_or_create_run, rollout_limits
 from sayso.app.plan import Plan, read_plan
 from sayso.app.sweep import policy_as
@@ -29,7 +30,6 @@ from sayso.evaluation.report import EvalReport
 from sayso.models.lm import LanguageModel
 from sayso.runs.durable import replace_file
 from sayso.runs.interrupt import Interrupted
-from sayso.runs.jsonl import JsonlLog, read, to_line
 from sayso.runs.run import Run
 from sayso.sampling.options import Decode
 from sayso.seeds import derive
@@ -39,8 +39,8 @@ from sayso.training.checkpoint import load_checkpoint
 from sayso.training.loop import TrainResult, train
 from sayso.training.spending import UnderBudget, spent
 
-MAX_SHOWN, MAX_CHARS = 4, 2_000
-"""Texts kept of a run, and of each."""
+if TYPE_CHECKING:
+    from sayso.app.control_trial import ControlTrial
 
 
 def result_path(folder: Path, arm: Arm, seed: int) -> Path:
@@ -67,7 +67,7 @@ def run_trial(folder: Path, plan: Plan, arm: Arm, seed: int) -> dict[str, Any]:
     path = result_path(folder, arm, seed)
     if path.is_file():
         return dict(json.loads(path.read_text()))
-    trial = _Trial(plan, arm, seed, folder)
+    trial = _trial(plan, arm, seed, folder)
     run = trial.open(path.with_suffix(""))
     with run.lock():
         found = {"arm": arm.name, "env": arm.env, "seed": seed, **trial.trained(run)}
@@ -78,6 +78,14 @@ def run_trial(folder: Path, plan: Plan, arm: Arm, seed: int) -> dict[str, Any]:
             found["adaptation"] = trial.adapted(adapting)
     replace_file(path, json.dumps(found, allow_nan=False).encode())
     return found
+
+
+def _trial(plan: Plan, arm: Arm, seed: int, folder: Path) -> _Trial | ControlTrial:
+    if not arm.is_control:
+        return _Trial(plan, arm, seed, folder)
+    from sayso.app.control_trial import ControlTrial
+
+    return ControlTrial(plan, arm, seed)
 
 
 class _Trial:
@@ -129,7 +137,7 @@ class _Trial:
 
         def measure(step: int, used: dict[Axis, float]) -> None:
             report = self.report(plan.head(self.arm.env), plan.decode[0], plan.point_episodes)
-            _append(run, {"step": step, "spent": used, **_told(report)})
+            append(run, {"step": step, "spent": used, **told(report)})
 
         stop = UnderBudget(budget, measure, at=budget.parts(plan.points))
         restored = load_checkpoint(run, self.learner)
@@ -148,20 +156,12 @@ class _Trial:
             "spent": used,
             "num_invalid": dict(progress.num_invalid),
             "own_evaluations": _own_evaluations(run),
-            "curve": _points(run),
+            "curve": points(run),
         }
 
     def measured(self) -> dict[str, Any]:
         """What the policy earns in the end, how far it has moved, and what it says."""
-        plan = self.plan
-        evals, samples = [], list[dict[str, Any]]()
-        for decode in plan.decode:
-            for split in plan.splits[self.arm.env]:
-                report = self.report(split, decode, plan.episodes)
-                evals.append({"split": split, "decode": decode, **_told(report, whole=True)})
-                if split == plan.head(self.arm.env) and decode == plan.decode[0]:
-                    samples = _samples(report)
-        return {"evals": evals, "samples": samples, "kl": self.drift(plan.head(self.arm.env))}
+        return measured(self.plan, self.arm.env, self.report, self.drift)
 
     def adapted(self, run: Run) -> dict[str, Any]:
         """Go on with tasks of a kind never trained on; what is gained there and lost elsewhere."""
@@ -170,7 +170,7 @@ class _Trial:
 
         def measure(step: int, used: dict[Axis, float]) -> None:
             report = self.report("unseen", plan.decode[0], plan.episodes)
-            _append(run, {"step": step, "spent": used, **_told(report)})
+            append(run, {"step": step, "spent": used, **told(report)})
 
         at = [float(n) for n in plan.adapt if n > 0]
         stop = UnderBudget(budget, measure, at=at)
@@ -178,8 +178,8 @@ class _Trial:
                        callbacks=[_OneTimeline(), stop]))  # fmt: skip
         after = self.report("train", plan.decode[0], plan.episodes)
         return {
-            "points": _points(run),
-            "train": _told(after, whole=True),
+            "points": points(run),
+            "train": told(after, whole=True),
             "kl": self.drift("unseen"),
         }
 
@@ -204,45 +204,12 @@ class _Trial:
         return found if math.isfinite(found) else None
 
 
-def _told(report: EvalReport, *, whole: bool = False) -> dict[str, Any]:
-    """What is kept of an evaluation."""
-    mean = report.mean.mean
-    told: dict[str, Any] = {
-        "mean": mean if math.isfinite(mean) else None,
-        "num_episodes": len(report.returns),
-        "num_failed": sum(report.num_failed.values()),
-    }
-    if whole:
-        told["mean_tokens"] = report.mean_tokens
-        told["returns"] = [[t, i, value] for (t, i), value in report.returns.items()]
-    return told
-
-
-def _samples(report: EvalReport) -> list[dict[str, Any]]:
-    first = [s for s in report.samples if s.sample_index == 0][:MAX_SHOWN]
-    return [
-        {
-            "task": s.task_id,
-            "observation": s.observation[:MAX_CHARS],
-            "action": s.action[:MAX_CHARS],
-            "reward": s.reward,
-        }
-        for s in first
-    ]
-
-
 class _OneTimeline(Callback):
-    """Forgets what was measured beyond the step that training goes on from.
-
-    Those steps are done again, and where seconds are counted they end at others than before.
-    """
+    """Forgets what was measured beyond the step that training goes on from."""
 
     def on_training_start(self, context: TrainingContext) -> None:
         """Cut the curve back."""
-        path = context.run.path / "curve.jsonl"
-        kept = [line for line in read(path) if line["step"] <= context.progress.step]
-        if path.exists():
-            replace_file(path, b"".join(to_line(line) for line in kept))
+        forget_beyond(context.run, context.progress.step)
 
 
 def _own_evaluations(run: Run) -> dict[str, float]:
@@ -252,17 +219,6 @@ def _own_evaluations(run: Run) -> dict[str, float]:
         "episodes": sum(each["num_episodes"] for each in found),
         "tokens": sum(each["num_episodes"] * each["mean_tokens"] for each in found),
     }
-
-
-def _append(run: Run, point: dict[str, Any]) -> None:
-    with JsonlLog(run.path / "curve.jsonl") as log:
-        log.append(point)
-
-
-def _points(run: Run) -> list[dict[str, Any]]:
-    """Measured along the way; a step that was done again was measured again."""
-    found = {line["step"]: line for line in read(run.path / "curve.jsonl")}
-    return [found[step] for step in sorted(found)]
 
 
 def main(arguments: list[str]) -> int:

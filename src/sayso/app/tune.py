@@ -14,10 +14,8 @@ import numpy as np
 
 from sayso.app.allowance import allowed
 from sayso.app.arms import Arm, arm_of, refuse_under
-from sayso.app.config import RunConfig
-from sayso.app.opening import env_source
 from sayso.app.plan import Plan
-from sayso.app.space import Range, Space, own_values, with_values
+from sayso.app.space import Config, Range, Space, own_values, with_values
 from sayso.config.load import to_table
 from sayso.errors import (
     ConfigError,
@@ -113,7 +111,7 @@ class Tuned:
 
 
 def tune(
-    config: RunConfig, space: Space, options: TuneOptions, *, recipe: str,
+    config: Config, space: Space, options: TuneOptions, *, recipe: str,
     tell: Callable[[str], None],
 ) -> Tuned:  # fmt: skip
     """Try sets of options, each under the same budget with the same seeds; the best is a recipe.
@@ -135,7 +133,7 @@ def tune(
         SaysoError: What stopped a run and is not its options' doing.
     """
     arm = arm_of(config, recipe=recipe)
-    env_source(config.env).open().require_tasks(options.split, where=arm.env)
+    arm.source().open().require_tasks(options.split, where=arm.env)
     optuna = _optuna()
     budget = allowed(options.budget, [arm])
     refuse_under(arm, budget)

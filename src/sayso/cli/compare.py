@@ -167,9 +167,20 @@ def parse_arm(text: str, shared: Sequence[str] = ()) -> Arm:
         )  # fmt: skip
     names = [s.removeprefix("name=") for s in settings if s.startswith("name=")]
     own = [s for s in settings if not s.startswith("name=")]
-    chosen = [f"algorithm.type={algorithm}"] if algorithm else []
-    config = recipes.config(recipe, [*shared, *chosen, *own])
+    is_control = recipes.other_kind(recipes.read(recipe)[0]) == "control"
+    section = "learner" if is_control else "algorithm"
+    chosen = [f"{section}.type={algorithm}"] if algorithm else []
+    common = [_as_control(setting) for setting in shared] if is_control else list(shared)
+    config = recipes.any_config(recipe, [*common, *chosen, *own])
     return arm_of(config, recipe=recipe, name=names[-1] if names else "")
+
+
+def _as_control(setting: str) -> str:
+    """An option of all arms by the name that a control recipe has for it."""
+    from sayso.app.arms import OF_CONTROL
+
+    name, equals, value = setting.partition("=")
+    return f"{OF_CONTROL.get(name.strip(), name)}{equals}{value}"
 
 
 def command_of(arms: Sequence[str], overrides: Sequence[str], options: Mapping[str, Any]) -> str:

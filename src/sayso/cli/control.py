@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sayso.cli import recipes
 from sayso.errors import OptionValueError
 from sayso.runs.interrupt import Interrupted
 from sayso.runs.run import Run
 
 if TYPE_CHECKING:
     from sayso.app.control import ControlConfig
+    from sayso.cli.doctor import Attempts
     from sayso.control.controller import Controller
     from sayso.control.run import AgentResult
 
 
 def train(
-    table: Mapping[str, Any],
-    told: str,
+    recipe: str,
     *,
     overrides: Sequence[str],
     path: Path | None,
@@ -31,16 +31,14 @@ def train(
     """Train a control recipe in a new run directory."""
     from sayso.app import control as app
 
-    config = app.control_config(table, source=told, overrides=overrides)
-    if seed is not None:
-        config = replace(config, seed=seed)
+    config = recipes.control_config(recipe, overrides, seed=seed)
     if path is not None:
         Run.require_free(path)
     moved = app.build_controller(config)
     # An agent that cannot be made leaves no directory behind.
     from sayso.control.run import make_agent
 
-    require_measurable(config, moved)
+    app.require_tasks(config, moved.task)
     fresh = make_agent(moved, config.learner, seed=config.seed)
     opened = app.create_control_run(config, path, sys.argv)
     _learn(opened, config, moved, fresh, as_json=as_json)
@@ -71,6 +69,46 @@ def evaluate(
         print(f"{path} at step {step}, {report}")
 
 
+def check(recipe: str, overrides: Sequence[str], attempt: Attempts) -> None:
+    """What ``sayso doctor`` tries of a control recipe: everything up to the first steps."""
+    from sayso.app import control as app
+    from sayso.control.controller import Controller
+    from sayso.control.defaults import algorithm_class
+    from sayso.envs.registry import source
+    from sayso.models.load import load
+
+    config = attempt(
+        "options",
+        lambda: recipes.control_config(recipe, overrides),
+        lambda c: f"{c.learner.type}, mode {c.control.mode}, valid",
+    )
+    if config is None:
+        return
+    kind, task = config.learner.type, config.env
+    known = attempt("learner", lambda: algorithm_class(kind), lambda c: f"{c.__name__}")
+    env = attempt(
+        "environment",
+        lambda: app.require_tasks(config, source(task.id, **task.kwargs)),
+        lambda e: e.id,
+    )
+    lm = attempt(
+        "model",
+        lambda: load(config.model.name, config.model, seed=config.seed),
+        lambda m: f"{m.name}, context {m.max_context}, frozen",
+    )
+    if known is None or env is None or lm is None:
+        return
+    moved = attempt(
+        "control",
+        lambda: Controller(lm, env, config.control),
+        lambda m: (
+            f"observations of {m.observation_space.shape[0]} numbers, actions {m.action_space}"
+        ),
+    )
+    if moved is not None:
+        attempt("first steps", lambda: app.first_steps(config, moved), lambda said: said)
+
+
 def is_run(path: Path) -> bool:
     """Whether a directory holds a control run."""
     from sayso.config.load import load_toml
@@ -89,13 +127,6 @@ def refuse(settings: Mapping[str, object], *, kind: str = "a control run") -> No
             raise OptionValueError(
                 where=flag, problem=f"has no effect on {kind}.", fix="Leave it out."
             )
-
-
-def require_measurable(config: ControlConfig, moved: Controller) -> None:
-    """The tasks that are measured on must be there before anything is learned."""
-    if config.train.eval_episodes:
-        task = moved.task
-        task.open().require_tasks(config.train.eval_split, where=task.id)
 
 
 def _learn(

@@ -41,7 +41,8 @@ def run(recipe: str | None, *, overrides: Sequence[str], as_json: bool) -> None:
     """Check the machine, then the recipe; exit code 2 when something would stop training."""
     findings = _machine()
     if recipe is not None:
-        findings += _recipe(recipe, overrides)
+        check = _control if _is_control(recipe) else _recipe
+        findings += check(recipe, overrides)
     if as_json:
         rows = [{"name": f.name, "ok": f.is_ok, "says": f.says} for f in findings]
         print(json.dumps({"ok": all(f.is_ok for f in findings), "findings": rows}))
@@ -59,7 +60,9 @@ def _machine() -> list[Finding]:
     for package, extra in (
         ("torch", ""), ("transformers", ""), ("gymnasium", ""), ("peft", "lora"),
         ("tensorboard", "track"), ("rouge-score", "metrics"), ("math-verify", "math"),
-        ("jsonschema", "structured"),
+        ("jsonschema", "structured"), ("stable-baselines3", "sb3"), ("sb3-contrib", "sb3"),
+        ("optuna", "tune"), ("reasoning-gym", "envs"), ("textarena", "envs"), ("minigrid", "envs"),
+        ("textworld", "textworld"), ("aclsum", "summaries"),
     ):  # fmt: skip
         try:
             findings.append(Finding(package, True, version(package)))
@@ -85,8 +88,7 @@ def _recipe(recipe: str, overrides: Sequence[str]) -> list[Finding]:
     from sayso.training.check import check_rollout, check_update
 
     findings: list[Finding] = []
-    attempt = _Attempts(findings)
-
+    attempt = Attempts(findings)
     config = attempt(
         "options", lambda: recipes.config(recipe, overrides), lambda c: f"{c.algorithm.type}, valid"
     )
@@ -135,13 +137,30 @@ def _learner(config: RunConfig, lm: LanguageModel, env: EnvSource) -> Learner:
     return learner
 
 
+def _control(recipe: str, overrides: Sequence[str]) -> list[Finding]:
+    """The same of a recipe whose agent controls a frozen model."""
+    from sayso.cli import control
+
+    findings: list[Finding] = []
+    control.check(recipe, overrides, Attempts(findings))
+    return findings
+
+
+def _is_control(recipe: str) -> bool:
+    try:
+        return recipes.other_kind(recipes.read(recipe)[0]) == "control"
+    except SaysoError:  # told where its options are checked
+        return False
+
+
 @dataclass(frozen=True, slots=True)
-class _Attempts:
+class Attempts:
     """Tries one thing after the other and keeps what became of each."""
 
     findings: list[Finding]
 
     def __call__(self, name: str, work: Callable[[], T], say: Callable[[T], str]) -> T | None:
+        """What ``work`` gives, or ``None`` if it fails; either is noted."""
         try:
             result = work()
         except SaysoError as error:
@@ -154,7 +173,7 @@ class _Attempts:
         return result
 
 
-def _stored(config: RunConfig, lm: LanguageModel, learner: Learner, attempt: _Attempts) -> None:
+def _stored(config: RunConfig, lm: LanguageModel, learner: Learner, attempt: Attempts) -> None:
     """The data set, and an update on the beginning of it."""
     from sayso.app.stored import build_data
     from sayso.training.check import check_update

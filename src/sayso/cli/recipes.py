@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from sayso.config.load import load_toml, override
 from sayso.config.problems import Problems
+from sayso.control.options import ONLY_IN
 from sayso.errors import ConfigError, DataError, UnknownNameError
 
 if TYPE_CHECKING:
     from sayso.app.config import RunConfig
+    from sayso.app.control import ControlConfig
 
 
 MADE_BY = "made_by"
@@ -24,6 +26,9 @@ _MOOT: tuple[tuple[str, str, tuple[str, ...], float | None], ...] = (
     ("env", "id", ("kwargs",), None),
     ("train", "eval_every", ("eval_split", "eval_episodes", "patience"), 0),
     ("kl", "coef", ("place", "estimator", "target", "horizon"), 0),
+    ("control", "mode", tuple(ONLY_IN), None),
+    ("control", "observation", ("num_components", "num_states"), None),
+    ("learner", "type", ("settings",), None),
 )
 """Section, key, the options that mean nothing once it is changed, and to which value (any)."""
 
@@ -77,17 +82,46 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
     from sayso.app.config import load_config
     from sayso.app.refusals import refuse_unused
 
+    table, source = _prepared(recipe, overrides, seed)
+    other = other_kind(table)
+    if other == "control":
+        raise ConfigError(
+            where=source,
+            problem="is a control recipe: an agent of Stable-Baselines3 steers a frozen model.",
+            fix=f"It is for `sayso train {recipe}`, `eval`, `doctor` and `compare`.",
+        )
+    if other is not None:
+        raise ConfigError(
+            where=source,
+            problem="is a recipe of a reward model.",
+            fix=f"It is for `sayso train {recipe}`, and then `sayso eval`.",
+        )
+    return load_config(table, source=source, overrides=tuple(overrides), also=refuse_unused)
+
+
+def control_config(
+    recipe: str, overrides: Sequence[str], *, seed: int | None = None
+) -> ControlConfig:
+    """As ``config``, of a recipe with ``[control]``."""
+    from sayso.app import control
+
+    table, source = _prepared(recipe, overrides, seed)
+    return control.control_config(table, source=source, overrides=overrides)
+
+
+def any_config(recipe: str, overrides: Sequence[str]) -> RunConfig | ControlConfig:
+    """As ``config``, of a recipe of either kind."""
+    is_of_control = other_kind(read(recipe)[0]) == "control"
+    return control_config(recipe, overrides) if is_of_control else config(recipe, overrides)
+
+
+def _prepared(
+    recipe: str, overrides: Sequence[str], seed: int | None
+) -> tuple[dict[str, Any], str]:
+    """A recipe's own options, less those that the overrides leave no meaning, and its name."""
     table, source = read(recipe)
     table.pop(MADE_BY, None)
     table.pop("tune", None)  # says what `sayso tune` may change, and decides no run
-    other = other_kind(table)
-    if other is not None:
-        what = "a control recipe: an agent of Stable-Baselines3 steers a frozen model"
-        raise ConfigError(
-            where=source,
-            problem=f"is {what if other == 'control' else 'a recipe of a reward model'}.",
-            fix=f"It is for `sayso train {recipe}`, and then `sayso eval`.",
-        )
     changes = override({}, overrides, Problems("told below"))
     if seed is not None:
         if "seed" in changes:
@@ -97,9 +131,7 @@ def config(recipe: str, overrides: Sequence[str], *, seed: int | None = None) ->
                 fix="Use one of them.",
             )
         table["seed"] = seed
-    return load_config(
-        _without_moot(table, changes), source=source, overrides=tuple(overrides), also=refuse_unused
-    )
+    return _without_moot(table, changes), source
 
 
 def require_made(recipe: str, config: RunConfig) -> None:

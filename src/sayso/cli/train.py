@@ -89,9 +89,13 @@ def _is_other(
         other = recipes.other_kind(table)
         if other is None:
             return False
-        command = {"control": control.train, "reward_model": reward_model.train}[other]
         control.refuse({"--tensorboard": tensorboard}, kind=recipes.KINDS[other])
-        command(table, source, overrides=overrides, path=path, seed=seed, as_json=as_json)
+        if other == "control":
+            control.train(recipe, overrides=overrides, path=path, seed=seed, as_json=as_json)
+            return True
+        reward_model.train(
+            table, source, overrides=overrides, path=path, seed=seed, as_json=as_json
+        )
         return True
     for module, kind in ((control, "control"), (reward_model, "reward_model")):
         if resume is not None and module.is_run(resume):

@@ -19,7 +19,7 @@ def run(
     from sayso.app.tune import TuneOptions, tune
 
     chosen = TuneOptions(**{name: value for name, value in options.items() if value is not None})
-    config = recipes.config(recipe, overrides)
+    config = recipes.any_config(recipe, overrides)
     space = space_of(recipes.read(recipe)[0].get("tune"), config)
 
     def tell(line: str) -> None:

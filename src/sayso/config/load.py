@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from sayso.config import hints, leaves
-from sayso.config.problems import Problems
+from sayso.config.problems import IDENTITIES, Problems
 from sayso.errors import OptionValueError, SaysoError
 from sayso.toml import dump_toml
 
@@ -186,7 +186,7 @@ def _needed(hint: Any, path: str) -> str:
 
 def _holder(cls: type[Any], value: Any, path: str) -> str:
     """Where a bare name belongs that stands for a whole table: its type, id or name."""
-    names = [name for name in ("type", "id", "name") if name in get_type_hints(cls)]
+    names = [name for name in IDENTITIES if name in get_type_hints(cls)]
     return f"Write {path}.{names[0]} = {value!r}." if names and isinstance(value, str) else ""
 
 

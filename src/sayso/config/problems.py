@@ -11,6 +11,9 @@ from sayso.config.leaves import suggestion
 from sayso.config.show import options_table
 from sayso.errors import ConfigError, OptionValueError, UnknownOptionError
 
+IDENTITIES = ("type", "id", "name")
+"""What a table is told apart by: of an algorithm, an environment, a model."""
+
 
 class Problems:
     """Collects the problems of one source.
@@ -38,8 +41,9 @@ class Problems:
             if section and p.startswith(start) and p[len(start) :].split(".")[0] in names
         }  # fmt: skip
         found = known_elsewhere(key, paths, here)
-        if key == "name" and "type" in names:
-            fix = meant("type", "")
+        called = next((name for name in IDENTITIES if name in names), "")
+        if key in IDENTITIES and called and (section or called == "type"):
+            fix = meant(called, "")
         elif found is not None:
             home, _, name = found[0].rpartition(".")
             is_here = home == section

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sayso.control.agent import SB3Agent as SB3Agent
     from sayso.control.defaults import sb3_defaults as sb3_defaults
+    from sayso.control.dialogue import DialogueActsEnv as DialogueActsEnv
     from sayso.control.env import LMControlEnv as LMControlEnv
     from sayso.control.env import make_vec as make_vec
     from sayso.control.text import load_lm as load_lm
 
 _HOMES = {
+    "DialogueActsEnv": "dialogue",
     "LMControlEnv": "env",
     "SB3Agent": "agent",
     "load_lm": "text",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,7 @@ from sayso.evaluation.evaluate import evaluate
 from sayso.evaluation.report import EvalReport
 from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import Completion, Policy, Request
-from sayso.sampling.candidates import Asked
-from sayso.sampling.sessions import Session, SessionTable
+from sayso.sampling.decisions import Asked, Decided, DecisionQueue
 from sayso.seeds import derive
 
 Choose = Callable[[Sequence[Scene]], NDArray[Any]]
@@ -32,8 +32,8 @@ Choose = Callable[[Sequence[Scene]], NDArray[Any]]
 class ControlEngine:
     """Answers requests by a controlled model. Satisfies ``Engine``.
 
-    Each request is a decision; all that are queued are met together. The conversation is kept as
-    token ids here. Log-probabilities are those of the tokens under the control.
+    Each request is a decision; all that are queued are met together. Log-probabilities are those
+    of the tokens under the control.
 
     Args:
         moved: What an agent sees and does.
@@ -42,13 +42,13 @@ class ControlEngine:
 
     def __init__(self, moved: Controller, choose: Choose | None) -> None:
         self._moved, self._choose = moved, choose
-        self._sessions = SessionTable(moved.lm, ())
-        self._queue: dict[str, tuple[Session, Request]] = {}
+        self._queue = DecisionQueue(moved.lm)
 
     @property
     def max_context(self) -> int:
-        """Most tokens a session may hold, less what the control needs."""
-        return self._moved.lm.max_context - self._moved.reserve
+        """Most tokens a session may hold, less what the control needs; an act needs to be whole."""
+        moved = self._moved
+        return moved.lm.max_context - moved.reserve - (moved.options.least_room - 1)
 
     @property
     def path(self) -> str:
@@ -57,41 +57,30 @@ class ControlEngine:
 
     def submit(self, request: Request) -> None:
         """Queue a request; see ``Engine``."""
-        self._queue[request.session] = (self._sessions.submit(request), request)
+        self._queue.submit(request)
 
     def poll(self) -> list[Completion]:
         """Answer all that is queued, in order of submission."""
-        queued = list(self._queue.values())
-        self._queue.clear()
-        if not queued:
-            return []
+        least = self._moved.options.least_room  # kept free by ``max_context``
         asked = [
-            Asked(
-                context=tuple(session.ids), observation=request.new_ids, choices=request.choices,
-                seed=request.seed, max_new_tokens=request.max_new_tokens,
-            )
-            for session, request in queued
-        ]  # fmt: skip
-        answers = self._answers(asked)
-        for (session, _), answer in zip(queued, answers, strict=True):
-            session.ids += answer.ids
-            session.row = None
-        return [
-            Completion(
-                session=session.name, ids=answer.ids, logprobs=answer.logprobs,
-                finish=answer.finish,
-            )
-            for (session, _), answer in zip(queued, answers, strict=True)
-        ]  # fmt: skip
+            replace(one, max_new_tokens=max(one.max_new_tokens, least))
+            for one in self._queue.asked()
+        ]
+        if not asked:
+            return []
+        return self._queue.answer(
+            [
+                Decided(ids=answer.ids, logprobs=answer.logprobs, finish=answer.finish)
+                for answer in self._answers(asked)
+            ]
+        )
 
     def close(self, session: str) -> None:
         """Forget a session."""
-        self._sessions.close(session)
-        self._queue.pop(session, None)
+        self._queue.close(session)
 
     def sync(self) -> None:
         """Drop every session."""
-        self._sessions.clear()
         self._queue.clear()
 
     def _answers(self, asked: Sequence[Asked]) -> list[Answer]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from sayso.control.probes import said_plainly
 from sayso.errors import EnvContractError
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Engine
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 from sayso.seeds import derive, generator
 from sayso.types import FinishReason
 
@@ -32,11 +33,13 @@ class Slate:
 
     Attributes:
         answers: One for each slot in use.
+        slots: Which these are; ascending.
         is_live: Whether a slot may be taken ``[k]``: in use, and no copy of an earlier one.
         shown: Numbers that show each slot ``[k, e]``, 0 where there is none; unset: not shown.
     """
 
     answers: tuple[Answer, ...]
+    slots: tuple[int, ...]
     is_live: NDArray[np.bool_]
     shown: Array | None = None
 
@@ -84,7 +87,8 @@ class Proposals:
             shown = self._encoder.answers(one, [answer.ids for answer in answers])
             if self._components is not None:
                 shown = self._components(shown)
-            found.append(Slate(answers=answers, is_live=live, shown=shown))
+            slots = tuple(range(self.num_slots))
+            found.append(Slate(answers=answers, slots=slots, is_live=live, shown=shown))
         return found
 
 
@@ -96,12 +100,20 @@ class Listed:
         encoder: Reads them, if they are shown.
         options: Whether they are.
         num_slots: Most actions that may be listed.
+        named: An environment with ``act_names``, one for each slot, and ``names_of``, which tells
+            from a list which of them are there; unset: what is listed first stands in slot 0.
     """
 
     def __init__(
-        self, lm: LanguageModel, encoder: Hidden | MiniLM, options: ControlOptions, num_slots: int
+        self,
+        lm: LanguageModel,
+        encoder: Hidden | MiniLM,
+        options: ControlOptions,
+        num_slots: int,
+        *,
+        named: Any = None,
     ) -> None:
-        self._lm, self._encoder, self._options = lm, encoder, options
+        self._lm, self._encoder, self._options, self._named = lm, encoder, options, named
         self.num_slots, self.size = num_slots, encoder.width if options.see_acts else 0
 
     def slates(self, asked: Sequence[Asked]) -> list[Slate]:
@@ -124,20 +136,45 @@ class Listed:
                 else "Use an environment with info['choices'], or another mode.",
             )
         answers = tuple(self._written(text, asked.max_new_tokens) for text in asked.choices)
-        said = [self._lm.chat.answer(answer.ids, ()) for answer in answers]
-        unsaid = [text for text, heard in zip(asked.choices, said, strict=True) if text != heard]
-        if unsaid:
-            raise EnvContractError(
-                where="control, mode 'acts'",
-                problem=f"the model's tokens cannot say {unsaid[0]!r} in {asked.max_new_tokens}.",
-                fix="Raise max_new_tokens, or use a model whose vocabulary has these characters.",
-            )
-        live = np.arange(self.num_slots) < count
+        for text, answer in zip(asked.choices, answers, strict=True):
+            if text != self._lm.chat.answer(answer.ids, ()):
+                raise self._unsaid(text, asked.max_new_tokens)
+        slots, live = self._places(asked.choices), np.zeros(self.num_slots, np.bool_)
+        live[list(slots)] = True
         if not self._options.see_acts:
-            return Slate(answers=answers, is_live=live)
+            return Slate(answers=answers, slots=slots, is_live=live)
         shown = np.zeros((self.num_slots, self._encoder.width), np.float32)
-        shown[:count] = self._encoder.answers(asked, [answer.ids for answer in answers])
-        return Slate(answers=answers, is_live=live, shown=shown)
+        shown[list(slots)] = self._encoder.answers(asked, [answer.ids for answer in answers])
+        return Slate(answers=answers, slots=slots, is_live=live, shown=shown)
+
+    def _unsaid(self, text: str, budget: int) -> EnvContractError:
+        """Why an act cannot be said: it is too long, or the tokenizer has no such characters."""
+        whole = self._lm.chat.action(text)
+        num = len(whole) - self._lm.chat.is_closed(whole)
+        if num > budget:
+            return EnvContractError(
+                where="control, mode 'acts'",
+                problem=f"{text!r} has {num} tokens, and max_new_tokens is {budget}.",
+                fix=f"Set control.max_new_tokens = {num} or more.",
+            )
+        return EnvContractError(
+            where="control, mode 'acts'",
+            problem=f"the model's tokens cannot say {text!r}.",
+            fix="Use a model whose vocabulary has these characters.",
+        )
+
+    def _places(self, listed: Sequence[str]) -> tuple[int, ...]:
+        if self._named is None:
+            return tuple(range(len(listed)))
+        names = list(self._named.act_names)
+        try:
+            return tuple(names.index(name) for name in self._named.names_of(listed))
+        except ValueError as error:
+            raise EnvContractError(
+                where="control.named_acts, names_of",
+                problem=f"{error}.",
+                fix="Name each listed act by one of act_names.",
+            ) from error
 
     def _written(self, text: str, max_tokens: int) -> Answer:
         ids = self._lm.chat.action(text, max_tokens=max_tokens)
@@ -147,11 +184,13 @@ class Listed:
 
 
 def taken(slate: Slate, action: int) -> Answer:
-    """The answer in a slot; beyond the slots in use one counts around, from the first again.
+    """The answer in a slot; for a slot that is not in use one counts around those that are.
 
     Learners without masks play such actions while they explore; ``info["invalid_act"]`` tells.
     """
-    return slate.answers[int(action) % len(slate.answers)]
+    if action in slate.slots:
+        return slate.answers[slate.slots.index(action)]
+    return slate.answers[action % len(slate.answers)]
 
 
 def nearest(slate: Slate, point: Array, seed: int, *, num_neighbours: int) -> Answer:

@@ -7,7 +7,6 @@ o = numbers of an observation.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,22 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from sayso.control.choices import Listed, Proposals, Slate, nearest, placed, taken
-from sayso.control.features import Array, Components, encoder, principal
+from sayso.control.features import Array, Components, encoder
+from sayso.control.fitting import Fitter, components
 from sayso.control.generate import Answer, generate
-from sayso.control.moves import Decode, Mover, Prefix, Steer, find_directions, token_space
+from sayso.control.moves import Decode, Mover, Prefix, Steer
 from sayso.control.options import ControlOptions
-from sayso.control.probes import plain_engine, probe, prompts, said_plainly
+from sayso.control.probes import plain_engine, prompts, said_plainly
 from sayso.control.seat import Seat
 from sayso.envs.registry import EnvSource, source
 from sayso.errors import EnvContractError, OptionValueError, UnknownOptionError
 from sayso.models.lm import LanguageModel
 from sayso.models.load import load
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 
 _log = logging.getLogger("sayso")
 DISCRETE = ("candidates", "acts")
@@ -82,11 +81,13 @@ class Controller:
         fitted: Mapping[str, Array] | None = None,
     ) -> None:
         self.lm, self.task, self.options = lm, task, options
-        self.fitted: dict[str, Array] = dict(fitted or {})
         self._encoder = encoder(lm, options.observation)
         self._engine = plain_engine(lm, options)
         task.open().require_tasks(options.split, where=task.id)
-        self._state = self._state_components()
+        needed = ("state_names", "state_of(conversation, listed)")
+        self._tracker = self._able("see_state", *needed) if options.see_state else None
+        self.fitted = Fitter(lm, task, options, self._encoder, self._engine).fitted(fitted or {})
+        self._state = components(self.fitted, "state")
         self._mover: Mover | None = None
         self._slots: Proposals | Listed | None = None
         if options.mode in ("steer", "prefix", "decode"):
@@ -115,7 +116,7 @@ class Controller:
             states = self._state(states)
         slates = self._slots.slates(asked) if self._slots is not None else [None] * len(asked)
         return [
-            Scene(asked=one, observation=self._seen(state, slate), slate=slate)
+            Scene(asked=one, observation=self._seen(one, state, slate), slate=slate)
             for one, state, slate in zip(asked, states, slates, strict=True)
         ]
 
@@ -174,57 +175,46 @@ class Controller:
             )
         return taken(scene.slate, int(action))
 
-    def _seen(self, state: Array, slate: Slate | None) -> Array:
-        if slate is None or slate.shown is None:
-            return state.astype(np.float32)
-        shown = placed(slate) if self.options.mode == "wolpertinger" else slate.shown
-        return np.concatenate([state, shown.reshape(-1)]).astype(np.float32)
+    def _seen(self, asked: Asked, state: Array, slate: Slate | None) -> Array:
+        """Everything that the agent sees: what the text is read as, dialogue state, slots."""
+        parts: list[NDArray[Any]] = [state]
+        if self._tracker is not None:
+            tracked = self._tracker.state_of(self.lm.chat.text(asked.context), asked.choices)
+            parts.append(np.asarray(tracked, np.float32).clip(-1.0, 1.0))
+        if slate is not None and slate.shown is not None:
+            shown = placed(slate) if self.options.mode == "wolpertinger" else slate.shown
+            parts.append(shown.reshape(-1))
+        return np.concatenate(parts).astype(np.float32)
 
     def _space(self) -> spaces.Box:
         """Every entry is bounded, because states have length √d; shown slots come behind."""
         width = self._encoder.width
         parts = [self._bounds(self._state, width)]
+        if self._tracker is not None:
+            parts.append(np.ones(len(self._tracker.state_names)))
         if self._slots is not None and self._slots.size:
             bounds = (
                 np.ones(self._slots.size)
                 if self.options.mode == "wolpertinger"
-                else self._bounds(self._components("answer"), width)
+                else self._bounds(components(self.fitted, "answer"), width)
             )
             parts += [bounds] * self._slots.num_slots
         high = np.concatenate(parts).astype(np.float32)
         return spaces.Box(-high, high, dtype=np.float32)
 
-    def _bounds(self, components: Components | None, width: int) -> NDArray[np.float64]:
-        if components is None:
+    def _bounds(self, projected: Components | None, width: int) -> NDArray[np.float64]:
+        if projected is None:
             return np.full(width, np.sqrt(width) + 1e-3)
-        reach = np.sqrt(width) + np.linalg.norm(components.mean)
-        found: NDArray[np.float64] = reach / components.scale + 1e-3
+        reach = np.sqrt(width) + np.linalg.norm(projected.mean)
+        found: NDArray[np.float64] = reach / projected.scale + 1e-3
         return found
-
-    def _state_components(self) -> Components | None:
-        options = self.options
-        if options.observation != "pca":
-            return None
-        if "state_axes" not in self.fitted:
-            asked = prompts(self.lm, self.task, options, options.num_states)
-            states = self._encoder.contexts(asked)
-            self._keep("state", principal(states, options.num_components, what="num_components"))
-        return self._components("state")
 
     def _made_mover(self) -> Mover:
         options, fitted = self.options, self.fitted
         if options.mode == "decode":
             return Decode(options)
         if options.mode == "prefix":
-            if "token_axes" not in fitted:
-                fitted |= token_space(self.lm, options.num_dims)
             return Prefix(self.lm, options, fitted["token_mean"], fitted["token_axes"])
-        if "directions" not in fitted:
-            _log.info(
-                "Finding %d directions from %d answers.", options.num_dims, options.num_probes
-            )
-            probes = probe(self.lm, self._engine, self.task, options)
-            fitted["directions"] = find_directions(self.lm, options, probes)
         return Steer(self.lm, options, np.asarray(fitted["directions"], np.float32))
 
     def _made_slots(self) -> Proposals | Listed:
@@ -238,24 +228,22 @@ class Controller:
                     problem="the environment lists no actions (info['choices']).",
                     fix="Use an environment that does, such as sayso/Maze-v0, or another mode.",
                 )
-            return Listed(self.lm, self._encoder, options, count)
-        num_dims = options.num_dims if options.mode == "wolpertinger" else None
-        if options.mode == "candidates" and options.observation == "pca":
-            num_dims = options.num_components
-        if num_dims is not None and "answer_axes" not in self.fitted:
-            probes = probe(self.lm, self._engine, self.task, options)
-            read = [self._encoder.answers(one.asked, [one.answer.ids])[0] for one in probes]
-            self._keep("answer", principal(np.stack(read), num_dims, what="num_probes"))
-        return Proposals(self._engine, self._encoder, options, self._components("answer"))
+            needed = ("act_names", "names_of(listed)")
+            named = self._able("named_acts", *needed) if options.named_acts else None
+            count = count if named is None else len(named.act_names)
+            return Listed(self.lm, self._encoder, options, count, named=named)
+        return Proposals(self._engine, self._encoder, options, components(self.fitted, "answer"))
 
-    def _keep(self, name: str, found: Components) -> None:
-        for part in ("mean", "axes", "scale"):
-            self.fitted[f"{name}_{part}"] = getattr(found, part)
-
-    def _components(self, name: str) -> Components | None:
-        if f"{name}_axes" not in self.fitted:
-            return None
-        return Components(**{p: self.fitted[f"{name}_{p}"] for p in ("mean", "axes", "scale")})
+    def _able(self, option: str, *needed: str) -> Any:
+        """An environment that has what an option asks of it."""
+        env = self.task.open()
+        if any(not hasattr(env, name.partition("(")[0]) for name in needed):
+            raise OptionValueError(
+                where=f"control.{option}, {self.task.id}",
+                problem=f"the environment has no {' and '.join(needed)}.",
+                fix="Use sayso/Desk-v0, or give yours these.",
+            )
+        return env
 
     def _tell_memory(self) -> None:
         (width,) = self.observation_space.shape
@@ -271,17 +259,6 @@ class Controller:
 def replay_bytes(width: int, num_transitions: int) -> int:
     """Memory of Stable-Baselines3's replay buffer: each observation and its successor, float32."""
     return num_transitions * width * 2 * 4
-
-
-def weights_digest(lm: LanguageModel) -> str:
-    """Hex sha256 of every weight and buffer of a model, by name: the same means bit for bit."""
-    made = hashlib.sha256()
-    state: Mapping[str, torch.Tensor] = lm.network.state_dict()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        made.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        made.update(tensor.view(torch.uint8).numpy().tobytes())
-    return made.hexdigest()
 
 
 def controller(

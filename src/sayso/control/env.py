@@ -151,11 +151,13 @@ def step_info(
         "text": played.text,
         "reward_parts": dict(played.parts),
         "num_tokens": len(answer.ids),
+        "num_env_tokens": played.num_env_tokens,
+        "num_rewards": played.num_rewards,
     }
     if answer.executed is not None:
         info["executed_action"] = np.array(answer.executed, np.float32)
     if moved.options.mode == "acts" and scene.slate is not None:
-        info["invalid_act"] = int(action) >= len(scene.slate.answers)
+        info["invalid_act"] = int(action) not in scene.slate.slots
     return info
 
 

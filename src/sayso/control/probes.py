@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sayso.control.generate import Answer
@@ -11,12 +11,14 @@ from sayso.control.seat import Seat
 from sayso.envs.registry import EnvSource
 from sayso.models.lm import LanguageModel
 from sayso.sampling.base import Engine, Request
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 from sayso.sampling.make import make_engine
 from sayso.sampling.options import SamplingOptions
 from sayso.seeds import derive
 
 ANSWERS_PER_TASK = 4
+Tell = Callable[[int], None]
+"""Takes how many are done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,11 @@ def plain_engine(lm: LanguageModel, options: ControlOptions) -> Engine:
 
 
 def probe(
-    lm: LanguageModel, engine: Engine, source: EnvSource, options: ControlOptions
+    lm: LanguageModel,
+    engine: Engine,
+    source: EnvSource,
+    options: ControlOptions,
+    tell: Tell | None = None,
 ) -> list[Probe]:
     """Answers of the model as it is, some to each prompt, each played and graded."""
     asked: list[Asked] = []
@@ -64,7 +70,7 @@ def probe(
         one = seat.begin(derive(options.seed, "probe", task))
         asked.append(replace(one, seed=derive(one.seed, "probe", draw)))
         seats.append(seat)
-    answers = said_plainly(engine, asked)
+    answers = said_plainly(engine, asked, tell)
     return [
         Probe(
             asked=one, answer=answer, task=number // ANSWERS_PER_TASK,
@@ -74,8 +80,8 @@ def probe(
     ]  # fmt: skip
 
 
-def said_plainly(engine: Engine, asked: Sequence[Asked]) -> list[Answer]:
-    """What the model says by itself, under no control."""
+def said_plainly(engine: Engine, asked: Sequence[Asked], tell: Tell | None = None) -> list[Answer]:
+    """What the model says by itself, under no control; ``tell`` hears how many are answered."""
     for place, one in enumerate(asked):
         engine.submit(
             Request(
@@ -90,4 +96,6 @@ def said_plainly(engine: Engine, asked: Sequence[Asked]) -> list[Answer]:
             done[completion.session] = Answer(
                 ids=completion.ids, logprobs=completion.logprobs, finish=completion.finish
             )
+        if tell is not None:
+            tell(len(done))
     return [done[f"plain/{place}"] for place in range(len(asked))]

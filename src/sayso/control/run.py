@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from sayso.control.agent import SB3Agent
 from sayso.control.controller import Controller
 from sayso.control.defaults import algorithm_class, sb3_defaults
 from sayso.control.env import make_vec
+from sayso.control.fitting import spent
 from sayso.control.learner import AgentTrainOptions, LearnerOptions
 from sayso.control.store import files_of, restore, values_of
 from sayso.errors import GuardError, OptionValueError
@@ -29,6 +30,8 @@ from sayso.runs.run import Run
 from sayso.seeds import derive
 
 _log = logging.getLogger("sayso")
+Spend = Callable[[Any, Mapping[str, float]], float]
+"""From the agent and what is used up (``fitting.SPENT``), to the share of a budget that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class AgentResult:
         num_steps: Environment steps in all.
         num_episodes: Episodes that ended.
         train_s: Seconds that this call learned.
+        used: What is used up since the beginning, fitting included (``fitting.SPENT``).
         before: The model by itself on the evaluation split; ``None`` without evaluation.
         after: The same under the agent.
     """
@@ -48,6 +52,7 @@ class AgentResult:
     num_steps: int
     num_episodes: int
     train_s: float
+    used: dict[str, float]
     before: EvalReport | None
     after: EvalReport | None
 
@@ -86,6 +91,7 @@ def train_agent(
     *,
     seed: int,
     fresh: Any = None,
+    spend: Spend | None = None,
 ) -> AgentResult:
     """Learn until ``total_steps``, from the newest checkpoint if there is one.
 
@@ -100,6 +106,8 @@ def train_agent(
         options: How long.
         seed: The run's seed.
         fresh: For a new run, what ``make_agent`` made; unset: it is made here.
+        spend: Under a budget: what share of it is spent. Exploration that falls with the length of
+            a run then goes by this share, since the number of steps is not known before.
 
     Raises:
         GuardError: If weights are no longer finite.
@@ -114,7 +122,7 @@ def train_agent(
         for problem in found.damaged:
             _log.warning("A newer checkpoint did not verify and was passed over: %s", problem)
     started = time.monotonic()
-    watch = _Watch(run, moved, model, options, done)
+    watch = _Watch(run, moved, model, options, done, spend)
     try:
         with interrupt.listen():
             if num_done < options.total_steps:
@@ -126,7 +134,7 @@ def train_agent(
     before, after = _measured(run, moved, model, options, seed)
     return AgentResult(
         model=model, num_steps=model.num_timesteps, num_episodes=watch.num_episodes,
-        train_s=train_s, before=before, after=after,
+        train_s=train_s, used=dict(watch.used), before=before, after=after,
     )  # fmt: skip
 
 
@@ -146,9 +154,12 @@ class _Watch:
 
     def __init__(
         self, run: Run, moved: Controller, model: Any, options: AgentTrainOptions,
-        done: Mapping[str, Any],
+        done: Mapping[str, Any], spend: Spend | None,
     ) -> None:  # fmt: skip
         self._run, self._moved, self._model, self._options = run, moved, model, options
+        self._spend = spend
+        self.used: dict[str, float] = dict(done.get("used", spent(moved.fitted)))
+        self._resumed_at = time.monotonic()
         self.log = JsonlLog(run.metrics)
         self.log.truncate(int(done.get("offset", 0)))
         self.num_episodes = int(done.get("num_episodes", 0))
@@ -158,6 +169,7 @@ class _Watch:
     def learn(self, num_steps: int, *, is_new: bool) -> None:
         """Let the agent learn; a signal stops it between two steps, after a checkpoint."""
         interrupt.hold()
+        self._resumed_at = time.monotonic()
         try:
             self._model.learn(
                 num_steps, callback=self, log_interval=None, reset_num_timesteps=is_new
@@ -169,14 +181,17 @@ class _Watch:
             raise
 
     def __call__(self, local: Mapping[str, Any], everywhere: Mapping[str, Any]) -> bool:
-        """Count, log and save what is due. Always goes on."""
+        """Count, log and save what is due; False once a budget is spent."""
         del everywhere
         now = self._since
         now.num_steps += len(local["infos"])
         for info in local["infos"]:
             now.tokens += Mean(float(info["num_tokens"]), 1)
+            self.used["env_tokens"] += info["num_env_tokens"]
+            self.used["reward_queries"] += info["num_rewards"]
             if "episode" in info:
                 self.num_episodes += 1
+                self.used["episodes"] += 1
                 now.returns += Mean(float(info["episode"]["r"]), 1)
                 now.turns += Mean(float(info["episode"]["l"]), 1)
         if now.num_steps >= self._options.log_every:
@@ -185,7 +200,17 @@ class _Watch:
             self.save()
         interrupt.release()
         interrupt.hold()
-        return True
+        return not self._is_spent()
+
+    def _is_spent(self) -> bool:
+        """Whether the budget is; the clock stands while something is measured."""
+        self.used["wall_clock"] += time.monotonic() - self._resumed_at
+        share = 0.0 if self._spend is None else self._spend(self._model, self.used)
+        if share > 0:  # exploration falls with this share of a length that nobody knows yet
+            total = self._model.num_timesteps / share
+            self._model._total_timesteps = total  # noqa: SLF001  # what the agent's loop reads
+        self._resumed_at = time.monotonic()
+        return share >= 1
 
     def save(self) -> None:
         """Commit a checkpoint of this moment, unless there is one."""
@@ -196,6 +221,7 @@ class _Watch:
             "num_steps": self._model.num_timesteps,
             "num_episodes": self.num_episodes,
             "offset": self.log.offset,
+            "used": self.used,
         }
         files = files_of(self._model, self._moved.fitted, values)
         commit.commit(self._run.checkpoints, self._model.num_timesteps, files)

@@ -15,7 +15,7 @@ from sayso.models.lm import LanguageModel
 from sayso.models.slates import fitting
 from sayso.rollout.boundary import Bounds, Outcome, reset_env, step_env
 from sayso.rollout.limits import RolloutLimits
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 from sayso.seeds import derive
 from sayso.types import Failure, Task
 
@@ -34,6 +34,9 @@ class Played:
         text: The answer, or the first of several.
         parts: Parts of the first answer's reward.
         asked: The decision that follows; ``None`` after a real end.
+        num_env_tokens: Tokens that passed between model and task, over all draws: what was asked
+            and what was answered.
+        num_rewards: Answers that were graded.
     """
 
     reward: float
@@ -42,6 +45,8 @@ class Played:
     text: str
     parts: Mapping[str, float | None]
     asked: Asked | None
+    num_env_tokens: int
+    num_rewards: int
 
     @property
     def is_over(self) -> bool:
@@ -99,11 +104,12 @@ class Seat:
             for env in self.envs
         ]
         ids, most = self.lm.chat.prompt(outcomes[0].observation), self.lm.max_context - self.reserve
-        if len(ids) + 1 > most:  # as the rollout has it, where such an attempt fails
+        least = self.options.least_room
+        if len(ids) + least > most:  # as the rollout has it, where such an attempt fails
             raise EnvContractError(
                 where=f"{self.source.id}, task {self.task.id}",
                 problem=f"the first prompt has {len(ids)} tokens and leaves no room in a context "
-                f"of {most}.",
+                f"of {most}" + (f" for an act of {least}." if least > 1 else "."),
                 fix="Shorten it, or use a model with a longer context.",
             )
         return self._ask((), ids, outcomes[0])
@@ -138,7 +144,7 @@ class Seat:
         truncated, following = first.truncated or out_of_turns, None
         if not first.terminated:
             following, room = self._follow(asked, answers[0], first)
-            truncated = truncated or room < 1
+            truncated = truncated or room < self.options.least_room
             self._asked = None if truncated else following
         if (first.terminated or truncated) and not self._was_graded:
             raise EnvContractError(
@@ -153,6 +159,8 @@ class Seat:
             text=texts[0],
             parts=dict(first.parts),
             asked=following,
+            num_env_tokens=sum(len(asked.observation) + len(answer.ids) for answer in answers),
+            num_rewards=len(graded),
         )
 
     def _follow(self, asked: Asked, answer: Answer, outcome: Outcome) -> tuple[Asked, int]:
@@ -169,7 +177,8 @@ class Seat:
 
     def _ask(self, before: tuple[int, ...], new: tuple[int, ...], outcome: Outcome) -> Asked:
         # Cut only where the episode is cut off: nothing is said to it, its value is read from it.
-        whole = fitting(before + new, 1, self.lm.max_context - self.reserve)
+        least = self.options.least_room
+        whole = fitting(before + new, least, self.lm.max_context - self.reserve)
         room = self.lm.max_context - self.reserve - len(whole)
         shown = outcome.observation
         self.observation = (

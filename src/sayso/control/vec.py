@@ -16,7 +16,7 @@ from sayso.control.env import begin_info, drawn, step_info
 from sayso.control.generate import Answer
 from sayso.control.seat import Played
 from sayso.errors import OptionValueError
-from sayso.sampling.candidates import Asked
+from sayso.sampling.decisions import Asked
 
 
 class LMControlVec(VecEnv):  # type: ignore[misc]  # the package is an extra: its types are not there

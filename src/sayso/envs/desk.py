@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from sayso.envs.base import Observation, TextEnv
-from sayso.envs.desk_acts import PLAYERS, acts, by_the_book
+from sayso.envs.desk_acts import ACTS, PLAYERS, acts, by_the_book, names_of
 from sayso.envs.desk_customer import FALSE, MOST_FALSE, WEIGHTS, WRONG, Talk
+from sayso.envs.desk_state import STATE, state_of
 from sayso.envs.desk_tasks import ENV_ID, GOALS, customer, tasks
 from sayso.envs.scripted import Scripted
 from sayso.envs.spaces import Chat, Message
@@ -90,6 +91,10 @@ class DeskEnv(TextEnv):
     reward_low, reward_high = WRONG + MOST_FALSE * FALSE, 1.0
     part_low, part_high = min(WRONG, MOST_FALSE * FALSE), WEIGHTS["right"]
     scripted: Mapping[str, Scripted] = PLAYERS
+    act_names: Sequence[str] = ACTS
+    """Every act that ``info["choices"]`` may list, in its order."""
+    state_names: Sequence[str] = STATE
+    """What ``state_of`` gives."""
 
     def __init__(
         self, *, remind: bool = True, list_choices: bool = True, with_example: bool = False
@@ -111,6 +116,14 @@ class DeskEnv(TextEnv):
                 where=f"{ENV_ID}, step", problem="came before reset.", fix="Call reset first."
             )
         return self._talk
+
+    def names_of(self, listed: Sequence[str]) -> list[str]:
+        """Which of ``act_names`` the choices of one moment are."""
+        return names_of(listed)
+
+    def state_of(self, conversation: str, listed: Sequence[str]) -> list[float]:
+        """The dialogue state as numbers; see ``desk_state.state_of``."""
+        return state_of(conversation, listed)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol, cast
 
@@ -46,6 +47,25 @@ STATES = {
     "delivered": "Thank you for waiting. Your {item} was delivered {days} days ago.",
 }
 REFUSAL = "I am sorry, but our rules do not allow that for the {item}."
+_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "ask_number": r"Could you please give me your order number\?",
+        "ask_name": r"Could you please tell me your name\?",
+        "ask_date": r"Could you please tell me when .*",
+        "ask_detail": r"Could you please tell me which .*",
+        "apologise": r"I am very sorry .*",
+        "lookup_number": r"LOOKUP \d+",
+        "lookup_name": r"LOOKUP \D+",
+        "lookup_item": r"LOOKUP \d+",
+        **{f"grant_{place}": r"(?!LOOKUP|DECLINE)[A-Z]+ \d+.*" for place in range(NUM_RULES)},
+        "decline": r"DECLINE \d+",
+        "tell_done": r"Thank you for waiting\. .*",
+        "tell_refused": r"I am sorry, but .*",
+        "tell_status": r"Thank you for waiting\. .*",
+        "close": "CLOSE",
+    }
+)
+"""How the words of each act read; acts that read alike stand in the order of ``ACTS``."""
 MIXTURE = 0.5
 """Share of random acts of the player ``mixture``."""
 
@@ -101,6 +121,22 @@ def _outcomes(talk: Talk, order: int) -> dict[str, str]:
     found["tell_refused"] = REFUSAL.format(**told)
     if talk.has_record:
         found["tell_status"] = STATES[facts["status"]].format(**told)
+    return found
+
+
+def names_of(listed: Sequence[str]) -> list[str]:
+    """Names of what ``acts`` listed, from the words alone: what an agent knows who sees only these.
+
+    Raises:
+        ValueError: If something else is listed.
+    """
+    found, after = [], 0
+    for text in listed:
+        fitting = [name for name in ACTS[after:] if re.fullmatch(_WORDS[name], text)]
+        if not fitting:
+            raise ValueError(f"{text!r} is none of the acts {', '.join(ACTS[after:])}")
+        found.append(fitting[0])
+        after = ACTS.index(fitting[0]) + 1
     return found
 
 

@@ -41,7 +41,10 @@ BUILT_IN = {
     "sayso/TextWorld-v0": "sayso.envs.games_textworld:TextWorldEnv",
 }
 
-NUMERIC = {"sayso/LMControl-v0": "sayso.control.env:LMControlEnv"}
+NUMERIC = {
+    "sayso/LMControl-v0": "sayso.control.env:LMControlEnv",
+    "sayso/DialogueActs-v0": "sayso.control.dialogue:DialogueActsEnv",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

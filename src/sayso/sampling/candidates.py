@@ -20,9 +20,9 @@ from sayso.models.lm import LanguageModel
 from sayso.models.scoring import score
 from sayso.models.slates import Ids, Slate, digest, fitting
 from sayso.sampling.base import Completion, Engine, Request
+from sayso.sampling.decisions import Asked, Decided, DecisionQueue
 from sayso.sampling.options import CandidateOptions
-from sayso.sampling.sessions import Session, SessionTable
-from sayso.seeds import derive
+from sayso.seeds import derive, uniforms
 from sayso.types import FinishReason
 
 Chooser = Callable[[Sequence[Slate], Sequence[int]], Sequence[NDArray[np.float64]]]
@@ -30,27 +30,9 @@ Chooser = Callable[[Sequence[Slate], Sequence[int]], Sequence[NDArray[np.float64
 log-probabilities (nats) with which each of their candidates is taken."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A decision to be made.
-
-    Attributes:
-        context: Token ids of the conversation so far.
-        observation: Those of its last message.
-        choices: Actions that the environment listed.
-        seed: Decides the proposals, alone.
-        max_new_tokens: Token budget of the action.
-    """
-
-    context: Ids
-    observation: Ids
-    choices: tuple[str, ...]
-    seed: int
-    max_new_tokens: int
-
-    def state(self, options: CandidateOptions) -> Ids:
-        """What the decision is judged by."""
-        return self.context if options.state == "context" else self.observation
+def judged_by(options: CandidateOptions, asked: Asked) -> Ids:
+    """What a decision is judged by."""
+    return asked.context if options.state == "context" else asked.observation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +133,7 @@ class CandidateMaker:
         longest = max(map(len, weight))
         return Slate(
             state=fitting(
-                asked.state(self.options), longest, self.lm.max_context, media=self.lm.media
+                judged_by(self.options, asked), longest, self.lm.max_context, media=self.lm.media
             ),
             candidates=tuple(weight),
             logprior=tuple(logprior.tolist()),
@@ -251,8 +233,7 @@ class CandidateEngine:
     ``poll`` answers all that is queued: candidates are gathered together, scored together, and one
     is taken by the inverse distribution function at the request's own first uniform number.
     ``Completion.logprobs`` holds log P(choice), given the candidates, at the first token and 0 at
-    the others: the whole action was chosen at once. The conversation is kept as token ids here,
-    so that nothing is ever tokenised again.
+    the others: the whole action was chosen at once.
 
     Args:
         lm: Gives context length, vocabulary and stop tokens.
@@ -263,8 +244,7 @@ class CandidateEngine:
     def __init__(self, lm: LanguageModel, maker: CandidateMaker, choose: Chooser) -> None:
         self._maker, self._choose = maker, choose
         self._max_context = min(lm.max_context, maker.engine.max_context)
-        self._sessions = SessionTable(lm, ())
-        self._queue: dict[str, tuple[Session, Request]] = {}
+        self._queue = DecisionQueue(lm)
 
     @property
     def max_context(self) -> int:
@@ -278,62 +258,42 @@ class CandidateEngine:
 
     def submit(self, request: Request) -> None:
         """Queue a request; see ``Engine``."""
-        self._queue[request.session] = (self._sessions.submit(request), request)
+        self._queue.submit(request)
 
     def poll(self) -> list[Completion]:
         """Answer all that is queued, in order of submission."""
-        queued = list(self._queue.values())
-        if not queued:
+        asked = self._queue.asked()
+        if not asked:
             return []
-        asked = [
-            Asked(
-                context=tuple(session.ids),
-                observation=request.new_ids,
-                choices=request.choices,
-                seed=request.seed,
-                max_new_tokens=request.max_new_tokens,
-            )
-            for session, request in queued
-        ]
         gathered = self._maker.gather(asked)
         slates = [
             self._maker.slate(one, found.ids, found.num_listed)
             for one, found in zip(asked, gathered, strict=True)
         ]
-        chosen = self._choose(slates, [request.episode_seed for _, request in queued])
-        self._queue.clear()
-        return [
-            self._answer(session, slate, found, logprobs)
-            for (session, _), slate, found, logprobs in zip(
-                queued, slates, gathered, chosen, strict=True
-            )
-        ]
+        chosen = self._choose(slates, [one.episode_seed for one in asked])
+        decided = [_drawn(*each) for each in zip(asked, slates, gathered, chosen, strict=True)]
+        return self._queue.answer(decided)
 
     def close(self, session: str) -> None:
         """Forget a session."""
-        self._sessions.close(session)
-        self._queue.pop(session, None)
+        self._queue.close(session)
 
     def sync(self) -> None:
         """Drop every session; the engine of the proposals is told as well."""
-        self._sessions.clear()
         self._queue.clear()
         self._maker.engine.sync()
 
-    def _answer(
-        self, session: Session, slate: Slate, found: Gathered, logprobs: NDArray[np.float64]
-    ) -> Completion:
-        place = drawn_place(logprobs, session.active.uniform)
-        ids = slate.candidates[place]
-        session.ids += ids
-        session.row = None
-        return Completion(
-            session=session.name,
-            ids=ids,
-            logprobs=(min(0.0, float(logprobs[place])), *[0.0] * (len(ids) - 1)),
-            finish=found.finish[ids],
-            candidates=found.ids,
-        )
+
+def _drawn(asked: Asked, slate: Slate, found: Gathered, logprobs: NDArray[np.float64]) -> Decided:
+    """One of the candidates, drawn by the first number of the decision's seed."""
+    place = drawn_place(logprobs, float(uniforms(asked.seed, 1)[0]))
+    ids = slate.candidates[place]
+    return Decided(
+        ids=ids,
+        logprobs=(min(0.0, float(logprobs[place])), *[0.0] * (len(ids) - 1)),
+        finish=found.finish[ids],
+        candidates=found.ids,
+    )
 
 
 def drawn_place(logprobs: NDArray[np.float64], uniform: float) -> int:
