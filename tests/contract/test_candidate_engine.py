@@ -19,7 +19,8 @@ from sayso.models.slates import Slate
 from sayso.rollout.collect import collect
 from sayso.rollout.limits import RolloutLimits
 from sayso.sampling.base import Engine, Policy, Request
-from sayso.sampling.decisions import Asked, CandidateEngine, CandidateMaker, drawn_place
+from sayso.sampling.candidates import CandidateEngine, CandidateMaker, drawn_place
+from sayso.sampling.decisions import Asked
 from sayso.sampling.make import make_engine
 from sayso.sampling.options import CandidateOptions, SamplingOptions
 from sayso.types import FinishReason
