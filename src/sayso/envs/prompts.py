@@ -81,6 +81,7 @@ class PromptEnv(ByName, TextEnv):
         if any(not isinstance(row["prompt"], str) for row in every):
             self.observation_space = Chat()
         self._task: Task | None = None
+        self._tasks: dict[str, list[Task]] = {}
 
     @property
     def process_spec(self) -> dict[str, Any] | None:
@@ -101,10 +102,12 @@ class PromptEnv(ByName, TextEnv):
 
     def tasks(self, split: str) -> Sequence[Task]:
         """One task per prompt; the id is a hash of its content."""
-        return [
-            Task(id=_digest(row)[:16], env="PromptEnv", split=split, payload=row)
-            for row in self._rows.get(split, [])
-        ]
+        if split not in self._tasks:  # a reset asks for them, and a hash of all takes a while
+            self._tasks[split] = [
+                Task(id=_digest(row)[:16], env="PromptEnv", split=split, payload=row)
+                for row in self._rows.get(split, [])
+            ]
+        return self._tasks[split]
 
     def why_empty(self, split: str) -> str:
         """With one prompt nothing can be held out."""
