@@ -165,7 +165,7 @@ WALKS = Case(
         "awr": arm("awr", lr=1e-3, beta=0.2),
         "dqn": arm("candidate_dqn", **reading(WALK_DQN), alpha_cql=0.1),
         "soft_q": arm("soft_q", lr=1e-3, **reading(WALK_SOFT)),
-        "offline_archer": arm("offline_archer", lr=1e-3, trunk="copy", advantage_scale=5.0),
+        "offline_archer": arm("offline_archer", lr=1e-3, trunk="copy", advantage_weight=5.0),
     },
     ablations=ablated(
         arm("rloo", lr=1e-3, **WALK_PG), arm("candidate_dqn", **WALK_DQN, **WALK_EPSILON),

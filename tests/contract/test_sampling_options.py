@@ -144,7 +144,7 @@ def test_row_36_every_option_of_models_is_felt(
         (SamplingOptions, SAMPLING, set()),
         (TinyOptions, TINY, set()),
         (LoraOptions, LORA, set()),
-        (ModelOptions, MODEL, {"name", "device"}),
+        (ModelOptions, MODEL, {"name", "device", "media"}),
     ],
 )
 def test_row_36_a_new_option_needs_an_entry_here(

@@ -90,6 +90,9 @@ def test_comparisons_of_scripted_players_are_written_once(tmp_path: Path) -> Non
                "5", "--temperature", "0", "--out", str(out), "--json"]  # fmt: skip
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout) == {"out": str(out), "pairs": 5, "right_frac": 1.0}
-    assert all(p.gap is not None and p.gap >= 0 for p in read_preferences(out))
+    gaps = [p.gap for p in read_preferences(out)]
+    assert all(gap is not None and gap >= 0 for gap in gaps)  # without noise the better one wins
+    right = sum(1.0 if gap else 0.5 for gap in gaps) / 5  # of two equal texts, either
+    assert json.loads(done.stdout) == {"out": str(out), "pairs": 5, "right_frac": right}
+    assert right > 0.5
     assert "is there already" in str(CliRunner().invoke(app, command).exception)

@@ -400,7 +400,7 @@ def test_the_hub_is_asked_once_and_its_attempts_are_not_told(
         logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s")
         raise OSError(f"local_files_only={options['local_files_only']}")
 
-    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", failing)
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", failing)
     monkeypatch.setattr(hub, "is_reachable", lambda: True)
     with pytest.raises(ModelMissingError, match="was not found: local_files_only=False"):
         load("nobody/no-such-model")

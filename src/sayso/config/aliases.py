@@ -110,6 +110,10 @@ DECIDED: dict[str, str] = {
 """Their name for what is no option of ours: where it is decided."""
 
 
+APART = ("warm_start.",)
+"""Its options are called as others are; nobody means them by a bare name."""
+
+
 def known_elsewhere(
     key: str, paths: Collection[str], here: Collection[str] | None = None
 ) -> tuple[str, str] | None:
@@ -127,7 +131,9 @@ def known_elsewhere(
     path, note = ALIASES.get(key, ("", ""))
     if path and path in paths:
         return path, note
-    same: Sequence[str] = sorted({found for found in paths if found.rpartition(".")[2] == key})
+    same: Sequence[str] = sorted(
+        {p for p in paths if p.rpartition(".")[2] == key and not p.startswith(APART)}
+    )
     return (same[0], "") if len(same) == 1 else None
 
 

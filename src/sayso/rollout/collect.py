@@ -378,11 +378,9 @@ def _with_beginning(attempt: _Attempt, completion: Completion) -> Completion:
 
 
 def _other_answer(attempt: _Attempt, what: str) -> Failure:
-    problem = (
-        f"{attempt.task.env}, task {attempt.task.id}: the environment gave {what} where it was "
-        "played before with the same task, seed and actions"
-    )
-    return Failure(kind="not_deterministic", message=problem)
+    told = f"{attempt.task.env}, task {attempt.task.id}: the environment gave {what} where it was "
+    told += "played before with the same task, seed and actions"
+    return Failure(kind="not_deterministic", message=told)
 
 
 def _finished(attempt: _Attempt) -> Episode:
