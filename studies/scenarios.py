@@ -27,6 +27,20 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 SPLITS = ("held_out", "unseen")
 MODEL, START, TRAINED = "model", "start", "trained"
 LABELS = {MODEL: "the model", START: "after the warm start", TRAINED: "trained"}
+ABOUT = {
+    "persona": (
+        "One thread each, beside other work on the machine. What is trained writes on topic, in "
+        "most of the styles that are asked for, and tells readers apart. Its sentences are short "
+        "and not always English: the grammar of the reward does not know which verbs take an "
+        'object ("You disappeared the lamp"), and nobody taught it more than 128 sentences.'
+    ),
+    "summary": (
+        "One thread each, beside other work on the machine. What is trained copies and joins "
+        "sentences that hold key facts, and keeps to the budget of words; now and then it joins "
+        "two that do not belong together, which costs all of faithfulness."
+    ),
+}
+"""What a person says of the texts, and of the machine."""
 NUM_SHOWN, MAX_CHARS = 3, 1_200
 
 
@@ -122,11 +136,14 @@ def summary(name: str, env: str, rows: Sequence[Mapping[str, Any]]) -> list[dict
     found = []
     for split in SPLITS:
         for policy in rows[0]["returns"]:
-            told = mean_interval([mean(row, policy, split) for row in rows]).to_json()
+            values, seeds = [mean(row, policy, split) for row in rows], len(rows)
+            if policy == MODEL:  # the same for every seed: its episodes are what there is
+                values, seeds = list(rows[0]["returns"][policy][split].values()), 1
+            told = mean_interval(values).to_json()
             found.append(
                 {
                     "env": env, "split": split, "algorithm": f"{name}: {LABELS[policy]}",
-                    "metric": "return", "seeds": len(rows), "mean": told["mean"],
+                    "metric": "return", "seeds": seeds, "mean": told["mean"],
                     "low": told["low"], "high": told["high"], "published": None,
                     "command": f"python studies/scenarios.py {name}",
                 }
@@ -182,7 +199,8 @@ def write_page(name: str) -> None:
     lines += ["", f"Scripted players on held-out tasks: {known}.", ""]
     times = [row["train_s"] for row in rows if "train_s" in row]
     if times:
-        lines += [f"Training: {', '.join(f'{t / 60:.0f}' for t in times)} minutes.", ""]
+        told = ", ".join(f"{t / 60:.0f}" for t in times)
+        lines += [f"Training: {told} minutes. {ABOUT.get(name, '')}".rstrip(), ""]
     if figure:
         title = f"{env.id}: return before and after"
         (RESULTS / f"{name}.svg").write_text(dots(title, figure, bounds=bounds))
