@@ -107,13 +107,13 @@ def test_a_killed_run_goes_on_from_its_directory(done: Comparison, tmp_path: Pat
     """Killed in the middle of training: the curve and the result are those of an unbroken run."""
     kill = (
         "import os, signal, sys\n"
-        "from sayso.training import budget\n"
-        "plain = budget.UnderBudget.on_step\n"
+        "from sayso.training import spending\n"
+        "plain = spending.UnderBudget.on_step\n"
         "def on_step(self, context, report):\n"
         "    if report.step == 8:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return plain(self, context, report)\n"
-        "budget.UnderBudget.on_step = on_step\n"
+        "spending.UnderBudget.on_step = on_step\n"
         "import sayso\n"
         f"sayso.compare('tinylang:grpo', 'tinylang:rloo', set={SMALL!r}, out='c', "
         f"**{OPTIONS | {'seeds': 1}!r})\n"
@@ -218,12 +218,14 @@ def test_adaptation_trains_on_unseen_tasks_tells_what_is_forgotten_and_goes_on_w
     def adapted() -> Comparison:
         return compared(
             tmp_path / "c", f"{MAZE_ARM},env.max_turns=6,train.checkpoint_every=1",
+            f"{MAZE_ARM},env.max_turns=6,name=other",
             budget="episodes=16", seeds=1, adapt=[0, 32, 64], episodes=4, point_episodes=4,
             points=1, decode=["sampled"],
         )  # fmt: skip
 
     found = adapted()
-    (result,) = results(found.path, read_plan(found.path), [0])
+    result, _ = results(found.path, read_plan(found.path), [0])
+    assert result["arm"] == "ppo"
     assert [p["spent"]["episodes"] for p in result["adaptation"]["points"]] == [0, 32, 64]
     unseen = next(e for e in result["evals"] if e["split"] == "unseen")
     assert result["adaptation"]["points"][0]["mean"] == unseen["mean"]
@@ -249,7 +251,7 @@ def test_adaptation_trains_on_unseen_tasks_tells_what_is_forgotten_and_goes_on_w
         adapted()
     monkeypatch.setattr(UnderBudget, "on_step", plain)
     adapted()
-    (again,) = results(found.path, read_plan(found.path), [0])
+    again, _ = results(found.path, read_plan(found.path), [0])
     assert without_clocks(again) == without_clocks(result)
 
 
