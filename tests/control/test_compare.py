@@ -10,7 +10,7 @@ import pytest
 
 import sayso
 from sayso.app.allowance import worked_out
-from sayso.app.arms import differences, refuse_adapting, refuse_under
+from sayso.app.arms import differences, refuse_adapting, refuse_lonely, refuse_under
 from sayso.app.comparison import results
 from sayso.app.plan import read_plan
 from sayso.cli.compare import Comparison, parse_arm
@@ -132,3 +132,15 @@ def test_a_budget_that_is_not_named_is_that_of_the_first_recipes_steps() -> None
     half = worked_out([arm(f"{ARMS[0]},train.total_steps=50")]).amount
     assert amount == pytest.approx(2 * half, rel=0.06)
     assert amount > 100 * 4
+
+
+def test_beside_an_arm_under_control_reward_and_beginning_are_told_all_the_same() -> None:
+    warm = arm('writing:grpo,warm_start.player="a",env.reward.type="model",env.reward.model="m"')
+    told = "\n".join(differences([arm(f"control-sac,{SMALL}"), warm]))
+    assert "warm_start.player is not the same in all arms (sac unset, grpo a)" in told
+    assert "env.reward.type is not the same in all arms (sac unset, grpo model)" in told
+
+
+def test_a_lonely_arm_under_control_is_told_so() -> None:
+    with pytest.raises(OptionValueError, match="Name two: control-sac writing:grpo"):
+        refuse_lonely([arm(f"control-sac,{SMALL}")])

@@ -22,6 +22,8 @@ from sayso.training.options import TrainOptions
 
 SHARED = ("model", "env", "sampling", "data", "warm_start")
 """Sections that arms are meant to have in common; what differs there is told."""
+DECISIVE = ("env.reward", "warm_start.")
+"""What is rewarded, and where training begins: told whatever else an arm has options for."""
 OF_CONTROL = {
     "sampling.max_new_tokens": "control.max_new_tokens",
     "sampling.temperature": "control.temperature",
@@ -120,12 +122,15 @@ def refuse_lonely(arms: Sequence[Arm]) -> None:
         OptionValueError: If there are not two arms.
     """
     if len(arms) == 1:
-        recipe, first = arms[0].recipe, arms[0].config["algorithm"]["type"]
+        recipe, first = arms[0].recipe, arms[0].learner
         second = "rloo" if first == "ppo" else "ppo"
+        two = f"{recipe}:{first} {recipe}:{second}"
+        if arms[0].is_control:
+            two = f"{recipe} writing:grpo"
         raise OptionValueError(
             where="compare",
             problem=f"got one arm, {arms[0].name}: there is nothing to compare it with.",
-            fix=f"Name two: {recipe}:{first} {recipe}:{second}.",
+            fix=f"Name two: {two}.",
         )
 
 
@@ -249,8 +254,9 @@ def differences(arms: Sequence[Arm]) -> list[str]:
         flats = {arm.name: _shared(arm) for arm in here}
         mixed = len({arm.is_control for arm in here}) > 1
         found = [set(table) for table in flats.values()]
-        # An agent of numbers has fewer options: of the others nothing differs.
-        names = set.intersection(*found) if mixed else set.union(*found)
+        names = set.union(*found)
+        if mixed:  # an agent of numbers has fewer options, and none of these
+            names = {n for n in names if n.startswith(DECISIVE)} | set.intersection(*found)
         for name in sorted(names):
             values = {arm: table.get(name, "unset") for arm, table in flats.items()}
             if len({repr(v) for v in values.values()}) > 1:
@@ -264,7 +270,9 @@ def _shared(arm: Arm) -> dict[str, Any]:
     table = flat(dict(arm.config))
     if arm.is_control:
         table |= {name: table[own] for name, own in OF_CONTROL.items() if own in table}
-    return {name: value for name, value in table.items() if name.split(".")[0] in SHARED}
+    is_warm = table.get("warm_start.player") not in (None, "none")
+    sections = SHARED if is_warm else [name for name in SHARED if name != "warm_start"]
+    return {name: value for name, value in table.items() if name.split(".")[0] in sections}
 
 
 def speaks_tokens(config: RunConfig) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -63,8 +62,7 @@ class ControlTrial:
         """
         if split is not None:
             raise NotImplementedError("arms under control do not adapt")
-        if path.is_dir() and not (path / "meta.json").is_file():
-            shutil.rmtree(path)
+        Run.clear_half_made(path)
         run = open_or_create(self.config, path, command=sys.argv)
         self._moved = build_controller(self.config, run)
         return run
@@ -83,7 +81,9 @@ class ControlTrial:
 
         budget, found = self.plan.budget, commit.newest(run.checkpoints)
         before = 0.0
-        if found is not None:
+        if found is None:
+            forget_beyond(run, -1)  # killed before its first checkpoint: all is done again
+        else:
             values = values_of(found)
             before = float(values["used"][budget.axis])
             forget_beyond(run, int(values["num_steps"]))

@@ -288,6 +288,7 @@ class Agent:
             agent.source = saved_env(config, origin, target)
         else:
             agent.source = env if isinstance(env, EnvSource) else source(env)
+            agent.source = under_reward(agent.source, config.env)
             config, origin = with_env(config, origin, agent.source, env)
         agent.config, agent.origin, agent.lm = saved_lm(config, origin, target)
         agent.config = dataclasses.replace(agent.config, warm_start=WarmStartOptions())  # is done

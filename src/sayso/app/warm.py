@@ -51,12 +51,12 @@ def warm_up(
     if config.warm_start.player is None:
         return
     own = imitation(config, place)
-    if not (place / GAMES).is_file():
-        _play(config, place / GAMES)
     path = place / RUN
     Run.clear_half_made(path)
     run = create_run(own, path) if Run.is_free(path) else Run.open(path)
     with run.lock():
+        if not (place / GAMES).is_file():
+            _play(config, place / GAMES)
         if _restored(own, run, lm) < own.train.total_episodes:
             learner = build_learner(own, lm)
             train(assemble(own, run, learner=learner, callbacks=callbacks))

@@ -167,8 +167,9 @@ def execute(
         remember(opened, config)
         try:
             if config.warm_start.player is not None:
-                warm_up(config, build_lm(config), opened.path / FOLDER, callbacks=callbacks)
-                learner = None  # the model it holds is not warmed up
+                lm = build_lm(config)
+                warm_up(config, lm, opened.path / FOLDER, callbacks=callbacks)
+                learner = build_learner(config, lm)  # the other holds a model that is not warm
             learner = learner or build_learner(config, lm_of(opened, config))
             training = assemble(
                 config, opened, learner=learner, env=env, callbacks=callbacks, data=data

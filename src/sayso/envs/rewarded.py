@@ -56,7 +56,12 @@ class RewardedBy(TextEnv):
         if self.max_turns == 1:
             self.reward_low, self.reward_high = low, high
         self.scripted = {name: _within(player) for name, player in self.env.scripted.items()}
+        self.opened_as = self.env.opened_as
         self._seen: list[Message] = []
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
 
     @property
     def process_spec(self) -> dict[str, Any] | None:
