@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from scenario_pages import bounds_of
 
 FOLDER = Path(__file__).parents[2] / "docs/scenarios"
 PAGES = {
@@ -34,11 +35,5 @@ def test_the_page_runs(
 def test_the_table_of_bounds_is_what_its_line_prints(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (line,) = re.findall(r'python -c "(.*)"\n', PAGES[name])
-    exec(line, {})  # noqa: S102
-    found: dict[str, list[str]] = {}
-    for printed in capsys.readouterr().out.splitlines():
-        _, player, interval = printed.split(" ", 2)
-        found.setdefault(player, []).append(interval)
-    rows = re.findall(r"^\| `(\w+)`: [^|]*\| (.*) \|$", PAGES[name], re.MULTILINE)
-    assert {player: cells.split(" | ") for player, cells in rows} == found
+    told, printed = bounds_of(PAGES[name], capsys)
+    assert told == printed

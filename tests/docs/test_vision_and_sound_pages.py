@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scenario_pages import bounds_of
 
 from sayso.envs.registry import source
 from sayso.envs.scripted import play
@@ -51,11 +52,5 @@ def test_its_families_and_transcript_are_true(name: str) -> None:
 def test_the_table_of_bounds_is_what_its_line_prints(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (line,) = re.findall(r'python -c "(.*)"\n', PAGES[name])
-    exec(line, {})  # noqa: S102
-    found: dict[str, list[str]] = {}
-    for printed in capsys.readouterr().out.splitlines():
-        _, player, interval = printed.split(" ", 2)
-        found.setdefault(player, []).append(interval)
-    rows = re.findall(r"^\| `(\w+)`: [^|]*\| (.*) \|$", PAGES[name], re.MULTILINE)
-    assert {player: cells.split(" | ") for player, cells in rows} == found
+    told, printed = bounds_of(PAGES[name], capsys)
+    assert told == printed

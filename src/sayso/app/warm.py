@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from sayso.algorithms.base import Learner
 from sayso.algorithms.options.bc import BCOptions
 from sayso.algorithms.options.kl import KLOptions
 from sayso.app.assemble import assemble, build_learner
@@ -57,8 +58,8 @@ def warm_up(
     with run.lock():
         if not (place / GAMES).is_file():
             _play(config, place / GAMES)
-        if _restored(own, run, lm) < own.train.total_episodes:
-            learner = build_learner(own, lm)
+        learner = build_learner(own, lm)
+        if _restored(run, learner) < own.train.total_episodes:
             train(assemble(own, run, learner=learner, callbacks=callbacks))
 
 
@@ -72,7 +73,7 @@ def take_up(config: RunConfig, lm: LanguageModel, place: Path) -> None:
         return
     own = imitation(config, place)
     is_there = (place / RUN / "meta.json").is_file()
-    done = _restored(own, Run.open(place / RUN), lm) if is_there else 0
+    done = _restored(Run.open(place / RUN), build_learner(own, lm)) if is_there else 0
     if done < own.train.total_episodes:
         raise CheckpointError(
             where=str(place),
@@ -102,9 +103,9 @@ def imitation(config: RunConfig, place: Path) -> RunConfig:
     )
 
 
-def _restored(own: RunConfig, run: Run, lm: LanguageModel) -> int:
-    """Put the model where the imitation stands; how many episodes that is."""
-    restored = load_checkpoint(run, build_learner(own, lm))
+def _restored(run: Run, learner: Learner) -> int:
+    """Put the model of a learner where the imitation stands; how many episodes that is."""
+    restored = load_checkpoint(run, learner)
     return restored.progress.num_episodes if restored else 0
 
 
